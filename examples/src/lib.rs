@@ -1,0 +1,1 @@
+//! The system that the five layers were made for: parts that its programs share.

@@ -1,0 +1,2 @@
+//! Behaviour tests: one file per behaviour.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
