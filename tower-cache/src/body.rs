@@ -1,18 +1,22 @@
-//! The response body of a layer that sometimes answers itself.
-//!
-//! Repeated in each crate on purpose: a public type in a shared crate would couple five release trains.
+//! The response body of a layer that sometimes answers itself, and stores what passes.
 
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::error::BoxError;
+use crate::fill::Tee;
+use crate::flight::Follower;
+use crate::store::StoredBody;
+
 pin_project! {
-    /// Either the inner service's body, passed through untouched (data, trailers, size hint), or the layer's own
-    /// answer in one piece.
-    #[derive(Debug)]
+    /// The inner service's body, passed through untouched (data, trailers, size hint) and perhaps stored meanwhile; or
+    /// a stored one, one that another request is fetching, or the layer's own answer.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -20,11 +24,11 @@ pin_project! {
 }
 
 pin_project! {
-    #[derive(Debug)]
     #[project = KindProj]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Own { data: Option<Bytes> },
+        Tee { body: Tee<B> },
+        Own { body: OwnBody },
     }
 }
 
@@ -33,36 +37,131 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Inner { body } }
     }
 
-    pub(crate) fn own(data: Bytes) -> Self {
-        Self { kind: Kind::Own { data: Some(data).filter(|data| !data.is_empty()) } }
+    pub(crate) fn tee(body: Tee<B>) -> Self {
+        Self { kind: Kind::Tee { body } }
+    }
+
+    pub(crate) fn own(body: OwnBody) -> Self {
+        Self { kind: Kind::Own { body } }
+    }
+
+    /// Whether reading it to its end stores it.
+    pub(crate) fn is_fill(&self) -> bool {
+        matches!(self.kind, Kind::Tee { .. })
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.project().kind.project() {
-            KindProj::Inner { body } => body.poll_frame(cx),
-            KindProj::Own { data } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            KindProj::Inner { body } => {
+                let frame = ready!(body.poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            KindProj::Tee { body } => body.poll_frame(cx),
+            KindProj::Own { body } => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Own { data } => data.is_none(),
+            Kind::Tee { body } => body.is_end_stream(),
+            Kind::Own { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
+            Kind::Tee { body } => body.size_hint(),
+            Kind::Own { body } => body.size_hint(),
+        }
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Inner { .. } => "Inner",
+            Kind::Tee { .. } => "Tee",
+            Kind::Own { .. } => "Own",
+        };
+        f.debug_tuple("ResponseBody").field(&kind).finish()
+    }
+}
+
+/// A body the inner service has no part in.
+#[derive(Debug)]
+pub(crate) enum OwnBody {
+    Data(Option<Bytes>),
+    Stored { body: Arc<StoredBody>, chunk: usize, left: u64, trailers_sent: bool },
+    Following { follower: Follower, length: Option<u64> },
+}
+
+impl OwnBody {
+    pub(crate) fn empty() -> Self {
+        Self::Data(None)
+    }
+
+    pub(crate) fn data(data: Bytes) -> Self {
+        Self::Data(Some(data).filter(|data| !data.is_empty()))
+    }
+
+    pub(crate) fn stored(body: Arc<StoredBody>) -> Self {
+        let trailers_sent = body.trailers.is_none();
+        Self::Stored { left: body.len, body, chunk: 0, trailers_sent }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Data(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Self::Stored { body, chunk, left, trailers_sent } => {
+                if let Some(data) = body.chunks.get(*chunk) {
+                    *chunk += 1;
+                    *left = left.saturating_sub(data.len() as u64);
+                    return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+                }
+                if std::mem::replace(trailers_sent, true) {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(body.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Self::Following { follower, length } => {
+                let frame = ready!(follower.poll_frame(cx));
+                if let (Some(Ok(frame)), Some(length)) = (&frame, length) {
+                    let sent = frame.data_ref().map_or(0, Bytes::len);
+                    *length = length.saturating_sub(sent as u64);
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Data(data) => data.is_none(),
+            Self::Stored { left, trailers_sent, .. } => *left == 0 && *trailers_sent,
+            Self::Following { follower, .. } => follower.is_ended(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Data(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
+            Self::Stored { left, .. } => SizeHint::with_exact(*left),
+            Self::Following { length: Some(length), .. } => SizeHint::with_exact(*length),
+            Self::Following { length: None, .. } => SizeHint::default(),
         }
     }
 }

@@ -32,3 +32,34 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Why the cache answered with a refusal of its own; put into the extensions of that response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The request wants a stored response only (`Cache-Control: only-if-cached`), and there is none it may have: 504
+    /// (RFC 9111 §5.2.1.7).
+    NotCached,
+}
+
+impl fmt::Display for CacheError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotCached => f.write_str("no stored response can answer the request, which asks for no other"),
+        }
+    }
+}
+
+impl std::error::Error for CacheError {}
+
+/// The response that a request was reading along with another one ended before it was complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the response ended before it was complete")
+    }
+}
+
+impl std::error::Error for Interrupted {}

@@ -1,9 +1,38 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 mod body;
+mod builder;
+mod cache;
 mod error;
+mod fill;
+mod flight;
+mod grpc;
+mod guard;
+mod handle;
+mod layer;
+mod lead;
+mod metrics;
+mod plan;
 mod policy;
+mod problem;
+mod service;
+mod status;
+
+pub mod future;
+pub mod key;
+pub mod outcome;
+pub mod rejection;
+pub mod spawn;
+pub mod store;
 
 pub use body::ResponseBody;
-pub use error::{BoxError, ConfigError};
+pub use builder::CacheBuilder;
+pub use cache::Cache;
+pub use error::{BoxError, CacheError, ConfigError};
+pub use handle::{CacheHandle, Statistics};
+pub use layer::CacheLayer;
+pub use outcome::{CacheBypass, CacheOutcome};
+pub use service::CacheService;
+pub use store::{MemoryStore, Store};

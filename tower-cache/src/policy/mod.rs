@@ -1,2 +1,23 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub(crate) mod age;
+pub(crate) mod backoff;
+pub(crate) mod conditional;
+pub(crate) mod dates;
+pub(crate) mod directives;
+pub(crate) mod fields;
+pub(crate) mod freshness;
+pub(crate) mod request;
+pub(crate) mod reuse;
+pub(crate) mod storable;
+pub(crate) mod vary;
+
+/// Whose cache this is (RFC 9111 §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Its answers go to more than one user.
+    Shared,
+    /// It belongs to one user.
+    Private,
+}

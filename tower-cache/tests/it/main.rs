@@ -1,2 +1,22 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod auto_traits;
+mod bodies;
+mod bypass;
+mod collapse;
+mod conditional;
+mod failing_store;
+mod freshness;
+mod invalidation;
+mod leaks;
+mod malformed;
+mod metrics;
+mod purge;
+mod readiness;
+mod revalidation;
+mod sharing;
+mod status;
+mod storing;
+mod support;
+mod vary;

@@ -1,0 +1,260 @@
+//! How a cache is configured.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::request::Parts;
+
+use crate::cache::{Cache, Config, Inner};
+use crate::error::ConfigError;
+use crate::key::{Partition, PartitionFn};
+use crate::policy::Mode;
+use crate::policy::freshness::FreshnessRules;
+use crate::policy::storable::StorageRules;
+use crate::rejection::{Negotiated, RenderRejection};
+use crate::spawn::{Spawn, TokioSpawn};
+use crate::status;
+use crate::store::{MemoryStore, Store};
+
+/// Makes a [`Cache`]. What is not set keeps a default that one would run in production.
+#[must_use]
+pub struct CacheBuilder {
+    mode: Mode,
+    store: Option<Arc<dyn Store>>,
+    name: Option<String>,
+    partitions: Vec<Box<PartitionFn>>,
+    heuristics: bool,
+    default_ttl: Option<Duration>,
+    stale_while_revalidate: Duration,
+    stale_if_error: Duration,
+    set_cookie: bool,
+    cookie: bool,
+    max_body: u64,
+    store_timeout: Duration,
+    collapse: bool,
+    honour_requests: bool,
+    wall_clock: fn() -> SystemTime,
+    max_background: usize,
+    background_timeout: Duration,
+    render: Arc<dyn RenderRejection>,
+    spawn: Arc<dyn Spawn>,
+}
+
+impl Default for CacheBuilder {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Shared,
+            store: None,
+            name: Some("tower-cache".into()),
+            partitions: Vec::new(),
+            heuristics: true,
+            default_ttl: None,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            set_cookie: false,
+            cookie: false,
+            max_body: 8 << 20,
+            store_timeout: Duration::from_millis(50),
+            collapse: true,
+            honour_requests: true,
+            wall_clock: SystemTime::now,
+            max_background: 1024,
+            background_timeout: Duration::from_secs(60),
+            render: Arc::new(Negotiated),
+            spawn: Arc::new(TokioSpawn),
+        }
+    }
+}
+
+impl CacheBuilder {
+    /// Where responses are kept. Default: a [`MemoryStore`] of 64 MiB.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// One user's cache, as on the client side of a service: keeps `private` responses and those to authenticated
+    /// requests, and knows no `s-maxage`. Default: shared (RFC 9111 §1).
+    pub fn private(mut self) -> Self {
+        self.mode = Mode::Private;
+        self
+    }
+
+    /// The name of this cache in `Cache-Status` (RFC 9211), 1 to 64 printable ASCII characters. Default
+    /// `tower-cache`; where several caches stand in a row each should have its own.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Responses get no `Cache-Status`. By default they do: whether something came from a cache is the first thing
+    /// one wants to know of a surprising answer.
+    pub fn without_cache_status(mut self) -> Self {
+        self.name = None;
+        self
+    }
+
+    /// Divides stored responses by what the URI does not say: a resolved API version, an identity, a tenant. May be
+    /// called several times. Default: no division.
+    ///
+    /// A cache inside of a layer that rewrites requests sees the rewritten URI alone: what that layer decided, which
+    /// it leaves in the request's extensions, belongs here.
+    pub fn partition(
+        mut self,
+        partition: impl Fn(&Parts, &mut Partition<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.partitions.push(Box::new(partition));
+        self
+    }
+
+    /// How long answers (200, 203, 204, 300, 301, 308) are fresh that say nothing about it. Not for responses to
+    /// requests with `Authorization` or `Cookie`. Default: none; what says nothing is not guessed about, except by
+    /// [`heuristics`](Self::heuristics).
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = Some(ttl);
+        self
+    }
+
+    /// Whether responses that say nothing but when they were last modified are fresh for a tenth of the time since,
+    /// at most a day (RFC 9111 §4.2.2). Not for requests with `Authorization` or `Cookie`. Default: yes.
+    pub fn heuristics(mut self, heuristics: bool) -> Self {
+        self.heuristics = heuristics;
+        self
+    }
+
+    /// How long past its freshness a response that says nothing about it may be served while it is validated in the
+    /// background (RFC 5861 §3). Default: zero; a response's own `stale-while-revalidate` is honoured.
+    pub fn stale_while_revalidate(mut self, duration: Duration) -> Self {
+        self.stale_while_revalidate = duration;
+        self
+    }
+
+    /// How long past its freshness a response that says nothing about it may be served when the origin answers 500,
+    /// 502, 503 or 504, or fails (RFC 5861 §4). Default: zero; a response's own `stale-if-error` is honoured.
+    pub fn stale_if_error(mut self, duration: Duration) -> Self {
+        self.stale_if_error = duration;
+        self
+    }
+
+    /// Whether a shared cache stores responses with `Set-Cookie` that are neither `public` nor have `s-maxage`.
+    /// Default: no. RFC 9111 §7.3 would allow it; a session handed to the next user is too dear.
+    pub fn store_set_cookie(mut self, store: bool) -> Self {
+        self.set_cookie = store;
+        self
+    }
+
+    /// Whether a shared cache stores responses to requests with `Cookie` that are neither `public` nor have
+    /// `s-maxage`. Default: no, for the same reason as with `Authorization` (RFC 9111 §3.5), which no cookie needs to
+    /// know.
+    pub fn store_cookie_requests(mut self, store: bool) -> Self {
+        self.cookie = store;
+        self
+    }
+
+    /// The largest body to store, in octets; larger ones pass. Default 8 MiB.
+    pub fn max_body(mut self, bytes: u64) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// How long a request waits for the store, in all. Default 50 ms: a store that takes longer is slower than many
+    /// an origin. A store that failed three times in a row is left alone for 100 ms, then twice as long each time up
+    /// to 5 s, after which one request tries it.
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.store_timeout = timeout;
+        self
+    }
+
+    /// Whether requests for what another request is fetching wait for that and read along. Default: yes.
+    pub fn collapse(mut self, collapse: bool) -> Self {
+        self.collapse = collapse;
+        self
+    }
+
+    /// Whether requests may ask for less or more than the cache would give (`no-cache`, `max-age`, `min-fresh`,
+    /// `max-stale`, `only-if-cached`; RFC 9111 §5.2.1). Default: yes. A server whose clients may be hostile can switch
+    /// it off, so that nobody reaches the origin at will; `no-store` is kept in any case.
+    pub fn honour_request_directives(mut self, honour: bool) -> Self {
+        self.honour_requests = honour;
+        self
+    }
+
+    /// The wall clock, to which `Date` and `Expires` are compared. Default [`SystemTime::now`].
+    pub fn wall_clock(mut self, clock: fn() -> SystemTime) -> Self {
+        self.wall_clock = clock;
+        self
+    }
+
+    /// How many background tasks may run at once, and for how long each. Beyond that they are dropped: what they
+    /// would have stored is fetched again. Default 1,024 for 60 s.
+    pub fn background(mut self, tasks: usize, each: Duration) -> Self {
+        self.max_background = tasks;
+        self.background_timeout = each;
+        self
+    }
+
+    /// Where background work runs. Default [`TokioSpawn`].
+    pub fn spawn_with(mut self, spawn: impl Spawn) -> Self {
+        self.spawn = Arc::new(spawn);
+        self
+    }
+
+    /// How the cache's own refusals look. Default [`Negotiated`].
+    pub fn render_with(mut self, render: impl RenderRejection) -> Self {
+        self.render = Arc::new(render);
+        self
+    }
+
+    /// The cache.
+    ///
+    /// # Errors
+    ///
+    /// When `name` is not 1 to 64 printable ASCII characters, or `store_timeout` is zero, which no store can meet.
+    pub fn build(self) -> Result<Cache, ConfigError> {
+        if self.store_timeout.is_zero() {
+            return Err(ConfigError::new("store_timeout", "must be longer than zero"));
+        }
+        let name = self.name.as_deref().map(status::name).transpose()?;
+        Ok(self.with_name(name))
+    }
+
+    /// The cache, of what cannot be wrong.
+    pub(crate) fn with_name(self, name: Option<Box<str>>) -> Cache {
+        let freshness = FreshnessRules {
+            mode: self.mode,
+            heuristics: self.heuristics,
+            default_ttl: self.default_ttl,
+            stale_while_revalidate: self.stale_while_revalidate,
+            stale_if_error: self.stale_if_error,
+        };
+        let config = Config {
+            name,
+            storage: StorageRules { freshness, set_cookie: self.set_cookie, cookie: self.cookie },
+            partitions: self.partitions,
+            max_body: usize::try_from(self.max_body).unwrap_or(usize::MAX),
+            store_timeout: self.store_timeout,
+            collapse: self.collapse,
+            honour_requests: self.honour_requests,
+            wall_clock: self.wall_clock,
+            max_background: self.max_background,
+            background_timeout: self.background_timeout,
+            render: self.render,
+            spawn: self.spawn,
+        };
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        Cache { inner: Arc::new(Inner::new(config, store)) }
+    }
+}
+
+impl fmt::Debug for CacheBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("mode", &self.mode)
+            .field("name", &self.name)
+            .field("default_ttl", &self.default_ttl)
+            .field("max_body", &self.max_body)
+            .field("store_timeout", &self.store_timeout)
+            .finish_non_exhaustive()
+    }
+}

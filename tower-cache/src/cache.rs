@@ -1,0 +1,218 @@
+//! What all layers and services of one cache share.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::builder::CacheBuilder;
+use crate::flight::{Flight, Flights, Unshared};
+use crate::guard::Guard;
+use crate::handle::CacheHandle;
+use crate::key::{CacheKey, PartitionFn};
+use crate::metrics::{FillResult, Metrics, Operation};
+use crate::outcome::CacheOutcome;
+use crate::policy::storable::StorageRules;
+use crate::rejection::RenderRejection;
+use crate::spawn::{Spawn, Task};
+use crate::store::{Entry, Purge, Stamp, StoreError, StoreFuture};
+
+/// A cache: its rules, its store, and the requests on their way. Cheap to clone; clones, and all layers made of them,
+/// are one cache.
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Cache {
+    /// A cache to be configured; shared, in 64 MiB of memory, unless it is told otherwise.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder::default()
+    }
+
+    /// Purging and statistics.
+    #[must_use]
+    pub fn handle(&self) -> CacheHandle {
+        CacheHandle::new(Arc::clone(&self.inner))
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+/// What is configured and used while requests run.
+pub(crate) struct Config {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) storage: StorageRules,
+    pub(crate) partitions: Vec<Box<PartitionFn>>,
+    pub(crate) max_body: usize,
+    pub(crate) store_timeout: Duration,
+    pub(crate) collapse: bool,
+    pub(crate) honour_requests: bool,
+    pub(crate) wall_clock: fn() -> SystemTime,
+    pub(crate) max_background: usize,
+    pub(crate) background_timeout: Duration,
+    pub(crate) render: Arc<dyn RenderRejection>,
+    pub(crate) spawn: Arc<dyn Spawn>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("storage", &self.storage)
+            .field("partitions", &self.partitions.len())
+            .field("max_body", &self.max_body)
+            .field("store_timeout", &self.store_timeout)
+            .field("collapse", &self.collapse)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The state behind [`Cache`].
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) guard: Guard,
+    pub(crate) flights: Flights,
+    pub(crate) unshared: Unshared,
+    pub(crate) metrics: Metrics,
+    pub(crate) outcomes: [AtomicU64; CacheOutcome::KINDS],
+    background: Arc<AtomicUsize>,
+    began: Instant,
+}
+
+/// Monotonic time, as the runtime has it: paused in tests that pause it.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Inner {
+    pub(crate) fn new(config: Config, store: Arc<dyn crate::store::Store>) -> Self {
+        let began = now();
+        Self {
+            config,
+            guard: Guard::new(store, began),
+            flights: Flights::new(),
+            unshared: Unshared::new(),
+            metrics: Metrics::default(),
+            outcomes: Default::default(),
+            background: Arc::default(),
+            began,
+        }
+    }
+
+    pub(crate) fn count(&self, outcome: CacheOutcome) {
+        self.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
+        self.metrics.request(outcome);
+    }
+
+    /// Whole seconds since the cache was made.
+    pub(crate) fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_secs()
+    }
+
+    /// Notes how the store did.
+    pub(crate) fn note<T>(&self, operation: Operation, result: &Result<T, StoreError>) {
+        match result {
+            Ok(_) => self.guard.succeeded(),
+            Err(error) => {
+                self.metrics.failure(operation, error.kind());
+                self.guard.failed(now());
+            }
+        }
+    }
+
+    /// Stores a complete response. A store that answers at once has it when this returns; others are waited for in
+    /// the background, and until then the flight can be joined.
+    pub(crate) fn commit(self: &Arc<Self>, entry: Arc<Entry>, stamp: Stamp, flight: Arc<Flight>) {
+        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight };
+        let Some(store) = self.guard.available() else {
+            self.metrics.fill(FillResult::Unstored);
+            return;
+        };
+        let commit = store.commit(entry, stamp);
+        self.settle(Operation::Commit, commit, move |stored| {
+            let cache = &open.cache;
+            cache.metrics.fill(if stored { FillResult::Stored } else { FillResult::Unstored });
+        });
+    }
+
+    /// Stores the newer fields of a response whose content is stored already.
+    pub(crate) fn touch(self: &Arc<Self>, entry: Arc<Entry>, stamp: Stamp, flight: Arc<Flight>) {
+        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight };
+        if let Some(store) = self.guard.available() {
+            let touch = store.touch(entry, stamp);
+            self.settle(Operation::Commit, touch, move |_| drop(open));
+        }
+    }
+
+    /// Purges without anybody waiting for it.
+    pub(crate) fn purge(self: &Arc<Self>, purge: &Purge) {
+        let purge = self.guard.store().purge(purge);
+        self.settle(Operation::Purge, purge, |_| ());
+    }
+
+    /// Sees an operation through: at once if it can be, otherwise in the background.
+    fn settle(
+        self: &Arc<Self>,
+        operation: Operation,
+        mut future: StoreFuture<()>,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) {
+        if let Poll::Ready(result) = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+            self.note(operation, &result);
+            return then(result.is_ok());
+        }
+        let cache = Arc::clone(self);
+        self.in_background(Box::pin(async move {
+            let result = tokio::time::timeout(SETTLE_TIMEOUT, future).await;
+            let result = result.unwrap_or_else(|_| Err(StoreError::timeout()));
+            cache.note(operation, &result);
+            then(result.is_ok());
+        }));
+    }
+
+    /// Runs a task, if not too many are running.
+    pub(crate) fn in_background(&self, task: Task) {
+        let running = Running(Arc::clone(&self.background));
+        if self.background.fetch_add(1, Ordering::Relaxed) >= self.config.max_background {
+            return;
+        }
+        let limit = self.config.background_timeout;
+        self.config.spawn.spawn(Box::pin(async move {
+            let _ = tokio::time::timeout(limit, task).await;
+            drop(running);
+        }));
+    }
+}
+
+/// Nobody waits for it, so it may take longer than a lookup: large bodies go over networks. Bounded all the same.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A flight that can be joined until this is gone, whichever way that happens.
+struct Open {
+    cache: Arc<Inner>,
+    key: CacheKey,
+    flight: Arc<Flight>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.cache.flights.close(&self.key, &self.flight);
+    }
+}
+
+/// One of the tasks that are running.
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,286 @@
+//! What a stored response is found by.
+//!
+//! The key is scheme, authority, path and query as the request has them, then the fields by which an upstream may be
+//! told that it is called by another name (`X-Forwarded-Host` and such, so that nobody poisons the answers of those
+//! who send none), then what [`partition`](crate::CacheBuilder::partition) adds. The method is no part of it: a
+//! stored GET answers HEAD.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, Uri, header, request::Parts};
+
+/// Keys come from the network: their hash is seeded, so that nobody chooses what collides.
+static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+
+/// The primary key of stored responses (RFC 9111 §2), with a hash that is computed once.
+#[derive(Clone, Eq)]
+pub struct CacheKey {
+    /// The URI, then the partition behind a zero octet.
+    bytes: Bytes,
+    uri: usize,
+    uri_hash: u64,
+    hash: u64,
+}
+
+impl CacheKey {
+    fn new(bytes: Vec<u8>, uri: usize) -> Self {
+        let uri_hash = SEED.hash_one(&bytes[..uri]);
+        let hash = if uri == bytes.len() { uri_hash } else { SEED.hash_one(bytes.as_slice()) };
+        Self { bytes: bytes.into(), uri, uri_hash, hash }
+    }
+
+    /// The key of a URI without partition; what [`CacheHandle::purge`](crate::CacheHandle::purge) uses. `None` when
+    /// it has no authority.
+    #[must_use]
+    pub fn of_uri(uri: &Uri) -> Option<Self> {
+        let authority = uri.authority()?.as_str();
+        let mut bytes = Vec::new();
+        push_uri(&mut bytes, scheme(uri), authority, uri);
+        let end = bytes.len();
+        Some(Self::new(bytes, end))
+    }
+
+    /// The URI as a string: `scheme://authority/path?query`.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.uri]).unwrap_or_default()
+    }
+
+    /// All of the key, partition included: equal keys have equal octets, in every process.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A hash of the URI alone, seeded per process: the same for all partitions of a URI.
+    pub(crate) fn uri_hash(&self) -> u64 {
+        self.uri_hash
+    }
+
+    pub(crate) fn hash64(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl PartialEq for CacheKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.uri == other.uri && self.bytes == other.bytes
+    }
+}
+
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Partitions may hold identities: only the URI is printed.
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CacheKey").field(&self.uri()).finish()
+    }
+}
+
+/// What further divides the stored responses of a URI.
+///
+/// Each part is written with its length, so that no two different lists of parts make the same key.
+#[derive(Debug)]
+pub struct Partition<'a> {
+    bytes: &'a mut Vec<u8>,
+}
+
+impl Partition<'_> {
+    /// Adds a part.
+    pub fn add(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
+        let part = part.as_ref();
+        self.bytes.push(0);
+        self.bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        self.bytes.extend_from_slice(part);
+        self
+    }
+
+    /// Adds a part that may be missing; a missing part differs from an empty one.
+    pub fn add_optional(&mut self, part: Option<impl AsRef<[u8]>>) -> &mut Self {
+        match part {
+            Some(part) => self.add([1]).add(part),
+            None => self.add([0]),
+        }
+    }
+}
+
+/// A function that adds to the [`Partition`] of a request.
+pub(crate) type PartitionFn = dyn Fn(&Parts, &mut Partition<'_>) + Send + Sync;
+
+/// The key of a request; `None` when it is not clear which authority it is for.
+pub(crate) fn of_request(request: &Parts, partitions: &[Box<PartitionFn>]) -> Option<CacheKey> {
+    let authority = authority(request)?;
+    let path_and_query = request.uri.path_and_query().map_or(1, |whole| whole.as_str().len());
+    let mut bytes = Vec::with_capacity(scheme(&request.uri).len() + 3 + authority.len() + path_and_query);
+    push_uri(&mut bytes, scheme(&request.uri), authority, &request.uri);
+    let uri = bytes.len();
+    push_forwarded(&mut bytes, &request.headers);
+    for partition in partitions {
+        partition(request, &mut Partition { bytes: &mut bytes });
+    }
+    Some(CacheKey::new(bytes, uri))
+}
+
+/// The key of another URI of the same origin that a response to `target` names (RFC 9111 §4.4).
+pub(crate) fn of_reference(target: &CacheKey, reference: &[u8]) -> Option<CacheKey> {
+    let reference = Uri::try_from(reference).ok()?;
+    let target = Uri::try_from(target.uri()).ok()?;
+    let own = target.authority()?.as_str();
+    let mut bytes = Vec::new();
+    match reference.authority() {
+        Some(authority) => push_uri(&mut bytes, scheme(&reference), authority.as_str(), &reference),
+        None => push_uri(&mut bytes, scheme(&target), own, &reference),
+    }
+    let end = bytes.len();
+    let key = CacheKey::new(bytes, end);
+    let origin = format!("{}://{own}/", scheme(&target));
+    (reference.path().starts_with('/') && key.uri().starts_with(&origin)).then_some(key)
+}
+
+/// The key of a request's URI alone, which stands for all its partitions.
+pub(crate) fn of_target(request: &Parts) -> Option<CacheKey> {
+    let mut bytes = Vec::new();
+    push_uri(&mut bytes, scheme(&request.uri), authority(request)?, &request.uri);
+    let end = bytes.len();
+    Some(CacheKey::new(bytes, end))
+}
+
+/// The URI's authority, or the one `Host` line of an origin-form request.
+fn authority(request: &Parts) -> Option<&str> {
+    if let Some(authority) = request.uri.authority() {
+        return Some(authority.as_str());
+    }
+    let mut lines = request.headers.get_all(header::HOST).iter();
+    let host = lines.next()?.to_str().ok().filter(|host| !host.is_empty())?;
+    let strange = |byte: u8| !byte.is_ascii_alphanumeric() && !b".-_:[]~%!$&'()*+,;=".contains(&byte);
+    (lines.next().is_none() && !host.bytes().any(strange)).then_some(host)
+}
+
+/// `http` when the request does not say: an HTTP/1 server sees no scheme.
+fn scheme(uri: &Uri) -> &str {
+    uri.scheme_str().unwrap_or("http")
+}
+
+fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
+    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    authority.strip_suffix(default).unwrap_or(authority)
+}
+
+/// Scheme and host do not regard case (RFC 9110 §4.2.3).
+fn push_uri(bytes: &mut Vec<u8>, scheme: &str, authority: &str, uri: &Uri) {
+    bytes.extend(scheme.bytes().map(|byte| byte.to_ascii_lowercase()));
+    bytes.extend_from_slice(b"://");
+    bytes.extend(without_default_port(scheme, authority).bytes().map(|byte| byte.to_ascii_lowercase()));
+    match uri.path_and_query() {
+        Some(whole) if whole.as_str().starts_with('/') => bytes.extend_from_slice(whole.as_str().as_bytes()),
+        Some(whole) => {
+            bytes.push(b'/');
+            bytes.extend_from_slice(whole.as_str().as_bytes());
+        }
+        None => bytes.push(b'/'),
+    }
+}
+
+/// The fields that tell an upstream by which name and scheme it is called, and no `Vary` mentions.
+fn push_forwarded(bytes: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        let name = name.as_str();
+        if !name.starts_with("x-") && name != "forwarded" {
+            continue;
+        }
+        match name {
+            "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-scheme" | "x-forwarded-port"
+            | "x-forwarded-prefix" | "x-host" | "x-forwarded-server" => {
+                Partition { bytes }.add(name).add(value.as_bytes());
+            }
+            // `for` and `by` differ with each client and name no resource.
+            "forwarded" => {
+                let pairs = value.as_bytes().split(|byte| matches!(byte, b';' | b','));
+                for pair in pairs.map(<[u8]>::trim_ascii) {
+                    let named = |name: &[u8]| pair.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+                    if named(b"host=") || named(b"proto=") {
+                        Partition { bytes }.add(name).add(pair);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn key(uri: &str, fields: &[(&str, &str)]) -> Option<CacheKey> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        of_request(&request.body(()).unwrap().into_parts().0, &[])
+    }
+
+    #[test]
+    fn equal_uris_have_equal_keys() {
+        let plain = key("http://example.com/a?b", &[]).unwrap();
+        assert_eq!(plain.uri(), "http://example.com/a?b");
+        for same in ["http://EXAMPLE.com/a?b", "http://example.com:80/a?b", "HTTP://example.com/a?b"] {
+            assert_eq!(key(same, &[]).unwrap(), plain, "{same}");
+        }
+        assert_eq!(key("/a?b", &[("host", "Example.com")]).unwrap(), plain);
+        assert_eq!(CacheKey::of_uri(&"http://example.com/a?b".parse().unwrap()).unwrap(), plain);
+        for other in ["https://example.com/a?b", "http://example.com:81/a?b", "http://example.com/A?b",
+            "http://example.com/a?B", "http://example.com/a", "http://example.com/a?"]
+        {
+            assert_ne!(key(other, &[]).unwrap(), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_unclear_authority_has_no_key() {
+        assert!(key("/a", &[("host", "a.example")]).is_some());
+        for fields in [&[][..], &[("host", "")], &[("host", "a.example"), ("host", "b.example")], &[("host", "a/b")]] {
+            assert_eq!(key("/a", fields), None, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn names_by_which_an_upstream_is_called_divide() {
+        let plain = key("http://a.example/", &[]).unwrap();
+        for field in [("x-forwarded-host", "evil"), ("x-forwarded-proto", "http"), ("forwarded", "for=1;host=evil")] {
+            let divided = key("http://a.example/", &[field]).unwrap();
+            assert_ne!(divided, plain, "{field:?}");
+            assert_eq!(divided.uri_hash(), plain.uri_hash());
+        }
+        for field in [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1"), ("x-request-id", "1")] {
+            assert_eq!(key("http://a.example/", &[field]).unwrap(), plain, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let with = |parts: &[&str]| {
+            let mut bytes = Vec::new();
+            let mut partition = Partition { bytes: &mut bytes };
+            for part in parts {
+                partition.add(part);
+            }
+            bytes
+        };
+        assert_ne!(with(&["ab", "c"]), with(&["a", "bc"]));
+        assert_ne!(with(&["", "a"]), with(&["a", ""]));
+        let mut bytes = (Vec::new(), Vec::new());
+        Partition { bytes: &mut bytes.0 }.add_optional(None::<&str>);
+        Partition { bytes: &mut bytes.1 }.add_optional(Some(""));
+        assert_ne!(bytes.0, bytes.1);
+    }
+}

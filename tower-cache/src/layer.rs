@@ -1,0 +1,53 @@
+//! The layer.
+
+use tower_layer::Layer;
+
+use crate::cache::Cache;
+use crate::handle::CacheHandle;
+use crate::service::CacheService;
+use crate::store::Store;
+
+/// Puts a [`Cache`] in front of a service: an HTTP cache (RFC 9111) in front of handlers, upstreams or, private, in a
+/// client. All services it makes share the one cache.
+#[derive(Debug, Clone)]
+pub struct CacheLayer {
+    cache: Cache,
+}
+
+impl CacheLayer {
+    /// A layer of a cache made by [`Cache::builder`].
+    #[must_use]
+    pub fn new(cache: Cache) -> Self {
+        Self { cache }
+    }
+
+    /// A shared cache: its answers go to more than one user. What the defaults are stands at
+    /// [`CacheBuilder`](crate::CacheBuilder).
+    #[must_use]
+    pub fn shared(store: impl Store) -> Self {
+        Self::new(Cache::builder().store(store).with_name(Some(DEFAULT_NAME.into())))
+    }
+
+    /// One user's cache, for clients.
+    #[must_use]
+    pub fn private(store: impl Store) -> Self {
+        Self::new(Cache::builder().store(store).private().with_name(Some(DEFAULT_NAME.into())))
+    }
+
+    /// Purging and statistics.
+    #[must_use]
+    pub fn handle(&self) -> CacheHandle {
+        self.cache.handle()
+    }
+}
+
+/// Needs no quotes in `Cache-Status`.
+const DEFAULT_NAME: &str = "tower-cache";
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = CacheService<S>;
+
+    fn layer(&self, inner: S) -> CacheService<S> {
+        CacheService::new(inner, self.cache.clone())
+    }
+}

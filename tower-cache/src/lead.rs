@@ -1,0 +1,374 @@
+//! A request that asks the origin, and what becomes of the response.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts, response};
+use http_body::Body;
+
+use crate::answer::{self, Answer};
+use crate::body::{OwnBody, ResponseBody};
+use crate::cache::{self, Inner};
+use crate::error::BoxError;
+use crate::fill::{Recorder, Tee};
+use crate::flight::{Flight, Release};
+use crate::key::{self, CacheKey};
+use crate::metrics::FillResult;
+use crate::outcome::{CacheOutcome, MissReason, StaleReason};
+use crate::plan::{self, Question};
+use crate::policy::age::Exchange;
+use crate::policy::conditional;
+use crate::policy::fields;
+use crate::policy::storable::{self, Storable};
+use crate::status::{self, Details};
+use crate::store::{Entry, Head, Purge, PurgeTarget, Stamp};
+
+/// What the store had when it was asked.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// `None` when it did not answer: then nothing is stored either.
+    pub(crate) stamp: Option<Stamp>,
+    /// A response to validate, or to fall back on.
+    pub(crate) stored: Option<Arc<Entry>>,
+    /// It may be the answer if the origin fails.
+    pub(crate) on_error: bool,
+    pub(crate) miss: MissReason,
+}
+
+impl Found {
+    /// The store has not answered.
+    pub(crate) fn unknown() -> Self {
+        Self { stamp: None, stored: None, on_error: false, miss: MissReason::Store }
+    }
+}
+
+/// A GET that goes to the origin. Dropped before there is a response, another takes its place.
+pub(crate) struct Lead {
+    question: Question,
+    /// The request's fields as the client sent them.
+    request: HeaderMap,
+    flight: Arc<Flight>,
+    /// Others can join the flight.
+    registered: bool,
+    /// The client has its answer already.
+    background: bool,
+    sent: SystemTime,
+    settled: bool,
+}
+
+impl Lead {
+    /// One that others can join.
+    pub(crate) fn registered(question: Question, request: &Parts, flight: Arc<Flight>) -> Self {
+        Self::new(question, request, flight, true)
+    }
+
+    /// One that nobody else has to do with.
+    pub(crate) fn alone(question: Question, request: &Parts) -> Self {
+        Self::new(question, request, Arc::new(Flight::new()), false)
+    }
+
+    fn new(question: Question, request: &Parts, flight: Arc<Flight>, registered: bool) -> Self {
+        let sent = (question.cache.config.wall_clock)();
+        let request = request.headers.clone();
+        Self { question, request, flight, registered, background: false, sent, settled: false }
+    }
+
+    pub(crate) fn in_background(mut self) -> Self {
+        self.background = true;
+        self
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Inner> {
+        &self.question.cache
+    }
+
+    /// A response that was stored just now.
+    pub(crate) fn landed(&self, request: &Parts) -> Option<Response<OwnBody>> {
+        self.question.found.stamp?;
+        plan::fresh_now(self.cache(), &self.question.key, self.question.asks, request)
+    }
+
+    /// Makes the request to the origin validate what is stored, if that is possible.
+    pub(crate) fn prepare(&self, request: &mut HeaderMap) {
+        if let Some(stored) = &self.question.found.stored {
+            if conditional::has_validator(&stored.head.headers) {
+                conditional::validate(request, &stored.head.headers);
+            }
+        }
+    }
+
+    /// Whether dropping this leaves others waiting.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.registered && self.flight.is_followed()
+    }
+
+    /// The origin failed without a response: what is stored may do.
+    pub(crate) fn fail(mut self) -> Option<Response<OwnBody>> {
+        let found = &mut self.question.found;
+        let stored = found.stored.take().filter(|_| found.on_error && !self.background)?;
+        Some(self.stale(&stored, None))
+    }
+
+    /// The origin's response becomes the client's.
+    pub(crate) fn answer<B>(mut self, response: Response<B>) -> Response<ResponseBody<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let now = cache::now();
+        let exchange = Exchange { sent: self.sent, received: (self.cache().config.wall_clock)() };
+        let (parts, body) = response.into_parts();
+        if let Some(stored) = self.question.found.stored.clone() {
+            if parts.status == StatusCode::NOT_MODIFIED && conditional::has_validator(&stored.head.headers) {
+                return self.revalidated(&stored, &parts, exchange, now).map(ResponseBody::own);
+            }
+            let failed = matches!(parts.status.as_u16(), 500 | 502..=504);
+            if failed && self.question.found.on_error {
+                return self.stale(&stored, Some(parts.status)).map(ResponseBody::own);
+            }
+        }
+        let storable = storable::decide(
+            &self.request,
+            self.question.asks.directives.no_store,
+            parts.status,
+            &parts.headers,
+            exchange,
+            &self.cache().config.storage,
+        );
+        let too_large = content_length(&parts.headers).is_some_and(|length| {
+            length > self.cache().config.max_body as u64
+        });
+        match storable {
+            Ok(_) if too_large => {
+                self.cache().metrics.fill(FillResult::TooLarge);
+                self.release(now);
+                self.passed(parts, false).map(|()| ResponseBody::inner(body))
+            }
+            Ok(storable) => {
+                let head = self.head(storable, parts.status, now);
+                self.record(parts, body, head)
+            }
+            Err(_) => {
+                self.release(now);
+                self.passed(parts, false).map(|()| ResponseBody::inner(body))
+            }
+        }
+    }
+
+    /// The response goes on as it came, with a word about what the cache did.
+    fn passed(&self, mut parts: response::Parts, stored: bool) -> Response<()> {
+        let outcome = CacheOutcome::Miss(self.question.found.miss);
+        let cache = self.cache();
+        if !self.background {
+            cache.count(outcome);
+        }
+        let details = Details { ttl: None, forwarded: Some(parts.status), stored };
+        status::append(&mut parts.headers, cache.config.name.as_deref(), outcome, details);
+        parts.extensions.insert(outcome);
+        Response::from_parts(parts, ())
+    }
+
+    /// Nobody can share this response; for a while nobody waits for the next one.
+    fn release(&mut self, now: Instant) {
+        self.settled = true;
+        if self.registered {
+            let cache = self.cache();
+            cache.unshared.remember(&self.question.key, cache.seconds(now));
+        }
+        self.part();
+    }
+
+    /// Sends those who wait on their own way.
+    fn part(&mut self) {
+        self.flight.release(Release::NotShared);
+        if self.registered {
+            self.cache().flights.close(&self.question.key, &self.flight);
+            self.registered = false;
+        }
+    }
+
+    fn head(&self, storable: Storable, status: StatusCode, now: Instant) -> Arc<Head> {
+        let Storable { variant, mut headers, freshness } = storable;
+        let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
+        Arc::new(Head {
+            key: self.question.key.clone(),
+            variant,
+            status,
+            headers,
+            freshness,
+            upstream_status,
+            stored_at: now,
+            stamp: self.question.found.stamp.unwrap_or_default(),
+        })
+    }
+
+    /// Passes the body on and stores it meanwhile.
+    fn record<B>(mut self, parts: response::Parts, body: B, head: Arc<Head>) -> Response<ResponseBody<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if head.freshness.lifetime <= head.freshness.initial_age || head.freshness.always_validate {
+            // It may be stored, but answers nobody else without being validated.
+            self.part();
+            self.flight = Arc::new(Flight::new());
+        }
+        self.settled = true;
+        let stamp = self.question.found.stamp.filter(|_| self.cache().guard.available().is_some());
+        let response = self.passed(parts, stamp.is_some());
+        if stamp.is_none() && !self.registered {
+            self.cache().metrics.fill(FillResult::Unstored);
+            return response.map(|()| ResponseBody::inner(body));
+        }
+        self.flight.begin(Arc::clone(&head));
+        let recorder = Recorder {
+            cache: Arc::clone(self.cache()),
+            flight: Arc::clone(&self.flight),
+            declared: content_length(&head.headers),
+            head,
+            stamp,
+            received: 0,
+            detached: self.background,
+            settled: false,
+        };
+        response.map(|()| {
+            if body.is_end_stream() {
+                recorder.finish(None);
+                return ResponseBody::inner(body);
+            }
+            ResponseBody::tee(Tee::new(Box::pin(body), recorder))
+        })
+    }
+
+    /// 304: what is stored is the answer, with the newer fields (RFC 9111 §4.3.4).
+    fn revalidated(
+        mut self,
+        stored: &Arc<Entry>,
+        newer: &response::Parts,
+        exchange: Exchange,
+        now: Instant,
+    ) -> Response<OwnBody> {
+        self.settled = true;
+        let mut headers = answer::restore(&stored.head);
+        fields::update(&mut headers, &newer.headers);
+        if !newer.headers.contains_key(header::DATE) {
+            if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(exchange.received)) {
+                headers.insert(header::DATE, date);
+            }
+        }
+        let status = stored.head.status;
+        let no_store = self.question.asks.directives.no_store;
+        let rules = &self.cache().config.storage;
+        let storable = storable::decide(&self.request, no_store, status, &headers, exchange, rules);
+        let cache = Arc::clone(self.cache());
+        let head = match storable {
+            Ok(storable) => {
+                let head = self.head(storable, status, now);
+                self.flight.supply(Arc::clone(&head), &stored.body);
+                let entry = Entry { head: Arc::clone(&head), body: Arc::clone(&stored.body) };
+                match self.question.found.stamp {
+                    Some(stamp) => cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight)),
+                    None => cache.flights.close(&self.question.key, &self.flight),
+                }
+                head
+            }
+            Err(refusal) => {
+                // Good for this once; it must not be kept any longer.
+                if refusal != storable::Refusal::RequestNoStore {
+                    cache.purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
+                }
+                self.part();
+                Arc::clone(&stored.head)
+            }
+        };
+        let age = head.freshness.age(Duration::ZERO);
+        let outcome = CacheOutcome::Revalidated;
+        self.from_stored(stored, &head, age, outcome, Some(newer.status))
+    }
+
+    /// The origin failed: what is stored is the answer.
+    fn stale(mut self, stored: &Arc<Entry>, forwarded: Option<StatusCode>) -> Response<OwnBody> {
+        self.settled = true;
+        self.part();
+        let age = stored.head.freshness.age(cache::now().saturating_duration_since(stored.head.stored_at));
+        self.from_stored(stored, &stored.head, age, CacheOutcome::Stale(StaleReason::Error), forwarded)
+    }
+
+    fn from_stored(
+        &self,
+        stored: &Entry,
+        head: &Head,
+        age: Duration,
+        outcome: CacheOutcome,
+        forwarded: Option<StatusCode>,
+    ) -> Response<OwnBody> {
+        if self.background {
+            return Response::new(OwnBody::empty());
+        }
+        let Question { cache, asks, .. } = &self.question;
+        let answer = Answer { cache, request: &self.request, asks: *asks, head, age, outcome, forwarded };
+        answer.with(Some(stored.body.len), || answer::stored(&stored.body))
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.flight.release(Release::Failed);
+            if self.registered {
+                self.cache().flights.close(&self.question.key, &self.flight);
+            }
+        }
+    }
+}
+
+impl Head {
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        content_length(&self.headers)
+    }
+}
+
+/// What `Content-Length` says, where it says one thing.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lines.next()?.to_str().ok()?.parse().ok()?;
+    lines.next().is_none().then_some(length)
+}
+
+/// A request that goes to the origin and leaves no response behind.
+pub(crate) struct Passing {
+    /// Missing where nothing is to be seen of the cache.
+    noted: Option<(Arc<Inner>, CacheOutcome)>,
+    /// What a successful response makes invalid.
+    target: Option<CacheKey>,
+}
+
+impl Passing {
+    pub(crate) fn untouched() -> Self {
+        Self { noted: None, target: None }
+    }
+
+    pub(crate) fn new(cache: &Arc<Inner>, outcome: CacheOutcome, target: Option<CacheKey>) -> Self {
+        Self { noted: Some((Arc::clone(cache), outcome)), target }
+    }
+
+    pub(crate) fn answer<B>(&mut self, response: &mut Response<B>) {
+        let Some((cache, outcome)) = self.noted.take() else { return };
+        let status = response.status();
+        if let Some(target) = self.target.take().filter(|_| status.is_success() || status.is_redirection()) {
+            // RFC 9111 §4.4: the target, and what the response says it has changed.
+            for name in [header::LOCATION, header::CONTENT_LOCATION] {
+                let other = response.headers().get(name);
+                if let Some(other) = other.and_then(|other| key::of_reference(&target, other.as_bytes())) {
+                    cache.purge(&Purge::hard(PurgeTarget::Uri(other)));
+                }
+            }
+            cache.purge(&Purge::hard(PurgeTarget::Uri(target)));
+        }
+        let details = Details { ttl: None, forwarded: Some(status), stored: false };
+        status::append(response.headers_mut(), cache.config.name.as_deref(), outcome, details);
+        response.extensions_mut().insert(outcome);
+        cache.count(outcome);
+    }
+}

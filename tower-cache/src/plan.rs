@@ -1,0 +1,274 @@
+//! What is done with a request: the policy's verdicts, joined with what the store and the flights say. Knows no
+//! service, so that it is compiled once.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use http::{Response, request::Parts};
+
+use crate::answer::{self, Answer};
+use crate::body::OwnBody;
+use crate::cache::{self, Inner};
+use crate::flight::{Follower, Part, Release};
+use crate::key::{self, CacheKey};
+use crate::lead::{Found, Lead, Passing};
+use crate::metrics::Operation;
+use crate::outcome::{BypassReason, CacheBypass, CacheOutcome, MissReason, StaleReason};
+use crate::policy::request::{self, Admission, Asks};
+use crate::policy::reuse::{RevalidateReason, Verdict};
+use crate::store::{Entry, Head, Lookup, Purge, PurgeTarget, StoreError, StoreErrorKind, StoreFuture};
+
+/// The next thing to do.
+pub(crate) enum Plan {
+    /// The response is there.
+    Answer(Response<OwnBody>),
+    /// So it is, and the origin is to be asked in the background.
+    AnswerAndAsk(Response<OwnBody>, Box<Lead>),
+    /// Ask the origin, and store what it says.
+    Ask(Box<Lead>),
+    /// Ask the origin.
+    Pass(Passing),
+    /// Wait for another request's response.
+    Follow(Follower, Box<Question>),
+    /// Wait for the store.
+    Wait(StoreFuture<Lookup>, Box<Question>),
+}
+
+/// A request that the cache may answer.
+pub(crate) struct Question {
+    pub(crate) cache: Arc<Inner>,
+    pub(crate) key: CacheKey,
+    pub(crate) asks: Asks,
+    /// What the store had; known once it has answered.
+    pub(crate) found: Found,
+}
+
+/// Begins with a request.
+pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
+    cache.metrics.resolve();
+    let admission = request::admit(request, cache.config.honour_requests);
+    let bypass = match admission {
+        Admission::Untouched => return Plan::Pass(Passing::untouched()),
+        Admission::Pass(reason) => Err(reason),
+        Admission::Lookup(_) if request.extensions.get::<CacheBypass>().is_some() => Err(BypassReason::Extension),
+        Admission::Lookup(asks) => Ok(asks),
+    };
+    let asks = match bypass {
+        Ok(asks) => asks,
+        Err(reason) => {
+            let target = request::invalidates(&request.method).then(|| key::of_target(request)).flatten();
+            return Plan::Pass(Passing::new(cache, CacheOutcome::Bypass(reason), target));
+        }
+    };
+    let Some(key) = key::of_request(request, &cache.config.partitions) else {
+        return Plan::Pass(Passing::new(cache, CacheOutcome::Bypass(BypassReason::Authority), None));
+    };
+    let now = cache::now();
+    let Some(mut lookup) = cache.guard.lookup(&key, now) else {
+        let question = Question { cache: Arc::clone(cache), key, asks, found: Found::unknown() };
+        return question.missed(request, now);
+    };
+    match Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(lookup)) => decide(cache, key, asks, request, &lookup, now),
+        result => {
+            let question = Question { cache: Arc::clone(cache), key, asks, found: Found::unknown() };
+            match result {
+                Poll::Ready(result) => question.looked_up(request, result),
+                Poll::Pending => Plan::Wait(lookup, Box::new(question)),
+            }
+        }
+    }
+}
+
+/// Decides by what the store has.
+fn decide(
+    cache: &Arc<Inner>,
+    key: CacheKey,
+    asks: Asks,
+    request: &Parts,
+    lookup: &Lookup,
+    now: Instant,
+) -> Plan {
+    cache.guard.succeeded();
+    let question = |found, key| Question { cache: Arc::clone(cache), key, asks, found };
+    let entry = match select(cache, &key, request, lookup) {
+        Ok(entry) => entry,
+        Err(miss) => {
+            let found = Found { stamp: Some(lookup.stamp), stored: None, on_error: false, miss };
+            return question(found, key).missed(request, now);
+        }
+    };
+    let resident = now.saturating_duration_since(entry.head.stored_at);
+    let soft = entry.stamp() < lookup.stale_before;
+    let verdict = entry.head.freshness.verdict(resident, soft, &asks.directives);
+    let respond = |age, outcome| {
+        let answer =
+            Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
+        answer.with(Some(entry.body.len), || answer::stored(&entry.body))
+    };
+    let found = |miss, on_error| Found {
+        stamp: Some(lookup.stamp),
+        stored: Some(Arc::clone(entry)),
+        on_error,
+        miss,
+    };
+    match verdict {
+        Verdict::Fresh { age, .. } => Plan::Answer(respond(age, CacheOutcome::Hit)),
+        Verdict::Stale { age } => Plan::Answer(respond(age, CacheOutcome::Stale(StaleReason::Request))),
+        Verdict::StaleWhileRevalidate { age } => {
+            let response = respond(age, CacheOutcome::Stale(StaleReason::Revalidating));
+            question(found(MissReason::Stale, true), key).refresh(response, request)
+        }
+        Verdict::Revalidate { reason, on_error } => {
+            let miss = match reason {
+                RevalidateReason::Stale => MissReason::Stale,
+                RevalidateReason::Request => MissReason::Request,
+            };
+            question(found(miss, on_error), key).missed(request, now)
+        }
+        Verdict::GatewayTimeout => Plan::Answer(answer::not_cached(cache, request)),
+    }
+}
+
+/// The newest variant that answers the request, or why there is none.
+fn select<'a>(
+    cache: &Arc<Inner>,
+    key: &CacheKey,
+    request: &Parts,
+    lookup: &'a Lookup,
+) -> Result<&'a Arc<Entry>, MissReason> {
+    let Some(variants) = &lookup.variants else { return Err(MissReason::Uri) };
+    let mut miss = MissReason::Uri;
+    for entry in variants.iter().filter(|entry| entry.stamp() >= lookup.purged_before) {
+        if entry.key() != key {
+            // Whatever answers one question with the answer to another is not to be believed.
+            cache.metrics.failure(Operation::Lookup, StoreErrorKind::Corrupt);
+            continue;
+        }
+        if entry.head.variant.answers(&request.headers) {
+            return Ok(entry);
+        }
+        miss = MissReason::Vary;
+    }
+    Err(miss)
+}
+
+impl Question {
+    /// The store has answered, or failed.
+    pub(crate) fn looked_up(self, request: &Parts, result: Result<Lookup, StoreError>) -> Plan {
+        let now = cache::now();
+        self.cache.note(Operation::Lookup, &result);
+        match result {
+            Ok(lookup) => decide(&self.cache, self.key, self.asks, request, &lookup, now),
+            Err(error) => {
+                if error.kind() == StoreErrorKind::Corrupt {
+                    // What cannot be read would fail each time: it goes, and the next fill takes its place.
+                    self.cache.purge(&Purge::hard(PurgeTarget::Uri(self.key.clone())));
+                }
+                self.missed(request, now)
+            }
+        }
+    }
+
+    /// There is nothing to answer with yet.
+    fn missed(self, request: &Parts, now: Instant) -> Plan {
+        if self.asks.directives.only_if_cached {
+            return Plan::Answer(answer::not_cached(&self.cache, request));
+        }
+        if self.asks.head || self.asks.range {
+            return Plan::Pass(Passing::new(&self.cache, CacheOutcome::Miss(self.found.miss), None));
+        }
+        // A client's own condition may be answered by 304, and its own wish for a newer response is not met by one
+        // that was asked for earlier: neither can be shared.
+        let shareable = self.cache.config.collapse
+            && !(self.asks.conditional && self.found.stored.is_none())
+            && !self.asks.directives.no_store
+            && self.found.miss != MissReason::Request
+            && !self.cache.unshared.contains(&self.key, self.cache.seconds(now));
+        if shareable { self.join(request) } else { self.alone(request) }
+    }
+
+    /// Joins the flight of the key, or begins it.
+    fn join(self, request: &Parts) -> Plan {
+        match self.cache.flights.join(&self.key) {
+            Part::Follow(follower) => Plan::Follow(follower, Box::new(self)),
+            Part::Lead(flight) => {
+                let lead = Lead::registered(self, request, flight);
+                // Between the lookup and this, another flight may have landed.
+                match lead.landed(request) {
+                    Some(response) => Plan::Answer(response),
+                    None => Plan::Ask(Box::new(lead)),
+                }
+            }
+        }
+    }
+
+    fn alone(self, request: &Parts) -> Plan {
+        Plan::Ask(Box::new(Lead::alone(self, request)))
+    }
+
+    /// Asks the origin in the background, unless somebody does already.
+    fn refresh(self, response: Response<OwnBody>, request: &Parts) -> Plan {
+        if self.asks.head || self.asks.range {
+            return Plan::Answer(response);
+        }
+        match self.cache.flights.join(&self.key) {
+            Part::Follow(_) => Plan::Answer(response),
+            Part::Lead(flight) => {
+                let lead = Lead::registered(self, request, flight).in_background();
+                Plan::AnswerAndAsk(response, Box::new(lead))
+            }
+        }
+    }
+
+    /// What the flight has come to.
+    pub(crate) fn followed(
+        self,
+        request: &Parts,
+        follower: Follower,
+        result: Result<Arc<Head>, Release>,
+    ) -> Plan {
+        let head = match result {
+            Ok(head) => head,
+            Err(Release::Failed) => return self.join(request),
+            Err(Release::NotShared) => return self.alone(request),
+        };
+        let resident = cache::now().saturating_duration_since(head.stored_at);
+        match head.freshness.verdict(resident, false, &self.asks.directives) {
+            Verdict::Fresh { age, .. } if head.variant.answers(&request.headers) => {
+                let answer = Answer {
+                    cache: &self.cache,
+                    request: &request.headers,
+                    asks: self.asks,
+                    head: &head,
+                    age,
+                    outcome: CacheOutcome::Collapsed,
+                    forwarded: None,
+                };
+                let length = head.content_length();
+                Plan::Answer(answer.with(length, || OwnBody::Following { follower, length }))
+            }
+            _ => self.alone(request),
+        }
+    }
+}
+
+/// The same as [`select`] and the verdict, for one that is about to lead.
+pub(crate) fn fresh_now(cache: &Arc<Inner>, key: &CacheKey, asks: Asks, request: &Parts) -> Option<Response<OwnBody>> {
+    let mut lookup = cache.guard.available()?.lookup(key);
+    let Poll::Ready(Ok(lookup)) = Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) else {
+        return None;
+    };
+    let entry = select(cache, key, request, &lookup).ok()?;
+    let resident = cache::now().saturating_duration_since(entry.head.stored_at);
+    let soft = entry.stamp() < lookup.stale_before;
+    let Verdict::Fresh { age, .. } = entry.head.freshness.verdict(resident, soft, &asks.directives) else {
+        return None;
+    };
+    let outcome = CacheOutcome::Hit;
+    let answer = Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
+    Some(answer.with(Some(entry.body.len), || answer::stored(&entry.body)))
+}

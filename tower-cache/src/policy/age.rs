@@ -1,0 +1,56 @@
+//! How old a response was when it came (RFC 9111 §4.2.3, §5.1).
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+
+use super::{dates, directives::saturating_number};
+
+/// When a request was sent and its response received, by the wall clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    pub(crate) sent: SystemTime,
+    pub(crate) received: SystemTime,
+}
+
+/// `corrected_initial_age`.
+pub(crate) fn initial(headers: &HeaderMap, exchange: Exchange) -> Duration {
+    let between = |earlier, later: SystemTime| later.duration_since(earlier).unwrap_or_default();
+    let apparent =
+        dates::single(headers, &header::DATE).map_or(Duration::ZERO, |date| between(date, exchange.received));
+    let corrected = field(headers) + between(exchange.sent, exchange.received);
+    apparent.max(corrected)
+}
+
+/// The first member of `Age`; what is no number is ignored (§5.1).
+fn field(headers: &HeaderMap) -> Duration {
+    let first = headers.get(header::AGE).map(|value| value.as_bytes()).unwrap_or_default();
+    let first = first.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
+        return Duration::ZERO;
+    }
+    Duration::from_secs(u64::from(saturating_number(first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn the_greater_of_apparent_age_and_field_plus_delay() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(784_111_777 + seconds);
+        let exchange = Exchange { sent: at(10), received: at(12) };
+        let mut headers = HeaderMap::new();
+        assert_eq!(initial(&headers, exchange), Duration::from_secs(2), "the delay alone");
+        headers.insert(header::DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        assert_eq!(initial(&headers, exchange), Duration::from_secs(12), "the apparent age");
+        headers.insert(header::AGE, "30, 5".parse().unwrap());
+        assert_eq!(initial(&headers, exchange), Duration::from_secs(32), "Age and the delay");
+        for ignored in ["-5", "abc", "3.0", "", "3;a=b"] {
+            headers.insert(header::AGE, ignored.parse().unwrap());
+            assert_eq!(initial(&headers, exchange), Duration::from_secs(12), "{ignored}");
+        }
+    }
+}

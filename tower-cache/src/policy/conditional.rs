@@ -1,0 +1,103 @@
+//! Validation, in both directions (RFC 9111 §4.3, RFC 9110 §13).
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::dates;
+
+/// Whether a stored response has something to validate it by.
+pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
+}
+
+/// Makes the request validate a stored response instead of the client's own (§4.3.1).
+pub(crate) fn validate(request: &mut HeaderMap, stored: &HeaderMap) {
+    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+        request.remove(name);
+    }
+    if let Some(etag) = stored.get(header::ETAG) {
+        request.insert(header::IF_NONE_MATCH, etag.clone());
+    }
+    if let Some(modified) = stored.get(header::LAST_MODIFIED) {
+        request.insert(header::IF_MODIFIED_SINCE, modified.clone());
+    }
+}
+
+/// Whether the client's own condition makes a stored response a 304 (§4.3.2, RFC 9110 §13.2.2).
+pub(crate) fn not_modified(request: &HeaderMap, status: StatusCode, stored: &HeaderMap) -> bool {
+    if status != StatusCode::OK {
+        return false;
+    }
+    if request.contains_key(header::IF_NONE_MATCH) {
+        let lines = request.get_all(header::IF_NONE_MATCH).iter();
+        let stored = stored.get(header::ETAG).map(|etag| etag.as_bytes());
+        return lines.map(|line| line.as_bytes()).any(|line| matches_any(line, stored));
+    }
+    let since = dates::single(request, &header::IF_MODIFIED_SINCE);
+    let modified =
+        dates::single(stored, &header::LAST_MODIFIED).or_else(|| dates::single(stored, &header::DATE));
+    matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
+}
+
+/// `*`, or a list of entity tags, compared weakly (RFC 9110 §8.8.3.2).
+fn matches_any(line: &[u8], stored: Option<&[u8]>) -> bool {
+    if line.trim_ascii() == b"*" {
+        return true;
+    }
+    let Some(stored) = stored.map(opaque) else { return false };
+    let mut rest = line;
+    while let Some(open) = rest.iter().position(|byte| *byte == b'"') {
+        let Some(close) = rest[open + 1..].iter().position(|byte| *byte == b'"') else { return false };
+        let end = open + close + 2;
+        if &rest[open..end] == stored {
+            return true;
+        }
+        rest = &rest[end..];
+    }
+    false
+}
+
+/// An entity tag without its weakness.
+fn opaque(etag: &[u8]) -> &[u8] {
+    let etag = etag.trim_ascii();
+    etag.strip_prefix(b"W/").unwrap_or(etag)
+}
+
+/// The fields of a 304 made from a stored 200 (RFC 9110 §15.4.5): no description of a content that is not there.
+pub(crate) fn strip_content_fields(headers: &mut HeaderMap) {
+    for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_LANGUAGE] {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn entity_tags_compare_weakly_and_win_over_dates() {
+        let stored = map(&[("etag", "W/\"a\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        let yes = |request: &[(&'static str, &str)]| not_modified(&map(request), StatusCode::OK, &stored);
+        assert!(yes(&[("if-none-match", "\"a\"")]));
+        assert!(yes(&[("if-none-match", "W/\"a\"")]));
+        assert!(yes(&[("if-none-match", "\"b\", \"a\"")]));
+        assert!(yes(&[("if-none-match", "\"b\""), ("if-none-match", "\"a\"")]));
+        assert!(yes(&[("if-none-match", "*")]));
+        assert!(!yes(&[("if-none-match", "\"b\"")]));
+        assert!(!yes(&[("if-none-match", "a")]));
+        assert!(yes(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]));
+        assert!(!yes(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")]));
+        assert!(!yes(&[
+            ("if-none-match", "\"b\""),
+            ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")
+        ]));
+        assert!(!yes(&[]));
+    }
+}

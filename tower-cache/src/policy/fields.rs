@@ -1,0 +1,103 @@
+//! Which fields of a response are stored, and how a 304 changes them (RFC 9111 §3.1, §3.2).
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::directives::{Qualified, ResponseDirectives};
+
+/// Fields that belong to one connection or one exchange.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [
+        header::CONNECTION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+    ]
+    .contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authentication-info")
+}
+
+/// The names that `Connection` lists.
+fn connection_listed(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
+}
+
+/// The fields to store: without those of the connection, and without those that `no-cache` and `private` name.
+pub(crate) fn storable(headers: &HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
+    let mut stored = HeaderMap::with_capacity(headers.keys_len() + 3);
+    let listed = connection_listed(headers);
+    let withheld = |name: &HeaderName| {
+        let named = |fields: &Qualified| matches!(fields, Qualified::Fields(names) if names.contains(name));
+        named(&directives.no_cache) || named(&directives.private)
+    };
+    for (name, value) in headers {
+        if !is_hop_by_hop(name) && !listed.contains(name) && !withheld(name) {
+            stored.append(name.clone(), value.clone());
+        }
+    }
+    stored
+}
+
+/// Takes over the fields of a 304 or HEAD response (§3.2): each name it has replaces the stored values, save those
+/// that describe the stored content, which has not been sent again.
+pub(crate) fn update(stored: &mut HeaderMap, newer: &HeaderMap) {
+    let listed = connection_listed(newer);
+    for name in newer.keys() {
+        let describes_content =
+            [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_RANGE]
+                .contains(name);
+        if describes_content || is_hop_by_hop(name) || listed.contains(name) {
+            continue;
+        }
+        stored.remove(name);
+        for value in newer.get_all(name) {
+            stored.append(name.clone(), value.clone());
+        }
+    }
+    // An Age that the newer response does not have is the age of the older one.
+    if !newer.contains_key(header::AGE) {
+        stored.remove(header::AGE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn connection_fields_and_withheld_fields_stay_out() {
+        let headers = map(&[
+            ("connection", "close, X-Hop"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("x-secret", "1"),
+            ("x-kept", "1"),
+            ("x-kept", "2"),
+            ("cache-control", "max-age=1, no-cache=\"x-secret\""),
+        ]);
+        let stored = storable(&headers, &ResponseDirectives::parse(&headers));
+        let names: Vec<_> = stored.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-kept", "cache-control"]);
+        assert_eq!(stored.get_all("x-kept").iter().count(), 2);
+    }
+
+    #[test]
+    fn a_newer_response_replaces_fields_but_not_those_of_the_content() {
+        let mut stored = map(&[("x-a", "1"), ("x-a", "2"), ("content-length", "9"), ("age", "7"), ("x-b", "1")]);
+        update(&mut stored, &map(&[("x-a", "3"), ("content-length", "0"), ("connection", "x-b"), ("x-b", "9")]));
+        assert_eq!(stored, map(&[("x-a", "3"), ("content-length", "9"), ("x-b", "1")]));
+    }
+}

@@ -1,0 +1,256 @@
+//! Whether a response may be stored (RFC 9111 §3).
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::age::{self, Exchange};
+use super::conditional::has_validator;
+use super::directives::{Qualified, ResponseDirectives};
+use super::freshness::{self, Freshness, FreshnessRules, Source};
+use super::vary::Variant;
+use super::{Mode, fields};
+
+/// Storage rules that the operator sets.
+#[derive(Debug, Clone)]
+pub(crate) struct StorageRules {
+    pub(crate) freshness: FreshnessRules,
+    /// Store answers that set cookies although they are not declared `public`.
+    pub(crate) set_cookie: bool,
+    /// Store answers to requests with cookies although they are not declared `public`.
+    pub(crate) cookie: bool,
+}
+
+/// A response that may be stored, without its content.
+#[derive(Debug, Clone)]
+pub(crate) struct Storable {
+    pub(crate) variant: Variant,
+    pub(crate) headers: HeaderMap,
+    pub(crate) freshness: Freshness,
+}
+
+/// Why a response is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub(crate) enum Refusal {
+    /// The request says `no-store`.
+    RequestNoStore,
+    /// 1xx, 206, 304, or a status that `must-understand` wants understood and is not.
+    Status,
+    /// `no-store`.
+    NoStore,
+    /// `private`, in a shared cache.
+    Private,
+    /// The request was authenticated, and the response does not say that it is for others too (§3.5).
+    Authorization,
+    /// The request carried cookies, and the response does not say that it is for others too.
+    Cookie,
+    /// It sets a cookie, and does not say that this is for others too.
+    SetCookie,
+    /// `Vary: *`.
+    Vary,
+    /// It says nothing that would let it be used again.
+    NoFreshness,
+}
+
+/// Decides by the request's fields as they came and the response's head.
+pub(crate) fn decide(
+    request: &HeaderMap,
+    request_no_store: bool,
+    status: StatusCode,
+    headers: &HeaderMap,
+    exchange: Exchange,
+    rules: &StorageRules,
+) -> Result<Storable, Refusal> {
+    let directives = ResponseDirectives::parse(headers);
+    if request_no_store {
+        return Err(Refusal::RequestNoStore);
+    }
+    permitted(request, status, headers, &directives, rules)?;
+    let variant = Variant::of(request, headers).ok_or(Refusal::Vary)?;
+    let freshness = worth_storing(status, headers, &directives, exchange, &rules.freshness)
+        .filter(|(_, source)| *source == Source::Explicit || !personal(request, rules))
+        .ok_or(Refusal::NoFreshness)?
+        .0;
+    let mut stored = fields::storable(headers, &directives);
+    if !stored.contains_key(header::DATE) {
+        // RFC 9110 §6.6.1: who stores a response without Date notes when it came.
+        if let Ok(date) = httpdate::fmt_http_date(exchange.received).try_into() {
+            stored.insert(header::DATE, date);
+        }
+    }
+    Ok(Storable { variant, headers: stored, freshness })
+}
+
+/// The prohibitions.
+fn permitted(
+    request: &HeaderMap,
+    status: StatusCode,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    rules: &StorageRules,
+) -> Result<(), Refusal> {
+    let final_status = status.as_u16() >= 200 && !matches!(status.as_u16(), 206 | 304);
+    // `must-understand` takes the place of `no-store` for those who understand the status (§5.2.2.3).
+    if !final_status || directives.must_understand && !understood(status) {
+        return Err(Refusal::Status);
+    }
+    if directives.no_store && !directives.must_understand {
+        return Err(Refusal::NoStore);
+    }
+    if rules.freshness.mode == Mode::Private {
+        return Ok(());
+    }
+    if directives.private != Qualified::Absent {
+        return Err(Refusal::Private);
+    }
+    let shared_explicitly = directives.public || directives.s_maxage.or_zero().is_some();
+    if request.contains_key(header::AUTHORIZATION) && !shared_explicitly && !directives.must_revalidate {
+        return Err(Refusal::Authorization);
+    }
+    if request.contains_key(header::COOKIE) && !shared_explicitly && !rules.cookie {
+        return Err(Refusal::Cookie);
+    }
+    if headers.contains_key(header::SET_COOKIE) && !shared_explicitly && !rules.set_cookie {
+        return Err(Refusal::SetCookie);
+    }
+    Ok(())
+}
+
+/// Whether only the response's own word counts for this request: a guess is not made about personal answers.
+fn personal(request: &HeaderMap, rules: &StorageRules) -> bool {
+    rules.freshness.mode == Mode::Shared
+        && (request.contains_key(header::AUTHORIZATION) || request.contains_key(header::COOKIE) && !rules.cookie)
+}
+
+/// The freshness, if a stored copy would ever save anything: it is fresh for a while, or can be validated, or may be
+/// served stale.
+fn worth_storing(
+    status: StatusCode,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    exchange: Exchange,
+    rules: &FreshnessRules,
+) -> Option<(Freshness, Source)> {
+    let (lifetime, source) = freshness::lifetime(status, headers, directives, received(exchange), rules);
+    let stated = source != Source::None || directives.public || directives.no_cache != Qualified::Absent;
+    if !stated && !freshness::heuristically_cacheable(status) {
+        return None;
+    }
+    let freshness = freshness::of(lifetime, age::initial(headers, exchange), directives, rules);
+    let fresh = freshness.lifetime > freshness.initial_age && !freshness.always_validate;
+    let stale = !freshness.never_stale
+        && !freshness.always_validate
+        && source != Source::None
+        && (!freshness.stale_while_revalidate.is_zero() || !freshness.stale_if_error.is_zero());
+    (fresh || stale || has_validator(headers)).then_some((freshness, source))
+}
+
+fn received(exchange: Exchange) -> SystemTime {
+    exchange.received
+}
+
+/// Final status codes of RFC 9110 whose caching requirements are known here; all of them but 206 and 304.
+fn understood(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn rules(mode: Mode) -> StorageRules {
+        let freshness = FreshnessRules {
+            mode,
+            heuristics: true,
+            default_ttl: None,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        };
+        StorageRules { freshness, set_cookie: false, cookie: false }
+    }
+
+    fn ask(
+        rules: &StorageRules,
+        request: &[(&'static str, &'static str)],
+        status: u16,
+        response: &[(&'static str, &'static str)],
+    ) -> Result<(), Refusal> {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let exchange = Exchange { sent: now, received: now };
+        let status = StatusCode::from_u16(status).unwrap();
+        decide(&map(request), false, status, &map(response), exchange, rules).map(|_| ())
+    }
+
+    const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+
+    #[test]
+    fn who_may_share_what() {
+        let (shared, private) = (rules(Mode::Shared), rules(Mode::Private));
+        assert_eq!(ask(&shared, &[], 200, &[FRESH]), Ok(()));
+        let cases: [(&[_], &[_], Refusal); 5] = [
+            (&[], &[("cache-control", "max-age=60, private")], Refusal::Private),
+            (&[], &[("cache-control", "max-age=60, private=\"x-a\"")], Refusal::Private),
+            (&[("authorization", "x")], &[FRESH], Refusal::Authorization),
+            (&[("cookie", "a=b")], &[FRESH], Refusal::Cookie),
+            (&[], &[FRESH, ("set-cookie", "a=b")], Refusal::SetCookie),
+        ];
+        for (request, response, refusal) in cases {
+            assert_eq!(ask(&shared, request, 200, response), Err(refusal));
+            assert_eq!(ask(&private, request, 200, response), Ok(()), "{refusal:?}");
+            if refusal != Refusal::Private {
+                for explicit in ["max-age=60, public", "s-maxage=60"] {
+                    let mut response = response.to_vec();
+                    response[0] = ("cache-control", explicit);
+                    assert_eq!(ask(&shared, request, 200, &response), Ok(()), "{refusal:?} {explicit}");
+                }
+            }
+        }
+        let must_revalidate = ("cache-control", "max-age=60, must-revalidate");
+        assert_eq!(ask(&shared, &[("authorization", "x")], 200, &[must_revalidate]), Ok(()));
+    }
+
+    #[test]
+    fn no_store_and_must_understand() {
+        let shared = rules(Mode::Shared);
+        let no_store = ("cache-control", "max-age=60, no-store");
+        let understand = ("cache-control", "max-age=60, no-store, must-understand");
+        assert_eq!(ask(&shared, &[], 200, &[no_store]), Err(Refusal::NoStore));
+        assert_eq!(ask(&shared, &[], 200, &[understand]), Ok(()));
+        assert_eq!(ask(&shared, &[], 599, &[understand]), Err(Refusal::Status));
+        assert_eq!(ask(&shared, &[], 599, &[FRESH]), Ok(()));
+        for status in [206, 304] {
+            assert_eq!(ask(&shared, &[], status, &[FRESH]), Err(Refusal::Status));
+        }
+    }
+
+    #[test]
+    fn without_freshness_only_what_can_be_validated_or_guessed() {
+        let shared = rules(Mode::Shared);
+        assert_eq!(ask(&shared, &[], 200, &[]), Err(Refusal::NoFreshness));
+        assert_eq!(ask(&shared, &[], 200, &[("cache-control", "no-cache")]), Err(Refusal::NoFreshness));
+        assert_eq!(ask(&shared, &[], 200, &[("cache-control", "no-cache"), ("etag", "\"a\"")]), Ok(()));
+        let modified = ("last-modified", "Sat, 05 Nov 1994 08:49:37 GMT");
+        assert_eq!(ask(&shared, &[], 404, &[modified]), Ok(()));
+        assert_eq!(ask(&shared, &[], 403, &[modified]), Err(Refusal::NoFreshness));
+        assert_eq!(ask(&shared, &[], 403, &[modified, ("cache-control", "public")]), Ok(()));
+        assert_eq!(ask(&shared, &[], 403, &[FRESH]), Ok(()));
+        // A guess is not made about what may be personal, whatever the operator's default.
+        let eager = StorageRules {
+            freshness: FreshnessRules { default_ttl: Some(Duration::from_secs(9)), ..shared.freshness.clone() },
+            ..shared
+        };
+        assert_eq!(ask(&eager, &[], 200, &[]), Ok(()));
+        assert_eq!(
+            ask(&eager, &[("cookie", "a=b")], 200, &[("cache-control", "public")]),
+            Err(Refusal::NoFreshness)
+        );
+        assert_eq!(ask(&eager, &[], 200, &[FRESH, ("vary", "*")]), Err(Refusal::Vary));
+    }
+}

@@ -1,0 +1,119 @@
+//! `Cache-Status` (RFC 9211).
+
+use std::io::Write;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::error::ConfigError;
+use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
+
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// The name of a cache as the field has it: an sf-token, or an sf-string where it is none (RFC 9211 §2).
+pub(crate) fn name(name: &str) -> Result<Box<str>, ConfigError> {
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
+        return Err(ConfigError::new("name", "1 to 64 printable ASCII characters"));
+    }
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
+    if name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*') && name.bytes().all(token) {
+        return Ok(name.into());
+    }
+    Ok(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")).into())
+}
+
+const MAX_NAME: usize = 64;
+
+/// What else the field tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Details {
+    /// Seconds the response is fresh for; negative when it is stale.
+    pub(crate) ttl: Option<i64>,
+    /// The status the origin sent, where it was asked.
+    pub(crate) forwarded: Option<StatusCode>,
+    /// The response is being stored.
+    pub(crate) stored: bool,
+}
+
+/// The member this cache adds.
+pub(crate) fn value(name: &str, outcome: CacheOutcome, details: Details) -> Option<HeaderValue> {
+    let mut buffer = [0_u8; 256];
+    let capacity = buffer.len();
+    let mut rest = &mut buffer[..];
+    let _ = write!(rest, "{name}");
+    match outcome {
+        CacheOutcome::Hit | CacheOutcome::Stale(StaleReason::Request | StaleReason::Revalidating) => {
+            let _ = rest.write_all(b"; hit");
+        }
+        CacheOutcome::Collapsed => {
+            let _ = rest.write_all(b"; fwd=miss; collapsed");
+        }
+        CacheOutcome::NotCached => {
+            let _ = rest.write_all(b"; detail=\"only-if-cached\"");
+        }
+        forwarded => {
+            let _ = write!(rest, "; fwd={}", forwarded.forwarded().unwrap_or("miss"));
+        }
+    }
+    if let Some(status) = details.forwarded {
+        let _ = write!(rest, "; fwd-status={}", status.as_u16());
+    }
+    if let Some(ttl) = details.ttl {
+        let _ = write!(rest, "; ttl={ttl}");
+    }
+    if details.stored {
+        let _ = rest.write_all(b"; stored");
+    }
+    let detail = match outcome {
+        CacheOutcome::Miss(MissReason::Store)
+        | CacheOutcome::Stale(_)
+        | CacheOutcome::Bypass(
+            BypassReason::Extension
+            | BypassReason::Override
+            | BypassReason::Precondition
+            | BypassReason::Content
+            | BypassReason::Authority,
+        ) => Some(outcome.reason()),
+        _ => None,
+    };
+    if let Some(detail) = detail {
+        let _ = write!(rest, "; detail={detail}");
+    }
+    let written = capacity - rest.len();
+    HeaderValue::from_bytes(&buffer[..written]).ok()
+}
+
+/// Adds the member behind those of caches nearer to the origin.
+pub(crate) fn append(headers: &mut HeaderMap, name: Option<&str>, outcome: CacheOutcome, details: Details) {
+    if let Some(value) = name.and_then(|name| value(name, outcome, details)) {
+        headers.append(CACHE_STATUS, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members() {
+        let member = |outcome, details| value("gw", outcome, details).unwrap();
+        let none = Details::default();
+        assert_eq!(member(CacheOutcome::Hit, Details { ttl: Some(57), ..none }), "gw; hit; ttl=57");
+        let stale = CacheOutcome::Stale(StaleReason::Error);
+        let failed = Details { ttl: Some(-3), forwarded: Some(StatusCode::BAD_GATEWAY), ..none };
+        assert_eq!(member(stale, failed), "gw; fwd=stale; fwd-status=502; ttl=-3; detail=error");
+        let stored = Details { forwarded: Some(StatusCode::OK), stored: true, ..none };
+        assert_eq!(member(CacheOutcome::Miss(MissReason::Uri), stored), "gw; fwd=uri-miss; fwd-status=200; stored");
+        assert_eq!(member(CacheOutcome::Bypass(BypassReason::Method), none), "gw; fwd=method");
+        assert_eq!(member(CacheOutcome::Bypass(BypassReason::Content), none), "gw; fwd=bypass; detail=content");
+        assert_eq!(member(CacheOutcome::Collapsed, none), "gw; fwd=miss; collapsed");
+    }
+
+    #[test]
+    fn names_are_tokens_or_strings() {
+        assert_eq!(&*name("gw.example:80/a").unwrap(), "gw.example:80/a");
+        assert_eq!(&*name("my \"cache\"").unwrap(), "\"my \\\"cache\\\"\"");
+        for wrong in ["", "a\nb", "\u{fc}"] {
+            assert_eq!(name(wrong).unwrap_err().field(), "name");
+        }
+    }
+}

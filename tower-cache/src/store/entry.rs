@@ -1,0 +1,153 @@
+//! Stored responses.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+
+use super::Stamp;
+use crate::key::CacheKey;
+use crate::policy::freshness::Freshness;
+use crate::policy::vary::Variant;
+
+/// A complete response as it is stored. Cheap to clone: content and fields are shared.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub(crate) head: Arc<Head>,
+    pub(crate) body: Arc<StoredBody>,
+}
+
+/// All of a response but its content.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) key: CacheKey,
+    pub(crate) variant: Variant,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) freshness: Freshness,
+    /// `Cache-Status` came with it, from caches nearer to the origin.
+    pub(crate) upstream_status: bool,
+    /// When it was received.
+    pub(crate) stored_at: Instant,
+    pub(crate) stamp: Stamp,
+}
+
+/// Content and trailers.
+#[derive(Debug, Default)]
+pub(crate) struct StoredBody {
+    pub(crate) chunks: Box<[Bytes]>,
+    pub(crate) len: u64,
+    pub(crate) trailers: Option<HeaderMap>,
+}
+
+impl Entry {
+    pub(crate) fn new(head: Arc<Head>, body: StoredBody) -> Self {
+        Self { head, body: Arc::new(body) }
+    }
+
+    /// What it is found by.
+    #[must_use]
+    pub fn key(&self) -> &CacheKey {
+        &self.head.key
+    }
+
+    /// The stamp of the lookup before it was fetched.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.head.stamp
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// Its fields, without those of the connection.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// Its content.
+    #[must_use]
+    pub fn chunks(&self) -> &[Bytes] {
+        &self.body.chunks
+    }
+
+    /// Its trailers.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.body.trailers.as_ref()
+    }
+
+    /// Whether both answer the same requests, so that one takes the place of the other.
+    #[must_use]
+    pub fn same_variant(&self, other: &Self) -> bool {
+        self.head.variant == other.head.variant && self.head.key == other.head.key
+    }
+
+    /// Octets it takes: content, fields, what it varies by, and an estimate of what surrounds them.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let fields = fields_weight(&self.head.headers) + self.body.trailers.as_ref().map_or(0, fields_weight);
+        let around = ENTRY_OVERHEAD + self.body.chunks.len() * CHUNK_OVERHEAD;
+        self.body.len + (fields + self.head.variant.weight() + around) as u64
+    }
+}
+
+/// A field takes a bucket of about 104 octets and a slot in the table, and its value an allocation.
+fn fields_weight(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 144).sum::<usize>() + 64
+}
+
+/// The structures themselves with their reference counts and the allocator's rounding.
+const ENTRY_OVERHEAD: usize = 512;
+const CHUNK_OVERHEAD: usize = 64;
+
+impl StoredBody {
+    /// Copies the pieces into as few as possible: they may be small, and each may pin a read buffer many times its
+    /// size.
+    pub(crate) fn copied<'a>(pieces: impl Iterator<Item = &'a Bytes>, len: u64, trailers: Option<HeaderMap>) -> Self {
+        let mut chunks = Vec::new();
+        let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut chunk = BytesMut::new();
+        for mut piece in pieces.map(Bytes::as_ref) {
+            while !piece.is_empty() {
+                if chunk.capacity() == chunk.len() {
+                    if !chunk.is_empty() {
+                        chunks.push(std::mem::take(&mut chunk).freeze());
+                    }
+                    chunk = BytesMut::with_capacity(left.clamp(1, CHUNK));
+                }
+                let taken = piece.len().min(chunk.capacity() - chunk.len());
+                chunk.extend_from_slice(&piece[..taken]);
+                piece = &piece[taken..];
+                left = left.saturating_sub(taken);
+            }
+        }
+        if !chunk.is_empty() {
+            chunks.push(chunk.freeze());
+        }
+        Self { chunks: chunks.into(), len, trailers }
+    }
+}
+
+/// Large enough that a connection's write is not split much, small enough for any allocator.
+const CHUNK: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_joined_and_none_is_lost() {
+        let pieces: Vec<Bytes> = (0..5000).map(|n: u32| Bytes::from(n.to_string().repeat(20))).collect();
+        let whole = pieces.concat();
+        let body = StoredBody::copied(pieces.iter(), whole.len() as u64, None);
+        assert_eq!(body.chunks.concat(), whole);
+        assert_eq!(body.chunks.len(), whole.len().div_ceil(CHUNK));
+        assert!(StoredBody::copied([].iter(), 0, None).chunks.is_empty());
+    }
+}

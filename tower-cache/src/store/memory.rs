@@ -1,0 +1,286 @@
+//! The store in this process's memory.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+
+use super::{Entry, Lookup, Purge, PurgeTarget, Stamp, Store, StoreFuture, StoreStatistics};
+use crate::key::CacheKey;
+
+/// Responses in memory, bounded by octets. Cheap to clone; clones share everything.
+///
+/// What is used seldom goes first (moka's TinyLFU). A lookup is answered at once and copies no content.
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+/// Makes a [`MemoryStore`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct MemoryStoreBuilder {
+    max_bytes: u64,
+    max_variants: usize,
+}
+
+struct Shared {
+    records: Cache<CacheKey, Arc<[Arc<Entry>]>, Prehashed>,
+    max_variants: usize,
+    generations: Generations,
+    evictions: Arc<AtomicU64>,
+    /// Octets committed since the cache's housekeeping last ran.
+    unsettled: AtomicU64,
+    settle_after: u64,
+}
+
+impl MemoryStore {
+    /// Holds at most about `max_bytes` octets: bodies, fields, keys and an estimate of what surrounds them.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        Self::builder().max_bytes(max_bytes).build()
+    }
+
+    /// With more to choose.
+    pub const fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder { max_bytes: 64 << 20, max_variants: 64 }
+    }
+}
+
+impl Default for MemoryStore {
+    /// 64 MiB.
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+impl MemoryStoreBuilder {
+    /// Octets to hold at most. Default 64 MiB: useful for small services, harmless to others.
+    pub const fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Variants (`Vary`) to hold of one key; beyond it the oldest goes. Default 64: a client that invents field
+    /// values must not push out everything else, nor make the search for the right variant long.
+    pub const fn max_variants(mut self, variants: usize) -> Self {
+        self.max_variants = variants;
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&evictions);
+        let records = Cache::builder()
+            .max_capacity(self.max_bytes)
+            .weigher(|key: &CacheKey, variants: &Arc<[Arc<Entry>]>| {
+                let weight = variants.iter().map(|entry| entry.weight()).sum::<u64>();
+                u32::try_from(weight + key.as_bytes().len() as u64 + RECORD_OVERHEAD).unwrap_or(u32::MAX)
+            })
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build_with_hasher(Prehashed);
+        let shared = Shared {
+            records,
+            max_variants: self.max_variants.max(1),
+            generations: Generations::new(),
+            evictions,
+            unsettled: AtomicU64::new(0),
+            settle_after: self.max_bytes / 32,
+        };
+        MemoryStore { shared: Arc::new(shared) }
+    }
+}
+
+impl Store for MemoryStore {
+    fn lookup(&self, key: &CacheKey) -> StoreFuture<Lookup> {
+        let generations = &self.shared.generations;
+        let stamp = generations.now();
+        let mut lookup = Lookup::nothing(stamp)
+            .purged_before(generations.hard(key))
+            .stale_before(generations.soft(key));
+        lookup.variants = self.shared.records.get(key);
+        StoreFuture::ready(Ok(lookup))
+    }
+
+    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+        let shared = &*self.shared;
+        let hard = shared.generations.hard(entry.key());
+        if stamp < hard.max(shared.generations.prefix()) {
+            return StoreFuture::ready(Ok(()));
+        }
+        let weight = entry.weight();
+        shared.records.entry_by_ref(entry.key()).and_compute_with(|known| {
+            let known = known.map(moka::Entry::into_value);
+            let others = known.iter().flat_map(|known| known.iter());
+            let others = others.filter(|other| !other.same_variant(&entry) && other.stamp() >= hard);
+            Op::Put(std::iter::once(&entry).chain(others).take(shared.max_variants).cloned().collect())
+        });
+        // moka evicts when some number of writes has come together; large bodies must not wait for so many.
+        if shared.unsettled.fetch_add(weight, Ordering::Relaxed) + weight > shared.settle_after {
+            shared.unsettled.store(0, Ordering::Relaxed);
+            shared.records.run_pending_tasks();
+        }
+        StoreFuture::ready(Ok(()))
+    }
+
+    fn purge(&self, purge: &Purge) -> StoreFuture<()> {
+        let Shared { records, generations, .. } = &*self.shared;
+        let soft = purge.is_soft();
+        match purge.target() {
+            PurgeTarget::Uri(key) => {
+                generations.purge_uri(key, soft);
+                if !soft {
+                    records.invalidate(key);
+                }
+            }
+            PurgeTarget::Prefix(prefix) => {
+                if !soft {
+                    generations.purge_prefix();
+                }
+                for (key, _) in records.iter().filter(|(key, _)| key.uri().starts_with(&**prefix)) {
+                    generations.purge_uri(&key, soft);
+                    if !soft {
+                        records.invalidate(&*key);
+                    }
+                }
+            }
+            PurgeTarget::Everything => {
+                generations.purge_everything(soft);
+                if !soft {
+                    records.invalidate_all();
+                }
+            }
+        }
+        StoreFuture::ready(Ok(()))
+    }
+
+    fn statistics(&self) -> StoreStatistics {
+        self.shared.records.run_pending_tasks();
+        StoreStatistics {
+            bytes: self.shared.records.weighted_size(),
+            entries: self.shared.records.entry_count(),
+            evictions: self.shared.evictions.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("max_bytes", &self.shared.records.policy().max_capacity())
+            .field("bytes", &self.shared.records.weighted_size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What moka keeps for each key.
+const RECORD_OVERHEAD: u64 = 320;
+
+/// When what was purged last. A purge of a URI holds for all its partitions, whose keys nobody knows, and costs the
+/// same however many there are: it raises the generation of the URI's slot. Two URIs may share a slot; then a purge of
+/// one costs the other a miss.
+struct Generations {
+    now: AtomicU64,
+    hard: Box<[AtomicU64]>,
+    soft: Box<[AtomicU64]>,
+    everything_hard: AtomicU64,
+    everything_soft: AtomicU64,
+    prefix: AtomicU64,
+}
+
+impl Generations {
+    const SLOTS: usize = 1 << 16;
+
+    fn new() -> Self {
+        let slots = || (0..Self::SLOTS).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            now: AtomicU64::new(0),
+            hard: slots(),
+            soft: slots(),
+            everything_hard: AtomicU64::new(0),
+            everything_soft: AtomicU64::new(0),
+            prefix: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> Stamp {
+        Stamp(self.now.load(Ordering::SeqCst))
+    }
+
+    fn slot(key: &CacheKey) -> usize {
+        // The cast keeps the low bits, which are as good as any.
+        key.uri_hash() as usize % Self::SLOTS
+    }
+
+    fn hard(&self, key: &CacheKey) -> Stamp {
+        let slot = self.hard[Self::slot(key)].load(Ordering::SeqCst);
+        Stamp(slot.max(self.everything_hard.load(Ordering::SeqCst)))
+    }
+
+    fn soft(&self, key: &CacheKey) -> Stamp {
+        let slot = self.soft[Self::slot(key)].load(Ordering::SeqCst);
+        Stamp(slot.max(self.everything_soft.load(Ordering::SeqCst)))
+    }
+
+    fn prefix(&self) -> Stamp {
+        Stamp(self.prefix.load(Ordering::SeqCst))
+    }
+
+    fn raise(&self, generation: &AtomicU64) {
+        let next = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        generation.fetch_max(next, Ordering::SeqCst);
+    }
+
+    fn purge_uri(&self, key: &CacheKey, soft: bool) {
+        let slots = if soft { &self.soft } else { &self.hard };
+        self.raise(&slots[Self::slot(key)]);
+    }
+
+    fn purge_prefix(&self) {
+        self.raise(&self.prefix);
+    }
+
+    fn purge_everything(&self, soft: bool) {
+        self.raise(if soft { &self.everything_soft } else { &self.everything_hard });
+    }
+}
+
+/// Keys bring their hash.
+#[derive(Clone, Default)]
+struct Prehashed;
+
+impl BuildHasher for Prehashed {
+    type Hasher = KeyHash;
+
+    fn build_hasher(&self) -> KeyHash {
+        KeyHash(0)
+    }
+}
+
+struct KeyHash(u64);
+
+impl Hasher for KeyHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

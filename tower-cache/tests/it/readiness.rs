@@ -1,0 +1,109 @@
+//! The instance that was polled ready is the one that is called.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::Service;
+use tower_cache::store::{Lookup, Purge, Stamp, StoreFuture};
+use tower_cache::{CacheLayer, MemoryStore, Store};
+use tower_test::{assert_request_eq, mock};
+
+/// A memory store that takes a millisecond.
+struct Slow(MemoryStore);
+
+impl Store for Slow {
+    fn lookup(&self, key: &tower_cache::key::CacheKey) -> StoreFuture<Lookup> {
+        let lookup = self.0.lookup(key);
+        StoreFuture::new(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            lookup.await
+        })
+    }
+
+    fn commit(&self, entry: std::sync::Arc<tower_cache::store::Entry>, stamp: Stamp) -> StoreFuture<()> {
+        self.0.commit(entry, stamp)
+    }
+
+    fn purge(&self, purge: &Purge) -> StoreFuture<()> {
+        self.0.purge(purge)
+    }
+}
+
+type Mock = mock::Mock<String, Response<Full<Bytes>>>;
+
+/// The mock takes requests that can be compared.
+#[derive(Clone)]
+struct Named(Mock);
+
+impl Service<Request<Full<Bytes>>> for Named {
+    type Response = Response<Full<Bytes>>;
+    type Error = <Mock as Service<String>>::Error;
+    type Future = <Mock as Service<String>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        self.0.call(request.uri().path().to_owned())
+    }
+}
+
+fn request(path: &str) -> Request<Full<Bytes>> {
+    crate::support::request(http::Method::GET, &format!("http://example.com{path}"), &[])
+}
+
+fn fresh() -> Response<Full<Bytes>> {
+    Response::builder().header("cache-control", "max-age=60").body(Full::default()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_the_inner_services() {
+    let layer = CacheLayer::shared(MemoryStore::new(1 << 20));
+    let (mut service, mut handle) = mock::spawn_with(|mock| tower::Layer::layer(&layer, Named(mock)));
+    handle.allow(0);
+    assert_pending(service.poll_ready());
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+    let call = tokio::spawn(service.call(request("/a")));
+    assert_request_eq!(handle, "/a".to_owned()).send_response(fresh());
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    handle.send_error("gone");
+    let std::task::Poll::Ready(Err(error)) = service.poll_ready() else { panic!("not failed") };
+    assert_eq!(error.to_string(), "gone");
+}
+
+fn assert_pending<T>(poll: std::task::Poll<T>) {
+    assert!(poll.is_pending());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_the_store_keeps_the_ready_instance() {
+    let layer = CacheLayer::shared(Slow(MemoryStore::new(1 << 20)));
+    let (mut service, mut handle) = mock::spawn_with(|mock| tower::Layer::layer(&layer, Named(mock)));
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+    let call = tokio::spawn(service.call(request("/a")));
+    // The only permit went with the call: what is left behind must be polled anew.
+    assert_pending(service.poll_ready());
+    assert_request_eq!(handle, "/a".to_owned()).send_response(fresh());
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_calls_nobody() {
+    let layer = CacheLayer::shared(MemoryStore::new(1 << 20));
+    let (mut service, mut handle) = mock::spawn_with(|mock| tower::Layer::layer(&layer, Named(mock)));
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+    let call = tokio::spawn(service.call(request("/a")));
+    assert_request_eq!(handle, "/a".to_owned()).send_response(fresh());
+    call.await.unwrap().unwrap();
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+    assert_eq!(service.call(request("/a")).await.unwrap().status(), 200);
+    // Nothing has come but the first request.
+    assert!(futures_util::poll!(std::pin::pin!(handle.next_request())).is_pending());
+}
