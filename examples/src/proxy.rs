@@ -1,0 +1,152 @@
+//! What every HTTP intermediary does to a message (RFC 9110 §7.6), and a service that forwards to one upstream.
+
+use std::task::{Context, Poll};
+
+use futures_util::future::{BoxFuture, FutureExt};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, header};
+use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::TokioExecutor;
+
+/// Fields that concern one connection only, besides those that `Connection` lists (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Removes the fields of one connection, among them those that `Connection` names.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    // gRPC asks for `te: trailers` on every hop; it is the one value HTTP/2 allows (RFC 9113 §8.2.2).
+    let trailers = headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    for name in listed.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Appends this intermediary to `Via` (RFC 9110 §7.6.3); `version` is that of the message received.
+pub fn append_via(headers: &mut HeaderMap, version: Version, pseudonym: &str) {
+    let received = match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    };
+    if let Ok(value) = HeaderValue::try_from(format!("{received} {pseudonym}")) {
+        headers.append(header::VIA, value);
+    }
+}
+
+/// The scheme and authority of an upstream such as `http://127.0.0.1:8080`.
+///
+/// # Errors
+///
+/// Says what is wrong with the address.
+pub fn upstream(uri: &Uri) -> Result<(Scheme, Authority), String> {
+    match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => Ok((scheme.clone(), authority.clone())),
+        _ => Err(format!("`{uri}` is not of the form http://HOST:PORT")),
+    }
+}
+
+/// Forwards requests to one upstream over pooled connections; both directions stream.
+#[derive(Debug)]
+pub struct Forward<B> {
+    client: Client<HttpConnector, B>,
+    scheme: Scheme,
+    authority: Authority,
+    pseudonym: std::sync::Arc<str>,
+}
+
+// Derived, this would ask for `B: Clone`.
+impl<B> Clone for Forward<B> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            pseudonym: self.pseudonym.clone(),
+        }
+    }
+}
+
+impl<B> Forward<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    /// A forwarder to `uri` that names itself `pseudonym` in `Via`.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the address.
+    pub fn new(uri: &Uri, pseudonym: &str) -> Result<Self, String> {
+        let (scheme, authority) = upstream(uri)?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(std::time::Duration::from_secs(2)));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { client, scheme, authority, pseudonym: pseudonym.into() })
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Forward<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Incoming>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let received = request.version();
+        *request.version_mut() = Version::HTTP_11;
+        let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query.get_or_insert_with(|| http::uri::PathAndQuery::from_static("/"));
+        // Scheme, authority and path are all set, which is the one thing this conversion asks for.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        let headers = request.headers_mut();
+        // HTTP/2 carries the host as authority; the upstream sees the host that the client asked for.
+        if let (None, Some(Ok(host))) = (headers.get(header::HOST), host.map(HeaderValue::try_from)) {
+            headers.insert(header::HOST, host);
+        }
+        strip_hop_by_hop(headers);
+        append_via(headers, received, &self.pseudonym);
+        let answer = self.client.request(request);
+        let pseudonym = self.pseudonym.clone();
+        async move {
+            let mut response = answer.await?;
+            let received = response.version();
+            strip_hop_by_hop(response.headers_mut());
+            append_via(response.headers_mut(), received, &pseudonym);
+            // The server side picks the version that the client speaks.
+            *response.version_mut() = Version::HTTP_11;
+            Ok(response)
+        }
+        .boxed()
+    }
+}
