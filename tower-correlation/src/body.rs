@@ -1,68 +1,49 @@
-//! The response body of a layer that sometimes answers itself.
-//!
-//! Repeated in each crate on purpose: a public type in a shared crate would couple five release trains.
+//! The response body under the correlation of its request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::context::{Correlation, sync_scope};
+use crate::span::Span;
+
 pin_project! {
-    /// Either the inner service's body, passed through untouched (data, trailers, size hint), or the layer's own
-    /// answer in one piece.
+    /// The inner body, passed through untouched; code that produces it sees the [`Correlation`] as
+    /// [`current`](crate::current) and its log lines stand in the request's span.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
-        kind: Kind<B>,
-    }
-}
-
-pin_project! {
-    #[derive(Debug)]
-    #[project = KindProj]
-    enum Kind<B> {
-        Inner { #[pin] body: B },
-        Own { data: Option<Bytes> },
+        inner: B,
+        correlation: Correlation,
+        span: Span,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
-    }
-
-    pub(crate) fn own(data: Bytes) -> Self {
-        Self { kind: Kind::Own { data: Some(data).filter(|data| !data.is_empty()) } }
+    pub(crate) fn new(inner: B, correlation: Correlation, span: Span) -> Self {
+        Self { inner, correlation, span }
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
-    type Data = Bytes;
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = B::Data;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.project().kind.project() {
-            KindProj::Inner { body } => body.poll_frame(cx),
-            KindProj::Own { data } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
-        }
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        this.span.in_scope(|| sync_scope(this.correlation, || this.inner.poll_frame(cx)))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
-            Kind::Own { data } => data.is_none(),
-        }
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
-            Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
-        }
+        self.inner.size_hint()
     }
 }

@@ -1,0 +1,250 @@
+//! The server side: accepts or makes the id, tells everybody inside, echoes it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::ResponseBody;
+use crate::context::{Correlation, sync_scope};
+use crate::generate::{Generator, random};
+use crate::metrics::Metrics;
+use crate::policy::inbound::{Origin, Validation, inbound};
+use crate::policy::trace::{TraceParent, tracestate};
+use crate::span::Span;
+
+/// `x-request-id`
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `x-correlation-id`
+pub(crate) const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// `traceparent`
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate`
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+
+/// Whose ids are taken over.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Trust {
+    /// Everybody's, once validated: the default. An id names a request; it gives nobody a right.
+    #[default]
+    Always,
+    /// Nobody's: every request gets a new id. For the edge of a system that faces strangers.
+    Never,
+    /// The ones of requests for which the predicate holds, such as those of known peers.
+    When(Predicate),
+}
+
+impl Trust {
+    /// Trusts the requests for which the predicate holds.
+    pub fn when(predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self::When(Arc::new(predicate))
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Always => "Always",
+            Self::Never => "Never",
+            Self::When(_) => "When(<fn>)",
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Config {
+    inbound: Vec<HeaderName>,
+    response: HeaderName,
+    generator: Generator,
+    trust: Trust,
+    validation: Validation,
+    metrics: Metrics,
+}
+
+/// Gives every request an id and a place in a trace, and echoes the id on every response.
+#[derive(Debug, Clone)]
+pub struct CorrelationLayer {
+    config: Arc<Config>,
+}
+
+impl Default for CorrelationLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CorrelationLayer {
+    /// Takes over `x-request-id`, else `x-correlation-id`; answers with `x-request-id`.
+    #[must_use]
+    pub fn new() -> Self {
+        let config = Config {
+            inbound: vec![X_REQUEST_ID, X_CORRELATION_ID],
+            response: X_REQUEST_ID,
+            generator: Generator::default(),
+            trust: Trust::default(),
+            validation: Validation::default(),
+            metrics: Metrics::default(),
+        };
+        Self { config: Arc::new(config) }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
+    /// The fields that may bring an id, the most important first; the first one present decides. Default:
+    /// `x-request-id`, `x-correlation-id`.
+    #[must_use]
+    pub fn inbound(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names = names.into_iter().collect();
+        self.with(|config| config.inbound = names)
+    }
+
+    /// The field of the response that carries the id. Default: `x-request-id`.
+    #[must_use]
+    pub fn response(self, name: HeaderName) -> Self {
+        self.with(|config| config.response = name)
+    }
+
+    /// How new ids are made. Default: [`Generator::hex128`].
+    #[must_use]
+    pub fn generate(self, generator: Generator) -> Self {
+        self.with(|config| config.generator = generator)
+    }
+
+    /// Whose ids are taken over. Default: [`Trust::Always`].
+    #[must_use]
+    pub fn trust(self, trust: Trust) -> Self {
+        self.with(|config| config.trust = trust)
+    }
+
+    /// What an id may look like. Default: 1 to 128 bytes of `A–Z a–z 0–9 . _ -`.
+    #[must_use]
+    pub fn validate(self, validation: Validation) -> Self {
+        self.with(|config| config.validation = validation)
+    }
+}
+
+impl<S> Layer<S> for CorrelationLayer {
+    type Service = CorrelationService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CorrelationService { inner, config: self.config.clone() }
+    }
+}
+
+/// What [`CorrelationLayer`] builds.
+#[derive(Debug, Clone)]
+pub struct CorrelationService<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl Config {
+    /// Decides and tells everybody inside: the extension, and the request field for layers that know no extension.
+    fn identify<B>(&self, request: Request<B>) -> (Request<B>, Correlation, Option<HeaderValue>) {
+        let (mut parts, body) = request.into_parts();
+        let trusted = match &self.trust {
+            Trust::Always => true,
+            Trust::Never => false,
+            Trust::When(predicate) => predicate(&parts),
+        };
+        let (id, origin) = match inbound(&parts.headers, &self.inbound, trusted, &self.validation) {
+            Ok(id) => (id, Origin::Accepted),
+            Err(origin) => (self.generator.generate(), origin),
+        };
+        self.metrics.identified(origin);
+        let parent = one_parent(&parts.headers);
+        let trace = parent.map_or_else(
+            || TraceParent::generate(random(), random(), false),
+            |parent| parent.child(random()),
+        );
+        // Without a valid parent the state means nothing (§4.3, step 5).
+        let state = parent.and_then(|_| tracestate(lines(&parts.headers, &TRACESTATE)));
+        let correlation = Correlation::new(id, origin, parent, trace, state);
+        let value = HeaderValue::from_bytes(id.as_str().as_bytes()).ok();
+        if let Some(value) = &value
+            && let Some(name) = self.inbound.first()
+        {
+            parts.headers.insert(name, value.clone());
+        }
+        parts.extensions.insert(correlation.clone());
+        (Request::from_parts(parts, body), correlation, value)
+    }
+}
+
+/// Exactly one `traceparent`, and a valid one (§4.3).
+pub(crate) fn one_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => TraceParent::parse(value.as_bytes()),
+        _ => None,
+    }
+}
+
+fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for CorrelationService<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+{
+    type Response = Response<ResponseBody<ResB>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let (request, correlation, value) = self.config.identify(request);
+        let span = Span::new(&correlation);
+        let inner = span.in_scope(|| sync_scope(&correlation, || self.inner.call(request)));
+        ResponseFuture { inner, correlation, span, name: self.config.response.clone(), value }
+    }
+}
+
+pin_project! {
+    /// The future of [`CorrelationService`].
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        correlation: Correlation,
+        span: Span,
+        name: HeaderName,
+        value: Option<HeaderValue>,
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.span.in_scope(|| sync_scope(this.correlation, || this.inner.poll(cx))));
+        Poll::Ready(result.map(|mut response| {
+            if let Some(value) = this.value.take() {
+                response.headers_mut().insert(&*this.name, value);
+            }
+            response.extensions_mut().insert(this.correlation.clone());
+            let (correlation, span) = (this.correlation.clone(), this.span.clone());
+            response.map(|body| ResponseBody::new(body, correlation, span))
+        }))
+    }
+}

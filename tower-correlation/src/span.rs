@@ -1,0 +1,39 @@
+//! The `tracing` span of a request; nothing without the feature.
+
+use crate::context::Correlation;
+
+/// A span with the fields `correlation_id` and `trace_id`.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
+}
+
+impl Span {
+    #[cfg(feature = "tracing")]
+    pub(crate) fn new(correlation: &Correlation) -> Self {
+        let trace_id = correlation.trace().trace_id();
+        // At the highest level, so that no level filter takes the id off the lines inside.
+        let span = tracing::error_span!(
+            "request",
+            correlation_id = correlation.id().as_str(),
+            trace_id = format_args!("{trace_id:032x}")
+        );
+        Self { span }
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn new(_: &Correlation) -> Self {
+        Self {}
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.span.in_scope(work)
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+}
