@@ -45,7 +45,9 @@ pub enum CacheError {
 impl fmt::Display for CacheError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotCached => f.write_str("no stored response can answer the request, which asks for no other"),
+            Self::NotCached => {
+                f.write_str("no stored response can answer the request, which asks for no other")
+            }
         }
     }
 }

@@ -65,11 +65,11 @@ where
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(|inner| inner.is_end_stream())
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(SizeHint::default, |inner| inner.size_hint())
+        self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

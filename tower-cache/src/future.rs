@@ -67,10 +67,8 @@ struct Leading<F> {
 
 impl<F> Drop for Leading<F> {
     fn drop(&mut self) {
-        if let Some((call, lead)) = self.call.take() {
-            if lead.is_followed() {
-                (self.detach)(call, lead);
-            }
+        if let Some((call, lead)) = self.call.take().filter(|(_, lead)| lead.is_followed()) {
+            (self.detach)(call, lead);
         }
     }
 }
@@ -111,7 +109,9 @@ impl<S, F, B> State<S, F, B> {
             Plan::Ask(lead) => {
                 lead.prepare(&mut request.headers);
                 let call = Box::pin(service.call(Request::from_parts(request, body)));
-                Self::Leading { leading: Leading { call: Some((call, lead)), detach: detach::<F, ResB, S::Error> } }
+                Self::Leading {
+                    leading: Leading { call: Some((call, lead)), detach: detach::<F, ResB, S::Error> },
+                }
             }
             Plan::AnswerAndAsk(response, lead) => {
                 lead.prepare(&mut request.headers);

@@ -204,7 +204,9 @@ fn push_forwarded(bytes: &mut Vec<u8>, headers: &HeaderMap) {
             "forwarded" => {
                 let pairs = value.as_bytes().split(|byte| matches!(byte, b';' | b','));
                 for pair in pairs.map(<[u8]>::trim_ascii) {
-                    let named = |name: &[u8]| pair.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+                    let named = |name: &[u8]| {
+                        pair.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+                    };
                     if named(b"host=") || named(b"proto=") {
                         Partition { bytes }.add(name).add(pair);
                     }
@@ -238,9 +240,14 @@ mod tests {
         }
         assert_eq!(key("/a?b", &[("host", "Example.com")]).unwrap(), plain);
         assert_eq!(CacheKey::of_uri(&"http://example.com/a?b".parse().unwrap()).unwrap(), plain);
-        for other in ["https://example.com/a?b", "http://example.com:81/a?b", "http://example.com/A?b",
-            "http://example.com/a?B", "http://example.com/a", "http://example.com/a?"]
-        {
+        for other in [
+            "https://example.com/a?b",
+            "http://example.com:81/a?b",
+            "http://example.com/A?b",
+            "http://example.com/a?B",
+            "http://example.com/a",
+            "http://example.com/a?",
+        ] {
             assert_ne!(key(other, &[]).unwrap(), plain, "{other}");
         }
     }
@@ -248,7 +255,9 @@ mod tests {
     #[test]
     fn an_unclear_authority_has_no_key() {
         assert!(key("/a", &[("host", "a.example")]).is_some());
-        for fields in [&[][..], &[("host", "")], &[("host", "a.example"), ("host", "b.example")], &[("host", "a/b")]] {
+        for fields in
+            [&[][..], &[("host", "")], &[("host", "a.example"), ("host", "b.example")], &[("host", "a/b")]]
+        {
             assert_eq!(key("/a", fields), None, "{fields:?}");
         }
     }
@@ -256,12 +265,15 @@ mod tests {
     #[test]
     fn names_by_which_an_upstream_is_called_divide() {
         let plain = key("http://a.example/", &[]).unwrap();
-        for field in [("x-forwarded-host", "evil"), ("x-forwarded-proto", "http"), ("forwarded", "for=1;host=evil")] {
+        for field in
+            [("x-forwarded-host", "evil"), ("x-forwarded-proto", "http"), ("forwarded", "for=1;host=evil")]
+        {
             let divided = key("http://a.example/", &[field]).unwrap();
             assert_ne!(divided, plain, "{field:?}");
             assert_eq!(divided.uri_hash(), plain.uri_hash());
         }
-        for field in [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1"), ("x-request-id", "1")] {
+        for field in [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1"), ("x-request-id", "1")]
+        {
             assert_eq!(key("http://a.example/", &[field]).unwrap(), plain, "{field:?}");
         }
     }

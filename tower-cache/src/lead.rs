@@ -91,10 +91,9 @@ impl Lead {
 
     /// Makes the request to the origin validate what is stored, if that is possible.
     pub(crate) fn prepare(&self, request: &mut HeaderMap) {
-        if let Some(stored) = &self.question.found.stored {
-            if conditional::has_validator(&stored.head.headers) {
-                conditional::validate(request, &stored.head.headers);
-            }
+        let stored = self.question.found.stored.as_ref();
+        if let Some(stored) = stored.filter(|stored| conditional::has_validator(&stored.head.headers)) {
+            conditional::validate(request, &stored.head.headers);
         }
     }
 
@@ -136,9 +135,8 @@ impl Lead {
             exchange,
             &self.cache().config.storage,
         );
-        let too_large = content_length(&parts.headers).is_some_and(|length| {
-            length > self.cache().config.max_body as u64
-        });
+        let too_large =
+            content_length(&parts.headers).is_some_and(|length| length > self.cache().config.max_body as u64);
         match storable {
             Ok(_) if too_large => {
                 self.cache().metrics.fill(FillResult::TooLarge);
@@ -252,10 +250,9 @@ impl Lead {
         self.settled = true;
         let mut headers = answer::restore(&stored.head);
         fields::update(&mut headers, &newer.headers);
-        if !newer.headers.contains_key(header::DATE) {
-            if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(exchange.received)) {
-                headers.insert(header::DATE, date);
-            }
+        let date = HeaderValue::try_from(httpdate::fmt_http_date(exchange.received)).ok();
+        if let Some(date) = date.filter(|_| !newer.headers.contains_key(header::DATE)) {
+            headers.insert(header::DATE, date);
         }
         let status = stored.head.status;
         let no_store = self.question.asks.directives.no_store;
@@ -284,7 +281,7 @@ impl Lead {
         };
         let age = head.freshness.age(Duration::ZERO);
         let outcome = CacheOutcome::Revalidated;
-        self.from_stored(stored, &head, age, outcome, Some(newer.status))
+        self.stored_answer(stored, &head, age, outcome, Some(newer.status))
     }
 
     /// The origin failed: what is stored is the answer.
@@ -292,10 +289,10 @@ impl Lead {
         self.settled = true;
         self.part();
         let age = stored.head.freshness.age(cache::now().saturating_duration_since(stored.head.stored_at));
-        self.from_stored(stored, &stored.head, age, CacheOutcome::Stale(StaleReason::Error), forwarded)
+        self.stored_answer(stored, &stored.head, age, CacheOutcome::Stale(StaleReason::Error), forwarded)
     }
 
-    fn from_stored(
+    fn stored_answer(
         &self,
         stored: &Entry,
         head: &Head,

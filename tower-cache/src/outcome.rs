@@ -54,7 +54,7 @@ pub enum MissReason {
 pub enum BypassReason {
     /// Its method is neither GET nor HEAD.
     Method,
-    /// [`CacheBypass`](crate::CacheBypass) is among its extensions.
+    /// [`CacheBypass`] is among its extensions.
     Extension,
     /// It carries a field by which some frameworks take another method or path (`X-HTTP-Method-Override` and such).
     Override,

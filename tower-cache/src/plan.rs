@@ -53,7 +53,9 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
     let bypass = match admission {
         Admission::Untouched => return Plan::Pass(Passing::untouched()),
         Admission::Pass(reason) => Err(reason),
-        Admission::Lookup(_) if request.extensions.get::<CacheBypass>().is_some() => Err(BypassReason::Extension),
+        Admission::Lookup(_) if request.extensions.get::<CacheBypass>().is_some() => {
+            Err(BypassReason::Extension)
+        }
         Admission::Lookup(asks) => Ok(asks),
     };
     let asks = match bypass {
@@ -105,16 +107,19 @@ fn decide(
     let soft = entry.stamp() < lookup.stale_before;
     let verdict = entry.head.freshness.verdict(resident, soft, &asks.directives);
     let respond = |age, outcome| {
-        let answer =
-            Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
+        let answer = Answer {
+            cache,
+            request: &request.headers,
+            asks,
+            head: &entry.head,
+            age,
+            outcome,
+            forwarded: None,
+        };
         answer.with(Some(entry.body.len), || answer::stored(&entry.body))
     };
-    let found = |miss, on_error| Found {
-        stamp: Some(lookup.stamp),
-        stored: Some(Arc::clone(entry)),
-        on_error,
-        miss,
-    };
+    let found =
+        |miss, on_error| Found { stamp: Some(lookup.stamp), stored: Some(Arc::clone(entry)), on_error, miss };
     match verdict {
         Verdict::Fresh { age, .. } => Plan::Answer(respond(age, CacheOutcome::Hit)),
         Verdict::Stale { age } => Plan::Answer(respond(age, CacheOutcome::Stale(StaleReason::Request))),
@@ -257,7 +262,12 @@ impl Question {
 }
 
 /// The same as [`select`] and the verdict, for one that is about to lead.
-pub(crate) fn fresh_now(cache: &Arc<Inner>, key: &CacheKey, asks: Asks, request: &Parts) -> Option<Response<OwnBody>> {
+pub(crate) fn fresh_now(
+    cache: &Arc<Inner>,
+    key: &CacheKey,
+    asks: Asks,
+    request: &Parts,
+) -> Option<Response<OwnBody>> {
     let mut lookup = cache.guard.available()?.lookup(key);
     let Poll::Ready(Ok(lookup)) = Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) else {
         return None;
@@ -269,6 +279,7 @@ pub(crate) fn fresh_now(cache: &Arc<Inner>, key: &CacheKey, asks: Asks, request:
         return None;
     };
     let outcome = CacheOutcome::Hit;
-    let answer = Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
+    let answer =
+        Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
     Some(answer.with(Some(entry.body.len), || answer::stored(&entry.body)))
 }

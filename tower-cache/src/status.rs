@@ -15,7 +15,8 @@ pub(crate) fn name(name: &str) -> Result<Box<str>, ConfigError> {
         return Err(ConfigError::new("name", "1 to 64 printable ASCII characters"));
     }
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
-    if name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*') && name.bytes().all(token) {
+    if name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*') && name.bytes().all(token)
+    {
         return Ok(name.into());
     }
     Ok(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")).into())
@@ -102,9 +103,15 @@ mod tests {
         let failed = Details { ttl: Some(-3), forwarded: Some(StatusCode::BAD_GATEWAY), ..none };
         assert_eq!(member(stale, failed), "gw; fwd=stale; fwd-status=502; ttl=-3; detail=error");
         let stored = Details { forwarded: Some(StatusCode::OK), stored: true, ..none };
-        assert_eq!(member(CacheOutcome::Miss(MissReason::Uri), stored), "gw; fwd=uri-miss; fwd-status=200; stored");
+        assert_eq!(
+            member(CacheOutcome::Miss(MissReason::Uri), stored),
+            "gw; fwd=uri-miss; fwd-status=200; stored"
+        );
         assert_eq!(member(CacheOutcome::Bypass(BypassReason::Method), none), "gw; fwd=method");
-        assert_eq!(member(CacheOutcome::Bypass(BypassReason::Content), none), "gw; fwd=bypass; detail=content");
+        assert_eq!(
+            member(CacheOutcome::Bypass(BypassReason::Content), none),
+            "gw; fwd=bypass; detail=content"
+        );
         assert_eq!(member(CacheOutcome::Collapsed, none), "gw; fwd=miss; collapsed");
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::{dates, directives::saturating_number};
 
@@ -24,7 +24,7 @@ pub(crate) fn initial(headers: &HeaderMap, exchange: Exchange) -> Duration {
 
 /// The first member of `Age`; what is no number is ignored (§5.1).
 fn field(headers: &HeaderMap) -> Duration {
-    let first = headers.get(header::AGE).map(|value| value.as_bytes()).unwrap_or_default();
+    let first = headers.get(header::AGE).map(HeaderValue::as_bytes).unwrap_or_default();
     let first = first.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
         return Duration::ZERO;
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_greater_of_apparent_age_and_field_plus_delay() {
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(784_111_777 + seconds);
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(784_111_777 + seconds);
         let exchange = Exchange { sent: at(10), received: at(12) };
         let mut headers = HeaderMap::new();
         assert_eq!(initial(&headers, exchange), Duration::from_secs(2), "the delay alone");

@@ -34,7 +34,8 @@ mod tests {
     #[test]
     fn doubles_up_to_the_longest() {
         let backoff = Backoff::default();
-        let pauses: Vec<_> = (0..12).map(|failures| backoff.pause(failures).map(|pause| pause.as_millis())).collect();
+        let pauses: Vec<_> =
+            (0..12).map(|failures| backoff.pause(failures).map(|pause| pause.as_millis())).collect();
         let expected = [None, None, None, Some(100), Some(200), Some(400), Some(800), Some(1600), Some(3200)];
         assert_eq!(pauses[..9], expected);
         assert_eq!(pauses[9..], [Some(5000); 3]);

@@ -1,6 +1,6 @@
 //! Validation, in both directions (RFC 9111 §4.3, RFC 9110 §13).
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::dates;
 
@@ -29,8 +29,8 @@ pub(crate) fn not_modified(request: &HeaderMap, status: StatusCode, stored: &Hea
     }
     if request.contains_key(header::IF_NONE_MATCH) {
         let lines = request.get_all(header::IF_NONE_MATCH).iter();
-        let stored = stored.get(header::ETAG).map(|etag| etag.as_bytes());
-        return lines.map(|line| line.as_bytes()).any(|line| matches_any(line, stored));
+        let stored = stored.get(header::ETAG).map(HeaderValue::as_bytes);
+        return lines.map(HeaderValue::as_bytes).any(|line| matches_any(line, stored));
     }
     let since = dates::single(request, &header::IF_MODIFIED_SINCE);
     let modified =
@@ -64,7 +64,9 @@ fn opaque(etag: &[u8]) -> &[u8] {
 
 /// The fields of a 304 made from a stored 200 (RFC 9110 §15.4.5): no description of a content that is not there.
 pub(crate) fn strip_content_fields(headers: &mut HeaderMap) {
-    for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_LANGUAGE] {
+    for name in
+        [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_LANGUAGE]
+    {
         headers.remove(name);
     }
 }
@@ -94,10 +96,7 @@ mod tests {
         assert!(!yes(&[("if-none-match", "a")]));
         assert!(yes(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]));
         assert!(!yes(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")]));
-        assert!(!yes(&[
-            ("if-none-match", "\"b\""),
-            ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")
-        ]));
+        assert!(!yes(&[("if-none-match", "\"b\""), ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]));
         assert!(!yes(&[]));
     }
 }

@@ -169,7 +169,9 @@ impl RequestDirectives {
             }
         } else {
             for line in headers.get_all(header::PRAGMA) {
-                each(line.as_bytes(), |name, _| directives.no_cache |= name.eq_ignore_ascii_case(b"no-cache"));
+                each(line.as_bytes(), |name, _| {
+                    directives.no_cache |= name.eq_ignore_ascii_case(b"no-cache");
+                });
             }
         }
         directives
@@ -267,7 +269,9 @@ mod tests {
 
     #[test]
     fn names_ignore_case_and_arguments_may_be_quoted() {
-        for line in ["max-age=60", "Max-Age=60", "max-age=\"60\"", " , max-age=60 ,", "a=\"b, no-store\", max-age=60"] {
+        for line in
+            ["max-age=60", "Max-Age=60", "max-age=\"60\"", " , max-age=60 ,", "a=\"b, no-store\", max-age=60"]
+        {
             let directives = response(&[line]);
             assert_eq!(directives.max_age, Seconds::Valid(60), "{line}");
             assert!(!directives.no_store, "{line}");
@@ -276,9 +280,17 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_invalid() {
-        for line in ["max-age", "max-age=", "max-age=-1", "max-age=1.0", "max-age='60'", "max-age= 60", "max-age=60x",
-            "max-age=\"60\"x", "max-age=0x1"]
-        {
+        for line in [
+            "max-age",
+            "max-age=",
+            "max-age=-1",
+            "max-age=1.0",
+            "max-age='60'",
+            "max-age= 60",
+            "max-age=60x",
+            "max-age=\"60\"x",
+            "max-age=0x1",
+        ] {
             assert_eq!(response(&[line]).max_age, Seconds::Invalid, "{line}");
         }
         // A name that is no token is no directive.

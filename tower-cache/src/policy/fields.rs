@@ -96,8 +96,12 @@ mod tests {
 
     #[test]
     fn a_newer_response_replaces_fields_but_not_those_of_the_content() {
-        let mut stored = map(&[("x-a", "1"), ("x-a", "2"), ("content-length", "9"), ("age", "7"), ("x-b", "1")]);
-        update(&mut stored, &map(&[("x-a", "3"), ("content-length", "0"), ("connection", "x-b"), ("x-b", "9")]));
+        let mut stored =
+            map(&[("x-a", "1"), ("x-a", "2"), ("content-length", "9"), ("age", "7"), ("x-b", "1")]);
+        update(
+            &mut stored,
+            &map(&[("x-a", "3"), ("content-length", "0"), ("connection", "x-b"), ("x-b", "9")]),
+        );
         assert_eq!(stored, map(&[("x-a", "3"), ("content-length", "9"), ("x-b", "1")]));
     }
 }

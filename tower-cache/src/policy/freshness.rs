@@ -65,15 +65,13 @@ pub(crate) fn lifetime(
     if let Some(default) = rules.default_ttl.filter(|_| status_gets_default(status)) {
         return (default, Source::Default);
     }
-    if rules.heuristics && (heuristically_cacheable(status) || directives.public) {
-        if let Some(modified) = dates::single(headers, &header::LAST_MODIFIED) {
-            let tenth = date.duration_since(modified).unwrap_or_default() / 10;
-            if !tenth.is_zero() {
-                return (tenth.min(HEURISTIC_LIMIT), Source::Heuristic);
-            }
-        }
+    let guessed = rules.heuristics && (heuristically_cacheable(status) || directives.public);
+    let modified = dates::single(headers, &header::LAST_MODIFIED).filter(|_| guessed);
+    let tenth = modified.and_then(|modified| date.duration_since(modified).ok()).unwrap_or_default() / 10;
+    if tenth.is_zero() {
+        return (Duration::ZERO, Source::None);
     }
-    (Duration::ZERO, Source::None)
+    (tenth.min(HEURISTIC_LIMIT), Source::Heuristic)
 }
 
 /// All of it.
@@ -87,7 +85,10 @@ pub(crate) fn of(
     Freshness {
         initial_age,
         lifetime,
-        stale_while_revalidate: directives.stale_while_revalidate.valid().unwrap_or(rules.stale_while_revalidate),
+        stale_while_revalidate: directives
+            .stale_while_revalidate
+            .valid()
+            .unwrap_or(rules.stale_while_revalidate),
         stale_if_error: directives.stale_if_error.valid().unwrap_or(rules.stale_if_error),
         always_validate: directives.no_cache == Qualified::Whole,
         never_stale: directives.must_revalidate
@@ -152,7 +153,8 @@ mod tests {
             let fields = [("expires", expires), ("last-modified", "Sat, 05 Nov 1994 08:49:37 GMT")];
             assert_eq!(of_fields(Mode::Shared, &fields), (Duration::ZERO, Source::Explicit), "{expires}");
         }
-        let twice = [("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("expires", "Sun, 06 Nov 1994 08:50:37 GMT")];
+        let twice =
+            [("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("expires", "Sun, 06 Nov 1994 08:50:37 GMT")];
         assert_eq!(of_fields(Mode::Shared, &twice), (Duration::ZERO, Source::Explicit));
     }
 

@@ -86,7 +86,10 @@ impl Traits {
                 "if-match" | "if-unmodified-since" => found.precondition = true,
                 "transfer-encoding" => found.content = true,
                 "content-length" => found.content |= value.as_bytes() != b"0",
-                "x-http-method-override" | "x-http-method" | "x-method-override" | "x-original-url"
+                "x-http-method-override"
+                | "x-http-method"
+                | "x-method-override"
+                | "x-original-url"
                 | "x-rewrite-url" => found.disguised = true,
                 _ => {}
             }

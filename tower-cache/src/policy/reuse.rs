@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn fresh_until_the_lifetime_is_over() {
         let none = RequestDirectives::default();
-        assert_eq!(stored().verdict(SECOND * 54, false, &none), Verdict::Fresh { age: SECOND * 59, ttl: SECOND });
+        assert_eq!(
+            stored().verdict(SECOND * 54, false, &none),
+            Verdict::Fresh { age: SECOND * 59, ttl: SECOND }
+        );
         assert_eq!(stored().verdict(SECOND * 55, false, &none), stale(false));
         assert_eq!(stored().verdict(SECOND * 54, true, &none), stale(false), "soft purge");
         assert_eq!(stored().verdict(Duration::MAX, false, &none), stale(false));
@@ -151,11 +154,17 @@ mod tests {
         let served = Verdict::StaleWhileRevalidate { age: SECOND * 69 };
         assert_eq!(background.verdict(SECOND * 64, false, &none), served);
         assert_eq!(background.verdict(SECOND * 65, false, &none), stale(false));
-        assert_eq!(Freshness { never_stale: true, ..background }.verdict(SECOND * 64, false, &none), stale(false));
+        assert_eq!(
+            Freshness { never_stale: true, ..background }.verdict(SECOND * 64, false, &none),
+            stale(false)
+        );
 
         let insured = Freshness { stale_if_error: SECOND * 10, ..stored() };
         assert_eq!(insured.verdict(SECOND * 65, false, &none), stale(true));
         assert_eq!(insured.verdict(SECOND * 66, false, &none), stale(false));
-        assert_eq!(Freshness { never_stale: true, ..insured }.verdict(SECOND * 65, false, &none), stale(false));
+        assert_eq!(
+            Freshness { never_stale: true, ..insured }.verdict(SECOND * 65, false, &none),
+            stale(false)
+        );
     }
 }

@@ -120,7 +120,8 @@ fn permitted(
 /// Whether only the response's own word counts for this request: a guess is not made about personal answers.
 fn personal(request: &HeaderMap, rules: &StorageRules) -> bool {
     rules.freshness.mode == Mode::Shared
-        && (request.contains_key(header::AUTHORIZATION) || request.contains_key(header::COOKIE) && !rules.cookie)
+        && (request.contains_key(header::AUTHORIZATION)
+            || request.contains_key(header::COOKIE) && !rules.cookie)
 }
 
 /// The freshness, if a stored copy would ever save anything: it is fresh for a while, or can be validated, or may be
@@ -243,7 +244,10 @@ mod tests {
         assert_eq!(ask(&shared, &[], 403, &[FRESH]), Ok(()));
         // A guess is not made about what may be personal, whatever the operator's default.
         let eager = StorageRules {
-            freshness: FreshnessRules { default_ttl: Some(Duration::from_secs(9)), ..shared.freshness.clone() },
+            freshness: FreshnessRules {
+                default_ttl: Some(Duration::from_secs(9)),
+                ..shared.freshness.clone()
+            },
             ..shared
         };
         assert_eq!(ask(&eager, &[], 200, &[]), Ok(()));

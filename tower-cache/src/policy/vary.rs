@@ -56,7 +56,10 @@ impl Variant {
 
     /// Octets this takes in a store.
     pub(crate) fn weight(&self) -> usize {
-        self.fields.iter().map(|(name, value)| name.as_str().len() + value.as_ref().map_or(0, Bytes::len) + 48).sum()
+        self.fields
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.as_ref().map_or(0, Bytes::len) + 48)
+            .sum()
     }
 }
 
@@ -126,7 +129,8 @@ mod tests {
     #[test]
     fn what_means_the_same_is_the_same() {
         let response = map(&[("vary", "Accept-Encoding, X-List")]);
-        let variant = Variant::of(&map(&[("accept-encoding", "gzip, BR;q=0.5"), ("x-list", "a, \"b, c\"")]), &response);
+        let variant =
+            Variant::of(&map(&[("accept-encoding", "gzip, BR;q=0.5"), ("x-list", "a, \"b, c\"")]), &response);
         let variant = variant.unwrap();
         assert!(variant.answers(&map(&[
             ("accept-encoding", "GZIP"),

@@ -109,7 +109,11 @@ const CHUNK_OVERHEAD: usize = 64;
 impl StoredBody {
     /// Copies the pieces into as few as possible: they may be small, and each may pin a read buffer many times its
     /// size.
-    pub(crate) fn copied<'a>(pieces: impl Iterator<Item = &'a Bytes>, len: u64, trailers: Option<HeaderMap>) -> Self {
+    pub(crate) fn copied<'a>(
+        pieces: impl Iterator<Item = &'a Bytes>,
+        len: u64,
+        trailers: Option<HeaderMap>,
+    ) -> Self {
         let mut chunks = Vec::new();
         let mut left = usize::try_from(len).unwrap_or(usize::MAX);
         let mut chunk = BytesMut::new();

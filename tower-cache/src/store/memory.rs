@@ -105,9 +105,8 @@ impl Store for MemoryStore {
     fn lookup(&self, key: &CacheKey) -> StoreFuture<Lookup> {
         let generations = &self.shared.generations;
         let stamp = generations.now();
-        let mut lookup = Lookup::nothing(stamp)
-            .purged_before(generations.hard(key))
-            .stale_before(generations.soft(key));
+        let mut lookup =
+            Lookup::nothing(stamp).purged_before(generations.hard(key)).stale_before(generations.soft(key));
         lookup.variants = self.shared.records.get(key);
         StoreFuture::ready(Ok(lookup))
     }

@@ -2,8 +2,8 @@ use http_body_util::Full;
 use tower_cache::future::ResponseFuture;
 use tower_cache::store::{Entry, Lookup, MemoryStoreBuilder, Purge, StoreError, StoreFuture};
 use tower_cache::{
-    Cache, CacheBuilder, CacheError, CacheHandle, CacheLayer, CacheOutcome, CacheService, ConfigError, MemoryStore,
-    ResponseBody, Store,
+    Cache, CacheBuilder, CacheError, CacheHandle, CacheLayer, CacheOutcome, CacheService, ConfigError,
+    MemoryStore, ResponseBody, Store,
 };
 
 fn send<T: Send>() {}

@@ -105,7 +105,11 @@ async fn one_that_has_all_that_was_announced_may_leave_before_the_end() {
 async fn sizes_and_ends_are_told_as_they_are() {
     let origin = Origin::new(|parts| {
         let hinted = answer(FRESH, "12345678").map(|body| body.hinting(8));
-        if parts.method == Method::POST { answer(&[], "12345678").map(|body| body.hinting(8)) } else { hinted }
+        if parts.method == Method::POST {
+            answer(&[], "12345678").map(|body| body.hinting(8))
+        } else {
+            hinted
+        }
     });
     let cache = origin.behind(Cache::builder());
     for (method, case) in [(Method::POST, "passed"), (Method::GET, "recorded"), (Method::GET, "stored")] {

@@ -15,7 +15,11 @@ async fn grpc_and_upgrades_pass_without_a_trace() {
         (Method::GET, ("upgrade", "websocket")),
     ] {
         let got = send(&cache, request(method, URI, &[field])).await;
-        assert_eq!((got.outcome, got.header("cache-status"), got.header("age")), (None, None, None), "{field:?}");
+        assert_eq!(
+            (got.outcome, got.header("cache-status"), got.header("age")),
+            (None, None, None),
+            "{field:?}"
+        );
         assert_ne!(got.body, "1");
     }
     assert_eq!(get(&cache, &[]).await.outcome(), "hit", "and invalidate nothing");
@@ -40,12 +44,11 @@ async fn content_conditions_for_the_origin_and_unclear_hosts_pass() {
     let cache = origin.behind(Cache::builder());
     get(&cache, &[]).await;
     assert_eq!(get(&cache, &[("content-length", "0")]).await.outcome(), "hit");
-    for (field, reason) in
-        [(("content-length", "3"), "content"), (("transfer-encoding", "chunked"), "content"), (
-            ("if-match", "\"a\""),
-            "precondition",
-        )]
-    {
+    for (field, reason) in [
+        (("content-length", "3"), "content"),
+        (("transfer-encoding", "chunked"), "content"),
+        (("if-match", "\"a\""), "precondition"),
+    ] {
         assert_eq!(get(&cache, &[field]).await.outcome.unwrap().reason(), reason);
     }
     let hosts = |fields| send(&cache, request(Method::GET, "/orders?page=1", fields));

@@ -181,9 +181,8 @@ async fn a_leader_that_fails_is_replaced() {
     let ask = || cache.clone().oneshot(request(Method::GET, URI, &[]));
     let (first, second, third) = tokio::join!(ask(), ask(), ask());
     assert_eq!(first.unwrap_err(), "refused");
-    for response in [second, third] {
-        assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "ok");
-    }
+    let bodies = tokio::join!(second.unwrap().into_body().collect(), third.unwrap().into_body().collect());
+    assert_eq!((bodies.0.unwrap().to_bytes(), bodies.1.unwrap().to_bytes()), ("ok".into(), "ok".into()));
     assert_eq!(calls.load(Ordering::Relaxed), 2);
 }
 
@@ -198,7 +197,7 @@ async fn a_body_that_breaks_off_is_an_error_for_all_who_read_it() {
     let ask = || async {
         let response = cache.clone().oneshot(request(Method::GET, URI, &[])).await;
         let response: Result<_, Infallible> = response;
-        response.unwrap().into_body().collect().await.map(|body| body.to_bytes())
+        response.unwrap().into_body().collect().await.map(http_body_util::Collected::to_bytes)
     };
     let (first, second) = tokio::join!(ask(), ask());
     assert!(first.is_err() && second.is_err());

@@ -16,15 +16,19 @@ async fn a_clients_condition_is_answered_from_the_store() {
     let cache = origin.behind(Cache::builder());
     get(&cache, &[]).await;
     assert_eq!(get(&cache, &[]).await.status.as_u16(), 200);
-    for condition in [("if-none-match", "\"a\""), ("if-none-match", "W/\"a\""), ("if-modified-since", MODIFIED)] {
+    for condition in
+        [("if-none-match", "\"a\""), ("if-none-match", "W/\"a\""), ("if-modified-since", MODIFIED)]
+    {
         let got = get(&cache, &[condition]).await;
         assert_eq!((got.status.as_u16(), got.outcome(), &*got.body), (304, "hit", ""), "{condition:?}");
         assert_eq!(got.header("etag"), Some("\"a\""));
         assert_eq!((got.header("content-length"), got.header("content-type")), (None, None));
     }
-    for condition in
-        [("if-none-match", "\"b\""), ("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT"), ("if-modified-since", "x")]
-    {
+    for condition in [
+        ("if-none-match", "\"b\""),
+        ("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT"),
+        ("if-modified-since", "x"),
+    ] {
         assert_eq!(get(&cache, &[condition]).await.status.as_u16(), 200, "{condition:?}");
     }
     assert_eq!(origin.calls(), 1);

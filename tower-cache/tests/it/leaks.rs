@@ -34,12 +34,11 @@ async fn authorization_is_not_shared_unless_declared() {
     };
     let (first, second) = ask(&[("cache-control", "max-age=60")]).await;
     assert_eq!((&*first.body, &*second.body), ("alice", "bob"));
-    for declared in
-        [&[("cache-control", "max-age=60, public")], &[("cache-control", "s-maxage=60")], &[(
-            "cache-control",
-            "max-age=60, must-revalidate",
-        )]]
-    {
+    for declared in [
+        &[("cache-control", "max-age=60, public")],
+        &[("cache-control", "s-maxage=60")],
+        &[("cache-control", "max-age=60, must-revalidate")],
+    ] {
         let (_, second) = ask(declared).await;
         assert_eq!((second.outcome(), &*second.body), ("hit", "alice"), "{declared:?}");
     }
@@ -101,7 +100,9 @@ async fn hosts_and_the_names_proxies_give_them_are_told_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_in_disguise_neither_poison_nor_are_answered() {
-    for field in ["x-http-method-override", "x-original-url", "x-rewrite-url", "x-method-override", "x-http-method"] {
+    for field in
+        ["x-http-method-override", "x-original-url", "x-rewrite-url", "x-method-override", "x-http-method"]
+    {
         let origin = echo(&[("cache-control", "max-age=60")], &[]);
         let service = origin.behind(Cache::builder());
         assert_eq!(get(&service, &[(field, "/admin")]).await.outcome(), "bypass");

@@ -50,7 +50,8 @@ async fn softly_it_becomes_stale() {
 #[tokio::test(start_paused = true)]
 async fn a_fill_that_began_before_a_purge_never_lands_after_it() {
     for purge in ["uri", "prefix", "all"] {
-        let origin = Origin { delay: Duration::from_secs(1), ..Origin::sends(&[("cache-control", "max-age=60")]) };
+        let origin =
+            Origin { delay: Duration::from_secs(1), ..Origin::sends(&[("cache-control", "max-age=60")]) };
         let cache = Cache::builder().build().unwrap();
         let (service, handle) = (origin.behind_cache(&cache), cache.handle());
         let fill = tokio::spawn({
@@ -71,7 +72,8 @@ async fn a_fill_that_began_before_a_purge_never_lands_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn statistics_count_and_memory_is_bounded() {
-    let origin = Origin::new(|_| crate::support::answer(&[("cache-control", "max-age=60")], &"x".repeat(10_000)));
+    let origin =
+        Origin::new(|_| crate::support::answer(&[("cache-control", "max-age=60")], &"x".repeat(10_000)));
     let layer = CacheLayer::shared(MemoryStore::new(1 << 20));
     let service = tower::Layer::layer(&layer, origin.clone());
     for page in 0..1000 {

@@ -64,7 +64,7 @@ async fn readiness_is_the_inner_services() {
     let layer = CacheLayer::shared(MemoryStore::new(1 << 20));
     let (mut service, mut handle) = mock::spawn_with(|mock| tower::Layer::layer(&layer, Named(mock)));
     handle.allow(0);
-    assert_pending(service.poll_ready());
+    assert_pending(&service.poll_ready());
     handle.allow(1);
     assert!(service.poll_ready().is_ready());
     let call = tokio::spawn(service.call(request("/a")));
@@ -75,21 +75,46 @@ async fn readiness_is_the_inner_services() {
     assert_eq!(error.to_string(), "gone");
 }
 
-fn assert_pending<T>(poll: std::task::Poll<T>) {
+fn assert_pending<T>(poll: &std::task::Poll<T>) {
     assert!(poll.is_pending());
 }
 
+/// A service that must be polled ready before each call, and whose clones are not.
+#[derive(Default)]
+struct Strict {
+    ready: bool,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for Strict {
+    type Response = Response<Full<Bytes>>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        self.ready = true;
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without being ready");
+        std::future::ready(Ok(fresh()))
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_request_that_waits_for_the_store_keeps_the_ready_instance() {
+async fn a_request_that_waits_for_the_store_takes_the_ready_instance_along() {
     let layer = CacheLayer::shared(Slow(MemoryStore::new(1 << 20)));
-    let (mut service, mut handle) = mock::spawn_with(|mock| tower::Layer::layer(&layer, Named(mock)));
-    handle.allow(1);
-    assert!(service.poll_ready().is_ready());
-    let call = tokio::spawn(service.call(request("/a")));
-    // The only permit went with the call: what is left behind must be polled anew.
-    assert_pending(service.poll_ready());
-    assert_request_eq!(handle, "/a".to_owned()).send_response(fresh());
-    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    let mut service = tower::Layer::layer(&layer, Strict::default());
+    for path in ["/a", "/b", "/a"] {
+        std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+        assert_eq!(service.call(request(path)).await.unwrap().status(), 200);
+    }
 }
 
 #[tokio::test(start_paused = true)]

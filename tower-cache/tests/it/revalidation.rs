@@ -37,7 +37,10 @@ async fn a_stale_response_is_validated_and_its_fields_are_updated() {
     get(&cache, &[]).await;
     seconds(10).await;
     let validated = get(&cache, &[]).await;
-    assert_eq!((validated.status.as_u16(), validated.outcome(), &*validated.body), (200, "revalidated", "content"));
+    assert_eq!(
+        (validated.status.as_u16(), validated.outcome(), &*validated.body),
+        (200, "revalidated", "content")
+    );
     assert_eq!(validated.header("x-count"), Some("2"));
     assert_eq!(origin.last().get("if-none-match").unwrap(), "\"v1\"");
     seconds(9).await;
@@ -78,7 +81,11 @@ async fn a_clients_own_condition_is_answered_after_validation() {
     assert_eq!((got.status.as_u16(), &*got.body), (304, ""));
     seconds(10).await;
     let got = get(&cache, &[("if-none-match", "\"other\"")]).await;
-    assert_eq!((got.status.as_u16(), &*got.body), (200, "content"), "304 is for the cache, not for this client");
+    assert_eq!(
+        (got.status.as_u16(), &*got.body),
+        (200, "content"),
+        "304 is for the cache, not for this client"
+    );
     assert_eq!(origin.last().get("if-none-match").unwrap(), "\"v1\"");
 }
 
@@ -94,7 +101,10 @@ async fn errors_pass_unless_staleness_is_allowed_then() {
     status.store(503, Ordering::Relaxed);
     assert_eq!(get(&strict, &[]).await.status.as_u16(), 503);
     let stale = get(&insured, &[]).await;
-    assert_eq!((stale.status.as_u16(), stale.outcome.unwrap().reason(), &*stale.body), (200, "error", "content"));
+    assert_eq!(
+        (stale.status.as_u16(), stale.outcome.unwrap().reason(), &*stale.body),
+        (200, "error", "content")
+    );
     assert_eq!(stale.header("age"), Some("20"));
     status.store(404, Ordering::Relaxed);
     assert_eq!(get(&insured, &[]).await.status.as_u16(), 404, "404 is no failure of the origin");
@@ -107,7 +117,9 @@ async fn errors_pass_unless_staleness_is_allowed_then() {
 async fn must_revalidate_is_stronger_than_the_operators_wish() {
     let (origin, status) = validating("max-age=10, must-revalidate");
     let cache = origin.behind(
-        Cache::builder().stale_if_error(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(60)),
+        Cache::builder()
+            .stale_if_error(Duration::from_secs(60))
+            .stale_while_revalidate(Duration::from_secs(60)),
     );
     get(&cache, &[]).await;
     seconds(20).await;

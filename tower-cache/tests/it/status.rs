@@ -7,7 +7,10 @@ use crate::support::{Origin, URI, get, request, seconds, send};
 async fn cache_status_says_what_happened() {
     let origin = Origin::sends(&[("cache-control", "max-age=60")]);
     let cache = origin.behind(Cache::builder().name("gw"));
-    assert_eq!(get(&cache, &[]).await.header("cache-status"), Some("gw; fwd=uri-miss; fwd-status=200; stored"));
+    assert_eq!(
+        get(&cache, &[]).await.header("cache-status"),
+        Some("gw; fwd=uri-miss; fwd-status=200; stored")
+    );
     seconds(3).await;
     assert_eq!(get(&cache, &[]).await.header("cache-status"), Some("gw; hit; ttl=57"));
     let post = send(&cache, request(Method::POST, URI, &[])).await;

@@ -66,7 +66,9 @@ async fn fields_of_the_connection_are_not_stored() {
 #[tokio::test(start_paused = true)]
 async fn a_body_above_the_limit_passes_and_is_not_stored() {
     let body = "x".repeat(1000);
-    for (limit, declared, stored) in [(1000, true, true), (1000, false, true), (999, true, false), (999, false, false)] {
+    for (limit, declared, stored) in
+        [(1000, true, true), (1000, false, true), (999, true, false), (999, false, false)]
+    {
         let sent = body.clone();
         let origin = Origin::new(move |_| {
             let length = sent.len().to_string();

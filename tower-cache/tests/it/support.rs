@@ -16,13 +16,13 @@ use tower::{Layer, Service, ServiceExt};
 use tower_cache::{BoxError, Cache, CacheBuilder, CacheLayer, CacheOutcome, CacheService};
 
 pub(crate) type Answer = Response<TestBody>;
-type Handler = dyn Fn(&Parts) -> Answer + Send + Sync;
+pub(crate) type Handler = dyn Fn(&Parts) -> Answer + Send + Sync;
 
 /// A service that answers what its function says, after a time, and remembers what it was asked.
 #[derive(Clone)]
 pub(crate) struct Origin {
-    handler: Arc<Handler>,
-    asked: Arc<Mutex<Vec<Parts>>>,
+    pub(crate) handler: Arc<Handler>,
+    pub(crate) asked: Arc<Mutex<Vec<Parts>>>,
     pub(crate) delay: Duration,
 }
 
@@ -120,7 +120,10 @@ impl Body for TestBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             if let Some(pause) = &mut self.pause {
                 std::task::ready!(pause.as_mut().poll(cx));
@@ -144,7 +147,7 @@ impl Body for TestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
 
@@ -182,16 +185,22 @@ pub(crate) const URI: &str = "http://example.com/orders?page=1";
 /// GETs [`URI`].
 pub(crate) async fn get<S>(service: &S, fields: &[(&str, &str)]) -> Got
 where
-    S: Service<Request<Full<Bytes>>, Response = Response<tower_cache::ResponseBody<TestBody>>, Error = Infallible>
-        + Clone,
+    S: Service<
+            Request<Full<Bytes>>,
+            Response = Response<tower_cache::ResponseBody<TestBody>>,
+            Error = Infallible,
+        > + Clone,
 {
     send(service, request(Method::GET, URI, fields)).await
 }
 
 pub(crate) async fn send<S>(service: &S, request: Request<Full<Bytes>>) -> Got
 where
-    S: Service<Request<Full<Bytes>>, Response = Response<tower_cache::ResponseBody<TestBody>>, Error = Infallible>
-        + Clone,
+    S: Service<
+            Request<Full<Bytes>>,
+            Response = Response<tower_cache::ResponseBody<TestBody>>,
+            Error = Infallible,
+        > + Clone,
 {
     let response = service.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
