@@ -123,7 +123,14 @@ impl Inner {
             Ok(_) => self.guard.succeeded(),
             Err(error) => {
                 self.metrics.failure(operation, error.kind());
-                self.guard.failed(now());
+                let pause = self.guard.failed(now());
+                #[cfg(feature = "tracing")]
+                match pause {
+                    Some(pause) => tracing::warn!(?operation, %error, ?pause, "cache store left alone"),
+                    None => tracing::debug!(?operation, %error, "cache store failed"),
+                }
+                #[cfg(not(feature = "tracing"))]
+                let _ = pause;
             }
         }
     }

@@ -61,12 +61,13 @@ impl Guard {
         }
     }
 
-    pub(crate) fn failed(&self, now: Instant) {
+    /// Counts a failure; the pause it leads to, if any.
+    pub(crate) fn failed(&self, now: Instant) -> Option<Duration> {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if let Some(pause) = self.backoff.pause(failures) {
-            let until = self.nanos(now).saturating_add(pause.as_nanos() as u64).max(1);
-            self.alone_until.fetch_max(until, Ordering::AcqRel);
-        }
+        let pause = self.backoff.pause(failures)?;
+        let until = self.nanos(now).saturating_add(pause.as_nanos() as u64).max(1);
+        self.alone_until.fetch_max(until, Ordering::AcqRel);
+        Some(pause)
     }
 
     fn pause(&self) -> Duration {
