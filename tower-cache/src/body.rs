@@ -10,8 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
-use crate::fill::Tee;
-use crate::flight::Follower;
+use crate::flight::Reader;
 use crate::store::StoredBody;
 
 pin_project! {
@@ -27,7 +26,6 @@ pin_project! {
     #[project = KindProj]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Tee { body: Tee<B> },
         Own { body: OwnBody },
     }
 }
@@ -37,17 +35,13 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Inner { body } }
     }
 
-    pub(crate) fn tee(body: Tee<B>) -> Self {
-        Self { kind: Kind::Tee { body } }
-    }
-
     pub(crate) fn own(body: OwnBody) -> Self {
         Self { kind: Kind::Own { body } }
     }
 
     /// Whether reading it to its end stores it.
     pub(crate) fn is_fill(&self) -> bool {
-        matches!(self.kind, Kind::Tee { .. })
+        matches!(self.kind, Kind::Own { body: OwnBody::Reading { .. } })
     }
 }
 
@@ -68,7 +62,6 @@ where
                 let frame = ready!(body.poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProj::Tee { body } => body.poll_frame(cx),
             KindProj::Own { body } => body.poll_frame(cx),
         }
     }
@@ -76,7 +69,6 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Tee { body } => body.is_end_stream(),
             Kind::Own { body } => body.is_end_stream(),
         }
     }
@@ -84,7 +76,6 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Tee { body } => body.size_hint(),
             Kind::Own { body } => body.size_hint(),
         }
     }
@@ -94,7 +85,6 @@ impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
             Kind::Inner { .. } => "Inner",
-            Kind::Tee { .. } => "Tee",
             Kind::Own { .. } => "Own",
         };
         f.debug_tuple("ResponseBody").field(&kind).finish()
@@ -105,8 +95,17 @@ impl<B> fmt::Debug for ResponseBody<B> {
 #[derive(Debug)]
 pub(crate) enum OwnBody {
     Data(Option<Bytes>),
-    Stored { body: Arc<StoredBody>, chunk: usize, left: u64, trailers_sent: bool },
-    Following { follower: Follower, length: Option<u64> },
+    Stored {
+        body: Arc<StoredBody>,
+        chunk: usize,
+        left: u64,
+        trailers_sent: bool,
+    },
+    /// From a flight, as the one that fetches or as another.
+    Reading {
+        reader: Reader,
+        length: Option<u64>,
+    },
 }
 
 impl OwnBody {
@@ -137,8 +136,8 @@ impl OwnBody {
                 }
                 Poll::Ready(body.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))))
             }
-            Self::Following { follower, length } => {
-                let frame = ready!(follower.poll_frame(cx));
+            Self::Reading { reader, length } => {
+                let frame = ready!(reader.poll_frame(cx));
                 if let (Some(Ok(frame)), Some(length)) = (&frame, length) {
                     let sent = frame.data_ref().map_or(0, Bytes::len);
                     *length = length.saturating_sub(sent as u64);
@@ -152,7 +151,7 @@ impl OwnBody {
         match self {
             Self::Data(data) => data.is_none(),
             Self::Stored { left, trailers_sent, .. } => *left == 0 && *trailers_sent,
-            Self::Following { follower, .. } => follower.is_ended(),
+            Self::Reading { reader, .. } => reader.is_ended(),
         }
     }
 
@@ -160,8 +159,47 @@ impl OwnBody {
         match self {
             Self::Data(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             Self::Stored { left, .. } => SizeHint::with_exact(*left),
-            Self::Following { length: Some(length), .. } => SizeHint::with_exact(*length),
-            Self::Following { length: None, .. } => SizeHint::default(),
+            Self::Reading { length: Some(length), .. } => SizeHint::with_exact(*length),
+            Self::Reading { length: None, .. } => SizeHint::default(),
         }
+    }
+}
+
+pin_project! {
+    /// A body whose error is boxed, so that bodies of any kind can be kept in one place.
+    pub(crate) struct Erased<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> Erased<B> {
+    pub(crate) fn new(body: B) -> Self {
+        Self { body }
+    }
+}
+
+impl<B> Body for Erased<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(self.project().body.poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,29 +1,44 @@
-//! Responses that are being fetched: one request fetches, others wait for the head and then read along.
+//! Responses that are being fetched: one request fetches, others wait for the head, and whoever reads the content
+//! fetches it for all.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Frame;
+use http_body::{Body, Frame};
 
 use crate::error::{BoxError, Interrupted};
+use crate::fill::Recorder;
 use crate::key::CacheKey;
 use crate::store::{Head, StoredBody};
 
 /// One response on its way.
 pub(crate) struct Flight {
     state: Mutex<State>,
+    /// Where the content comes from. Locked while it is polled, and never while the state is.
+    source: Mutex<Option<Source>>,
 }
 
 struct State {
     phase: Phase,
-    /// One place for each follower that is still there.
-    followers: Vec<Option<Waker>>,
+    /// One place for each reader.
+    places: Vec<Place>,
     free: Vec<usize>,
+    /// The reader whose request fetches is among them.
+    led: bool,
+}
+
+#[derive(Default)]
+struct Place {
+    waker: Option<Waker>,
+    /// The number of chunks that have been read.
+    next: usize,
+    taken: bool,
 }
 
 enum Phase {
@@ -52,7 +67,9 @@ struct Content {
     bytes: usize,
     trailers: Option<HeaderMap>,
     end: Option<End>,
-    /// All of it is kept, to be stored; otherwise only what followers have yet to read, within limits.
+    /// What the origin's body failed with, for the one that fetches.
+    error: Option<BoxError>,
+    /// All of it is kept, to be stored; otherwise only what readers have yet to read, within limits.
     kept: bool,
 }
 
@@ -62,19 +79,38 @@ enum End {
     Failed,
 }
 
+/// The origin's body, and where it is recorded.
+pub(crate) struct Source {
+    pub(crate) body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
+    pub(crate) recorder: Recorder,
+}
+
+impl Content {
+    fn new(head: Arc<Head>) -> Self {
+        let (chunks, trailers) = (VecDeque::new(), None);
+        Self { head, chunks, gone: 0, bytes: 0, trailers, end: None, error: None, kept: true }
+    }
+}
+
+impl State {
+    fn readers(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+}
+
 impl Flight {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State { phase: Phase::Calling, followers: Vec::new(), free: Vec::new() }) }
+        let state = State { phase: Phase::Calling, places: Vec::new(), free: Vec::new(), led: false };
+        Self { state: Mutex::new(state), source: Mutex::new(None) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anybody waits or reads along.
+    /// Whether anybody waits or reads.
     pub(crate) fn is_followed(&self) -> bool {
-        let state = self.lock();
-        state.followers.len() > state.free.len()
+        self.lock().readers() > 0
     }
 
     /// Ends the waiting of all followers; nothing happens once there is a body.
@@ -86,57 +122,41 @@ impl Flight {
         });
     }
 
-    pub(crate) fn begin(&self, head: Arc<Head>) {
-        self.change(|state| {
-            state.phase = Phase::Body(Content {
-                head,
-                chunks: VecDeque::new(),
-                gone: 0,
-                bytes: 0,
-                trailers: None,
-                end: None,
-                kept: true,
-            });
-        });
+    /// The response is there; its content comes from `source`, if it has any.
+    pub(crate) fn begin(&self, head: Arc<Head>, source: Option<Source>) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
+        self.change(|state| state.phase = Phase::Body(Content::new(head)));
     }
 
     /// The whole response at once, which is stored already.
     pub(crate) fn supply(&self, head: Arc<Head>, body: &StoredBody) {
-        self.change(|state| {
-            state.phase = Phase::Body(Content {
-                head,
-                chunks: body.chunks.iter().cloned().collect(),
-                gone: 0,
-                bytes: 0,
-                trailers: body.trailers.clone(),
-                end: Some(End::Complete),
-                kept: false,
-            });
-        });
+        let chunks = body.chunks.iter().cloned().collect();
+        let (end, trailers) = (Some(End::Complete), body.trailers.clone());
+        let content = Content { chunks, end, trailers, kept: false, ..Content::new(head) };
+        self.change(|state| state.phase = Phase::Body(content));
     }
 
-    /// Adds a piece. Beyond `limit` octets nothing is kept for storing any more: `false`.
-    pub(crate) fn push(&self, data: &Bytes, limit: usize) -> bool {
-        let mut kept = false;
+    /// Adds a piece. Beyond `limit` octets nothing is kept for storing any more.
+    pub(crate) fn push(&self, data: Bytes, limit: usize) {
         self.change(|state| {
-            let followed = state.followers.len() > state.free.len();
+            let read = state.places.iter().filter(|place| place.taken).map(|place| place.next).min();
             let Phase::Body(content) = &mut state.phase else { return };
             content.kept &= content.bytes.saturating_add(data.len()) <= limit;
-            kept = content.kept;
-            if kept || followed {
-                content.bytes += data.len();
-                content.chunks.push_back(data.clone());
-            } else {
-                content.gone += 1;
+            content.bytes += data.len();
+            content.chunks.push_back(data);
+            if content.kept {
+                return;
             }
-            // Who reads along more slowly than this is told that it has lost the thread.
-            while !kept && content.bytes > limit {
-                let Some(lost) = content.chunks.pop_front() else { break };
-                content.bytes -= lost.len();
+            // What all have read goes; who reads more slowly than `limit` allows has lost the thread.
+            while content.gone < read.unwrap_or(usize::MAX) || content.bytes > limit.max(MIN_WINDOW) {
+                if content.chunks.len() <= 1 {
+                    break;
+                }
+                let gone = content.chunks.pop_front().map_or(0, |chunk| chunk.len());
+                content.bytes -= gone;
                 content.gone += 1;
             }
         });
-        kept
     }
 
     /// The end of the content. What was kept comes back, to be stored.
@@ -154,12 +174,15 @@ impl Flight {
         stored
     }
 
-    /// The content ends too early: followers see an error.
-    pub(crate) fn fail(&self) {
+    /// The content ends too early: readers see an error.
+    pub(crate) fn fail(&self, error: Option<BoxError>) {
         self.change(|state| match &mut state.phase {
-            Phase::Body(content) => content.end = content.end.or(Some(End::Failed)),
+            Phase::Body(content) if content.end.is_none() => {
+                content.end = Some(End::Failed);
+                content.error = error;
+            }
             Phase::Calling => state.phase = Phase::Released(Release::Failed),
-            Phase::Released(_) => {}
+            Phase::Body(_) | Phase::Released(_) => {}
         });
     }
 
@@ -167,36 +190,94 @@ impl Flight {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        let wakers: Vec<_> = state.followers.iter_mut().filter_map(Option::take).collect();
+        let wakers: Vec<_> = state.places.iter_mut().filter_map(|place| place.waker.take()).collect();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks the origin's body for more, in the name of all; whether there may be something new.
+    fn fetch(self: &Arc<Self>) -> bool {
+        let mut place = match self.source.try_lock() {
+            Ok(source) => source,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody does so at this moment, and wakes everybody when there is something.
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Some(source) = &mut *place else { return false };
+        // Whoever asked last may never ask again: what arrives wakes all.
+        let waker = Waker::from(Arc::clone(self));
+        let Poll::Ready(frame) = source.body.as_mut().poll_frame(&mut Context::from_waker(&waker)) else {
+            return false;
+        };
+        let trailers = match frame {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    source.recorder.data(data);
+                    // Who sends the body on may never ask for what comes after the last frame.
+                    if !source.body.is_end_stream() {
+                        return true;
+                    }
+                    None
+                }
+                Err(frame) => frame.into_trailers().ok(),
+            },
+            Some(Err(error)) => {
+                let source = place.take();
+                self.fail(Some(error));
+                drop(source);
+                return true;
+            }
+            None => None,
+        };
+        if let Some(source) = place.take() {
+            drop(place);
+            source.recorder.finish(trailers);
+        }
+        true
+    }
+}
+
+impl Wake for Flight {
+    fn wake(self: Arc<Self>) {
+        self.change(|_| ());
     }
 }
 
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight").field("followed", &self.is_followed()).finish()
+        f.debug_struct("Flight").field("readers", &self.lock().readers()).finish()
     }
 }
 
+/// A client that reads slowly must not make others lose the thread over a few pieces.
+const MIN_WINDOW: usize = 1 << 20;
+
 /// A place among those who wait for a flight, and then read its content.
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub(crate) struct Reader {
     flight: Arc<Flight>,
     place: usize,
-    next: usize,
+    /// The one whose request fetches: beyond what is kept, its pace is everybody's.
+    leads: bool,
     ended: bool,
 }
 
-impl Follower {
-    fn new(flight: Arc<Flight>) -> Self {
+impl Reader {
+    fn new(flight: Arc<Flight>, leads: bool) -> Self {
         let mut state = flight.lock();
         let place = state.free.pop().unwrap_or_else(|| {
-            state.followers.push(None);
-            state.followers.len() - 1
+            state.places.push(Place::default());
+            state.places.len() - 1
         });
+        state.places[place] = Place { taken: true, ..Place::default() };
+        state.led |= leads;
         drop(state);
-        Self { flight, place, next: 0, ended: false }
+        Self { flight, place, leads, ended: false }
+    }
+
+    /// The one whose request fetches.
+    pub(crate) fn leading(flight: Arc<Flight>) -> Self {
+        Self::new(flight, true)
     }
 
     /// The head of the response, or why there is none to share.
@@ -211,7 +292,7 @@ impl Follower {
             }
             Phase::Body(content) => return Poll::Ready(Ok(Arc::clone(&content.head))),
         }
-        state.followers[self.place] = Some(cx.waker().clone());
+        state.places[self.place].waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -220,53 +301,95 @@ impl Follower {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.ended {
-            return Poll::Ready(None);
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let waits = match self.next(cx) {
+                Next::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Next::End(trailers) => {
+                    self.ended = true;
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Next::Error(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Next::Nothing { waits } => waits,
+            };
+            if waits || !self.flight.fetch() {
+                return Poll::Pending;
+            }
         }
-        let mut state = self.flight.lock();
-        let Phase::Body(content) = &state.phase else {
-            drop(state);
-            return self.interrupted();
-        };
-        let Some(index) = self.next.checked_sub(content.gone) else {
-            drop(state);
-            return self.interrupted();
+    }
+
+    /// What is there for this one; its waker is noted where there is nothing.
+    fn next(&self, cx: &mut Context<'_>) -> Next {
+        let mut guard = self.flight.lock();
+        let State { phase, places, led, .. } = &mut *guard;
+        let place = &mut places[self.place];
+        let Phase::Body(content) = phase else { return Next::Error(Interrupted.into()) };
+        let Some(index) = place.next.checked_sub(content.gone) else {
+            return Next::Error(Interrupted.into());
         };
         if let Some(chunk) = content.chunks.get(index) {
-            self.next += 1;
-            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
+            place.next += 1;
+            return Next::Data(chunk.clone());
         }
         match content.end {
             None => {
-                state.followers[self.place] = Some(cx.waker().clone());
-                Poll::Pending
+                place.waker = Some(cx.waker().clone());
+                Next::Nothing { waits: !content.kept && *led && !self.leads }
             }
-            Some(End::Complete) => {
-                self.ended = true;
-                Poll::Ready(content.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))))
-            }
+            Some(End::Complete) => Next::End(content.trailers.clone()),
             Some(End::Failed) => {
-                drop(state);
-                self.interrupted()
+                let error = content.error.take_if(|_| self.leads);
+                Next::Error(error.unwrap_or_else(|| Interrupted.into()))
             }
         }
     }
 
-    fn interrupted(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.ended = true;
-        Poll::Ready(Some(Err(Interrupted.into())))
-    }
-
+    /// Whether there is nothing more to come.
     pub(crate) fn is_ended(&self) -> bool {
-        self.ended
+        if self.ended {
+            return true;
+        }
+        let state = self.flight.lock();
+        let Phase::Body(content) = &state.phase else { return false };
+        content.end == Some(End::Complete)
+            && content.trailers.is_none()
+            && state.places[self.place].next == content.gone + content.chunks.len()
     }
 }
 
-impl Drop for Follower {
+enum Next {
+    Data(Bytes),
+    End(Option<HeaderMap>),
+    Error(BoxError),
+    /// Nothing yet; whether it is for the one that leads to fetch more.
+    Nothing {
+        waits: bool,
+    },
+}
+
+impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.flight.lock();
-        state.followers[self.place] = None;
+        state.places[self.place] = Place::default();
         state.free.push(self.place);
+        state.led &= !self.leads;
+        let nobody = state.readers() == 0 && matches!(state.phase, Phase::Body(_));
+        drop(state);
+        if nobody {
+            // Nobody is left to fetch for: what is not complete is forgotten.
+            let source = self.flight.source.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(source) = source {
+                source.recorder.abandon();
+            }
+        } else {
+            // It may have been the one that others relied on.
+            self.flight.change(|_| ());
+        }
     }
 }
 
@@ -280,7 +403,7 @@ const SHARDS: usize = 16;
 /// The part a request takes in fetching.
 pub(crate) enum Part {
     Lead(Arc<Flight>),
-    Follow(Follower),
+    Follow(Reader),
 }
 
 impl Flights {
@@ -298,7 +421,7 @@ impl Flights {
     pub(crate) fn join(&self, key: &CacheKey) -> Part {
         let mut flights = self.shard(key);
         if let Some(flight) = flights.get(key) {
-            return Part::Follow(Follower::new(Arc::clone(flight)));
+            return Part::Follow(Reader::new(Arc::clone(flight), false));
         }
         let flight = Arc::new(Flight::new());
         flights.insert(key.clone(), Arc::clone(&flight));

@@ -16,7 +16,7 @@ use tower_service::Service;
 use crate::body::{OwnBody, ResponseBody};
 use crate::cache::Inner;
 use crate::error::BoxError;
-use crate::flight::Follower;
+use crate::flight::Reader;
 use crate::lead::{Lead, Passing};
 use crate::plan::{self, Plan, Question};
 use crate::store::{Lookup, StoreError, StoreFuture};
@@ -54,7 +54,7 @@ struct Waiting<S, B> {
 
 enum What {
     Store { lookup: StoreFuture<Lookup>, limit: Pin<Box<Sleep>> },
-    Flight(Follower),
+    Flight(Reader),
 }
 
 /// A call whose response others may wait for. Dropped, it goes on in the background if they do.

@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts,
 use http_body::Body;
 
 use crate::answer::{self, Answer};
-use crate::body::{OwnBody, ResponseBody};
+use crate::body::{Erased, OwnBody, ResponseBody};
 use crate::cache::{self, Inner};
 use crate::error::BoxError;
-use crate::fill::{Recorder, Tee};
-use crate::flight::{Flight, Release};
+use crate::fill::Recorder;
+use crate::flight::{Flight, Reader, Release, Source};
 use crate::key::{self, CacheKey};
 use crate::metrics::FillResult;
 use crate::outcome::{CacheOutcome, MissReason, StaleReason};
@@ -219,24 +219,24 @@ impl Lead {
             self.cache().metrics.fill(FillResult::Unstored);
             return response.map(|()| ResponseBody::inner(body));
         }
-        self.flight.begin(Arc::clone(&head));
         let recorder = Recorder {
             cache: Arc::clone(self.cache()),
             flight: Arc::clone(&self.flight),
             declared: content_length(&head.headers),
-            head,
+            head: Arc::clone(&head),
             stamp,
             received: 0,
-            detached: self.background,
             settled: false,
         };
-        response.map(|()| {
-            if body.is_end_stream() {
-                recorder.finish(None);
-                return ResponseBody::inner(body);
-            }
-            ResponseBody::tee(Tee::new(Box::pin(body), recorder))
-        })
+        if body.is_end_stream() {
+            self.flight.begin(head, None);
+            recorder.finish(None);
+            return response.map(|()| ResponseBody::own(OwnBody::empty()));
+        }
+        let length = body.size_hint().exact();
+        let reader = Reader::leading(Arc::clone(&self.flight));
+        self.flight.begin(head, Some(Source { body: Box::pin(Erased::new(body)), recorder }));
+        response.map(|()| ResponseBody::own(OwnBody::Reading { reader, length }))
     }
 
     /// 304: what is stored is the answer, with the newer fields (RFC 9111 §4.3.4).

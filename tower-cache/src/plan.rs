@@ -12,7 +12,7 @@ use http::{Response, request::Parts};
 use crate::answer::{self, Answer};
 use crate::body::OwnBody;
 use crate::cache::{self, Inner};
-use crate::flight::{Follower, Part, Release};
+use crate::flight::{Part, Reader, Release};
 use crate::key::{self, CacheKey};
 use crate::lead::{Found, Lead, Passing};
 use crate::metrics::Operation;
@@ -32,7 +32,7 @@ pub(crate) enum Plan {
     /// Ask the origin.
     Pass(Passing),
     /// Wait for another request's response.
-    Follow(Follower, Box<Question>),
+    Follow(Reader, Box<Question>),
     /// Wait for the store.
     Wait(StoreFuture<Lookup>, Box<Question>),
 }
@@ -233,7 +233,7 @@ impl Question {
     pub(crate) fn followed(
         self,
         request: &Parts,
-        follower: Follower,
+        follower: Reader,
         result: Result<Arc<Head>, Release>,
     ) -> Plan {
         let head = match result {
@@ -254,7 +254,7 @@ impl Question {
                     forwarded: None,
                 };
                 let length = head.content_length();
-                Plan::Answer(answer.with(length, || OwnBody::Following { follower, length }))
+                Plan::Answer(answer.with(length, || OwnBody::Reading { reader: follower, length }))
             }
             _ => self.alone(request),
         }

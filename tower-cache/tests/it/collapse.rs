@@ -137,6 +137,41 @@ async fn a_leader_that_leaves_hurts_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_does_not_read_keeps_nobody_waiting() {
+    let origin = streaming();
+    let cache = origin.behind(Cache::builder());
+    let leader = cache.clone().oneshot(request(Method::GET, URI, &[])).await.unwrap();
+    assert_eq!(get(&cache, &[]).await.body, "abc");
+    assert_eq!(get(&cache, &[]).await.outcome(), "hit");
+    assert_eq!(leader.into_body().collect().await.unwrap().to_bytes(), "abc");
+    assert_eq!(origin.calls(), 1);
+}
+
+/// Beyond what is stored the leader's pace counts, and what all have read is let go of.
+#[tokio::test(start_paused = true)]
+async fn bodies_too_large_to_store_are_read_together_too() {
+    let origin = Origin::new(|_| {
+        let pieces = (0..50).flat_map(|_| {
+            [Piece::Data(Bytes::from(vec![b'x'; 1000])), Piece::Pause(Duration::from_millis(10))]
+        });
+        answer(&[("cache-control", "max-age=60")], "").map(|_| TestBody::new(pieces.collect()))
+    });
+    let cache = origin.behind(Cache::builder().max_body(5_000));
+    let leader = cache.clone();
+    let leader = tokio::spawn(async move { get(&leader, &[]).await });
+    settle().await;
+    let followers: Vec<_> = (0..3).map(|_| cache.clone()).collect();
+    let followers = followers.into_iter().map(|cache| tokio::spawn(async move { get(&cache, &[]).await }));
+    for follower in followers.collect::<Vec<_>>() {
+        let got = follower.await.unwrap();
+        assert_eq!((got.outcome(), got.body.len()), ("collapsed", 50_000));
+    }
+    assert_eq!(leader.await.unwrap().body.len(), 50_000);
+    assert_eq!(get(&cache, &[]).await.outcome(), "miss");
+    assert_eq!(origin.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_leaves_before_the_response_hurts_nobody() {
     let origin = slow(&[("cache-control", "max-age=60")]);
     let cache = origin.behind(Cache::builder());
