@@ -1,2 +1,5 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub(crate) mod source;
+pub(crate) mod version;

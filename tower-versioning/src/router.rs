@@ -1,0 +1,108 @@
+//! Several services of one type, one of which serves a request.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Request;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::layer::ApiVersion;
+use crate::policy::version::Version;
+
+/// Sends each request to the service of its resolved version, and to the fallback when there is none. Only the chosen
+/// service is waited for.
+#[derive(Debug, Clone)]
+pub struct VersionRouter<S> {
+    routes: Vec<(Version, S)>,
+    fallback: S,
+}
+
+impl<S> VersionRouter<S> {
+    /// Everything goes to `fallback`: requests without an [`ApiVersion`], and versions without a service.
+    #[must_use]
+    pub fn new(fallback: S) -> Self {
+        Self { routes: Vec::new(), fallback }
+    }
+
+    /// Sends requests of `version` to `service`; a second service for the same version replaces the first.
+    #[must_use]
+    pub fn version(mut self, version: Version, service: S) -> Self {
+        self.routes.retain(|(known, _)| *known != version);
+        self.routes.push((version, service));
+        self
+    }
+}
+
+impl<S, B> Service<Request<B>> for VersionRouter<S>
+where
+    S: Service<Request<B>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RouteFuture<S, Request<B>>;
+
+    /// Always ready: which service matters is known only with the request.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let version = request.extensions().get::<ApiVersion>().map(ApiVersion::version);
+        let route = self.routes.iter().find(|(known, _)| Some(*known) == version);
+        let service = route.map_or(&self.fallback, |(_, service)| service).clone();
+        RouteFuture { state: State::Waits { service, request: Some(request) } }
+    }
+}
+
+pin_project! {
+    /// The future of [`VersionRouter`]: waits until the chosen service is ready, then calls it.
+    #[derive(Debug)]
+    pub struct RouteFuture<S, R>
+    where
+        S: Service<R>,
+    {
+        #[pin]
+        state: State<S, R>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, R>
+    where
+        S: Service<R>,
+    {
+        Waits { service: S, request: Option<R> },
+        Runs { #[pin] future: S::Future },
+    }
+}
+
+impl<S: Service<R>, R> std::fmt::Debug for State<S, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Waits { .. } => "Waits",
+            Self::Runs { .. } => "Runs",
+        })
+    }
+}
+
+impl<S: Service<R>, R> Future for RouteFuture<S, R> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Waits { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    let Some(request) = request.take() else { return Poll::Pending };
+                    let future = service.call(request);
+                    state.set(State::Runs { future });
+                }
+                StateProj::Runs { future } => return future.poll(cx),
+            }
+        }
+    }
+}
