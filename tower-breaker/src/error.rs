@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Any error that can cross threads; what tower calls `BoxError`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -32,3 +34,128 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// A call that was not let through.
+///
+/// Behind boxed errors, [`find_rejection`] finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejected {
+    breaker: Arc<str>,
+    reason: RejectReason,
+    retry_after: Option<Duration>,
+}
+
+/// Why a call was not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// The breaker is open.
+    Open,
+    /// The breaker is half open and all probes are under way.
+    ProbesTaken,
+    /// The breaker was opened by hand.
+    ForcedOpen,
+}
+
+impl Rejected {
+    pub(crate) fn new(breaker: Arc<str>, reason: RejectReason, retry_after: Option<Duration>) -> Self {
+        Self { breaker, reason, retry_after }
+    }
+
+    /// The name of the breaker.
+    #[must_use]
+    pub fn breaker(&self) -> &str {
+        &self.breaker
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> RejectReason {
+        self.reason
+    }
+
+    /// When a call may pass again, from the moment of the rejection on; `None` when nobody knows (opened by hand).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            RejectReason::Open => "is open",
+            RejectReason::ProbesTaken => "waits for its probes",
+            RejectReason::ForcedOpen => "was opened by hand",
+        };
+        write!(f, "circuit breaker `{}` {reason}", self.breaker)?;
+        match self.retry_after {
+            Some(wait) => write!(f, "; next call in {wait:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// The error of a guarded call: the breaker's own or the inner one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The call was not made.
+    Rejected(Rejected),
+    /// The call was made and failed.
+    Inner(E),
+}
+
+impl<E> Error<E> {
+    /// The rejection, if it is one.
+    pub fn rejection(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(_) => None,
+        }
+    }
+}
+
+impl<E: Into<BoxError>> Error<E> {
+    /// The error as a box, for inner errors that are boxes already and so no [`std::error::Error`] themselves.
+    pub fn into_box(self) -> BoxError {
+        match self {
+            Self::Rejected(rejected) => rejected.into(),
+            Self::Inner(error) => error.into(),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(_) => f.write_str("the call was not made"),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+/// The rejection in an error or in one of its sources, however often it was boxed on the way.
+#[must_use]
+pub fn find_rejection<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Rejected> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rejected) = error.downcast_ref() {
+            return Some(rejected);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,2 +1,14 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod config;
+mod machine;
+mod outcome;
+mod period;
+mod window;
+
+pub use config::CancelPolicy;
+pub(crate) use config::{Config, Rate};
+pub(crate) use machine::{Admission, Machine, Recorded, Refusal};
+pub use outcome::{Outcome, State, Verdict};
+pub use period::OpenPeriod;

@@ -1,2 +1,4 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod machine;
