@@ -218,6 +218,19 @@ impl Breaker {
         Rejected::new(self.shared.name.clone(), reason, wait_of(refusal))
     }
 
+    /// Why a call would not pass now.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        if self.shared.passing.load(Ordering::Acquire) & 1 == 1 {
+            return None;
+        }
+        self.change(now(), |machine, now| machine.refusal(now))
+    }
+
+    /// Changes whenever a refused call might pass.
+    pub(crate) fn gate(&self) -> watch::Receiver<()> {
+        self.shared.gate.subscribe()
+    }
+
     pub(crate) fn cancel_policy(&self) -> CancelPolicy {
         self.shared.cancel
     }
@@ -283,7 +296,7 @@ fn passing(machine: &Machine) -> u64 {
     machine.generation() << 1 | u64::from(machine.passes_all())
 }
 
-fn wait_of(refusal: Refusal) -> Option<Duration> {
+pub(crate) fn wait_of(refusal: Refusal) -> Option<Duration> {
     match refusal {
         Refusal::Open { wait } | Refusal::ProbesTaken { wait } => Some(wait),
         Refusal::Forced => None,

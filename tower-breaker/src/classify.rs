@@ -1,8 +1,13 @@
 //! What a result says about the upstream.
 
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode, header};
+
 use crate::policy::Verdict;
 
-/// Judges the result of a call; for [`Breaker::call_with`](crate::Breaker::call_with).
+/// Judges the result of a call; for [`BreakerLayer`](crate::BreakerLayer) and [`Breaker::call_with`](crate::Breaker::call_with).
 ///
 /// Implemented for closures.
 pub trait Classify<T, E> {
@@ -28,4 +33,149 @@ impl<T, E> Classify<T, E> for ErrorIsFailure {
     fn classify(&self, result: Result<&T, &E>) -> Verdict {
         if result.is_ok() { Verdict::SUCCESS } else { Verdict::FAILURE }
     }
+}
+
+/// What the head of a response says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Head {
+    /// All there is to know.
+    Decided(Verdict),
+    /// Well so far: the end of the body decides.
+    AtEnd,
+}
+
+impl<V: Into<Verdict>> From<V> for Head {
+    /// A failure or an ignored response is decided by its head; a success still has to reach its end.
+    fn from(verdict: V) -> Self {
+        let verdict = verdict.into();
+        if verdict.outcome() == crate::policy::Outcome::Success {
+            Self::AtEnd
+        } else {
+            Self::Decided(verdict)
+        }
+    }
+}
+
+/// Judges HTTP responses; for [`HttpBreakerLayer`](crate::HttpBreakerLayer).
+///
+/// Implemented for closures that look at status and headers. A body that ends with an error, or short of the length
+/// it promised, is a failure whatever this says.
+pub trait ClassifyHttp {
+    /// What the head says.
+    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head;
+
+    /// What the end of the body says, with the trailers if there were any. Default: it ended, so all is well.
+    fn end(&self, trailers: Option<&HeaderMap>) -> Verdict {
+        let _ = trailers;
+        Verdict::SUCCESS
+    }
+}
+
+impl<F, V> ClassifyHttp for F
+where
+    F: Fn(StatusCode, &HeaderMap) -> V,
+    V: Into<Head>,
+{
+    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head {
+        self(status, headers).into()
+    }
+}
+
+/// The default judge of HTTP and gRPC responses.
+///
+/// Failures: 5xx other than 501 (what is not implemented is not broken), and the gRPC codes `UNKNOWN`,
+/// `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`, in the header block or in the trailers. A failure's
+/// `Retry-After` (RFC 9110 §10.2.3) becomes the verdict's hint.
+#[derive(Clone, Copy)]
+pub struct HttpClassifier {
+    status: fn(StatusCode) -> bool,
+    grpc: fn(u32) -> bool,
+    wall_clock: fn() -> SystemTime,
+}
+
+impl HttpClassifier {
+    /// The defaults above.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            status: |status| status.is_server_error() && status.as_u16() != 501,
+            grpc: |code| matches!(code, 2 | 4 | 13 | 14 | 15),
+            wall_clock: SystemTime::now,
+        }
+    }
+
+    /// Which statuses are failures.
+    #[must_use]
+    pub const fn failing_status(mut self, failing: fn(StatusCode) -> bool) -> Self {
+        self.status = failing;
+        self
+    }
+
+    /// Which gRPC codes are failures.
+    #[must_use]
+    pub const fn failing_grpc_code(mut self, failing: fn(u32) -> bool) -> Self {
+        self.grpc = failing;
+        self
+    }
+
+    /// What tells the time of day, for `Retry-After` with a date. Default [`SystemTime::now`].
+    #[must_use]
+    pub const fn wall_clock(mut self, clock: fn() -> SystemTime) -> Self {
+        self.wall_clock = clock;
+        self
+    }
+
+    fn grpc(&self, headers: &HeaderMap) -> Option<Verdict> {
+        let code = headers.get("grpc-status")?;
+        // An unreadable code is UNKNOWN (gRPC over HTTP/2, Responses).
+        let code = code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(2);
+        Some(if (self.grpc)(code) {
+            Verdict::FAILURE.with_retry_after(pushback(headers))
+        } else {
+            Verdict::SUCCESS
+        })
+    }
+}
+
+impl Default for HttpClassifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for HttpClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClassifier").finish_non_exhaustive()
+    }
+}
+
+impl ClassifyHttp for HttpClassifier {
+    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head {
+        if (self.status)(status) {
+            let wait = retry_after(headers, self.wall_clock).or_else(|| pushback(headers));
+            return Head::Decided(Verdict::FAILURE.with_retry_after(wait));
+        }
+        self.grpc(headers).map_or(Head::AtEnd, Head::Decided)
+    }
+
+    fn end(&self, trailers: Option<&HeaderMap>) -> Verdict {
+        trailers.and_then(|trailers| self.grpc(trailers)).unwrap_or(Verdict::SUCCESS)
+    }
+}
+
+/// `Retry-After`: seconds, or a date still to come.
+pub(crate) fn retry_after(headers: &HeaderMap, clock: fn() -> SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(clock()).unwrap_or_default())
+}
+
+/// `grpc-retry-pushback-ms` (gRPC proposal A6); a negative one says never and is no wait.
+fn pushback(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-retry-pushback-ms")?.to_str().ok()?;
+    value.parse().ok().map(Duration::from_millis)
 }

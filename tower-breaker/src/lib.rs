@@ -1,17 +1,33 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod body;
 mod breaker;
 mod builder;
 mod error;
+mod gate;
+mod grpc;
+mod guarded;
 mod metrics;
 mod permit;
 mod policy;
+mod problem;
+mod rejection;
 
 pub mod classify;
+pub mod http;
+pub mod layer;
+#[cfg(feature = "retry")]
+pub mod retry;
 
+pub use body::ResponseBody;
 pub use breaker::{Breaker, Snapshot};
 pub use builder::BreakerBuilder;
 pub use error::{BoxError, ConfigError, Error, RejectReason, Rejected, find_rejection};
+pub use gate::Mode;
+pub use guarded::GuardedBody;
+pub use http::HttpBreakerLayer;
+pub use layer::BreakerLayer;
 pub use permit::Permit;
 pub use policy::{CancelPolicy, OpenPeriod, Outcome, State, Verdict};
+pub use rejection::{Negotiated, RenderRejection};

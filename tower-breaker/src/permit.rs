@@ -14,11 +14,13 @@ pub struct Permit {
     admission: Admission,
     started: Instant,
     told: bool,
+    /// Within a poll of the guarded work; stays set when that panics.
+    polling: bool,
 }
 
 impl Permit {
     pub(crate) fn new(breaker: Breaker, admission: Admission, started: Instant) -> Self {
-        Self { breaker, admission, started, told: false }
+        Self { breaker, admission, started, told: false, polling: false }
     }
 
     /// The call succeeded.
@@ -38,8 +40,33 @@ impl Permit {
 
     /// The outcome of the call.
     pub fn record(mut self, verdict: impl Into<Verdict>) {
-        self.told = true;
-        self.breaker.record(self.admission, verdict.into(), self.started);
+        self.tell(verdict.into());
+    }
+
+    /// [`record`](Self::record) for permits inside of something that has a `Drop` of its own.
+    pub(crate) fn tell(&mut self, verdict: Verdict) {
+        if !self.told {
+            self.told = true;
+            self.breaker.record(self.admission, verdict, self.started);
+        }
+    }
+
+    /// Dropping it from now on says nothing, unless it is a panic that drops it.
+    pub(crate) fn forget(&mut self) {
+        let verdict = if self.panicked() { Verdict::FAILURE } else { Verdict::IGNORED };
+        self.tell(verdict);
+    }
+
+    /// Polls the guarded work. A panic in there is a failure even when a runtime catches it and drops the future later.
+    pub(crate) fn watch<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        self.polling = true;
+        let result = poll();
+        self.polling = false;
+        result
+    }
+
+    fn panicked(&self) -> bool {
+        self.polling || std::thread::panicking()
     }
 
     /// The response has begun well; a probe that only waits for the rest of a long body is no longer one that hangs.
@@ -53,14 +80,14 @@ impl Drop for Permit {
         if self.told {
             return;
         }
-        let failed = std::thread::panicking()
+        let failed = self.panicked()
             || match self.breaker.cancel_policy() {
                 CancelPolicy::Ignore => false,
                 CancelPolicy::Failure => true,
                 CancelPolicy::FailureIfOlderThan(age) => now().saturating_duration_since(self.started) >= age,
             };
         let verdict = if failed { Verdict::FAILURE } else { Verdict::IGNORED };
-        self.breaker.record(self.admission, verdict, self.started);
+        self.tell(verdict);
     }
 }
 

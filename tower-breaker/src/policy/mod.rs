@@ -1,12 +1,16 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[cfg(feature = "retry")]
+mod budget;
 mod config;
 mod machine;
 mod outcome;
 mod period;
 mod window;
 
+#[cfg(feature = "retry")]
+pub(crate) use budget::Budget;
 pub use config::CancelPolicy;
 pub(crate) use config::{Config, Rate};
 pub(crate) use machine::{Admission, Machine, Recorded, Refusal};

@@ -1,0 +1,120 @@
+//! Readiness: what both services share.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tower_service::Service;
+
+use crate::breaker::{Breaker, now, wait_of};
+use crate::error::Rejected;
+use crate::permit::Permit;
+use crate::policy::Refusal;
+
+/// What an open breaker does to the readiness of its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Nothing: an open breaker is ready, without asking the inner service, and `call` rejects. Closed, the inner
+    /// service's readiness is passed on. The default: callers get an answer at once.
+    #[default]
+    Reject,
+    /// The service is not ready while the breaker is open or its probes are all under way, and wakes when the period
+    /// is over. For a balancer that is to pick another endpoint; elsewhere callers would wait for as long as it takes.
+    /// Readiness once given is kept: should the breaker open before `call`, that rejects.
+    Gate,
+}
+
+type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+pub(crate) struct Gate {
+    breaker: Breaker,
+    mode: Mode,
+    /// Ready was said, and `call` has not come yet.
+    said: bool,
+    /// The inner service is ready. Kept when a call is rejected: a readiness may hold a permit, and is not asked for
+    /// twice.
+    inner: bool,
+    /// Boxed, for it exists only while the breaker is open.
+    wait: Option<Wait>,
+}
+
+impl Gate {
+    pub(crate) fn new(breaker: Breaker, mode: Mode) -> Self {
+        Self { breaker, mode, said: false, inner: false, wait: None }
+    }
+
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    pub(crate) fn poll_ready<S, R>(
+        &mut self,
+        service: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<R>,
+    {
+        if self.said {
+            return Poll::Ready(Ok(()));
+        }
+        match self.mode {
+            Mode::Reject => {
+                if !self.inner && self.breaker.refusal().is_none() {
+                    ready!(service.poll_ready(cx))?;
+                    self.inner = true;
+                }
+            }
+            Mode::Gate => {
+                ready!(self.poll_open(cx));
+                if !self.inner {
+                    ready!(service.poll_ready(cx))?;
+                    self.inner = true;
+                }
+            }
+        }
+        self.said = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until a call would pass.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(wait) = &mut self.wait {
+                ready!(wait.as_mut().poll(cx));
+                self.wait = None;
+            }
+            // Subscribed before the look, so that no change falls between the two.
+            let mut changes = self.breaker.gate();
+            let Some(refusal) = self.breaker.refusal() else { return Poll::Ready(()) };
+            let until = wait_of(refusal).and_then(|wait| now().checked_add(wait));
+            self.wait = Some(Box::pin(async move {
+                let changed = changes.changed();
+                let _ = match until {
+                    Some(until) => tokio::time::timeout_at(until.into(), changed).await.unwrap_or(Ok(())),
+                    None => changed.await,
+                };
+            }));
+        }
+    }
+
+    /// Decides a call. Without a ready inner service there is none to make, whatever the breaker says meanwhile.
+    pub(crate) fn admit(&mut self) -> Result<Permit, Rejected> {
+        self.said = false;
+        if !self.inner {
+            let none = Refusal::Open { wait: std::time::Duration::ZERO };
+            return Err(self.breaker.rejected(self.breaker.refusal().unwrap_or(none)));
+        }
+        let permit = self.breaker.try_acquire()?;
+        self.inner = false;
+        Ok(permit)
+    }
+}
+
+impl Clone for Gate {
+    /// A clone is not ready.
+    fn clone(&self) -> Self {
+        Self::new(self.breaker.clone(), self.mode)
+    }
+}

@@ -1,0 +1,129 @@
+//! A response body whose end is part of the outcome.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::classify::ClassifyHttp;
+use crate::permit::Permit;
+use crate::policy::Verdict;
+
+pin_project! {
+    /// The inner body, passed through untouched. An error in it, or an end short of the promised length, is a failure of
+    /// the call; trailers may be one; a client that drops a body which has been well so far says nothing.
+    pub struct GuardedBody<B, C> {
+        #[pin]
+        body: B,
+        guard: Option<Guard<C>>,
+    }
+}
+
+struct Guard<C> {
+    permit: Permit,
+    classify: C,
+    /// Bytes still promised by the size hint, when it was exact.
+    owed: Option<u64>,
+}
+
+impl<B: Body, C> GuardedBody<B, C> {
+    pub(crate) fn guarded(body: B, permit: Permit, classify: C) -> Self {
+        let owed = body.size_hint().exact();
+        Self { body, guard: Some(Guard { permit, classify, owed }) }
+    }
+
+    pub(crate) fn decided(body: B) -> Self {
+        Self { body, guard: None }
+    }
+}
+
+impl<C> Drop for Guard<C> {
+    /// Nobody reads on. With all of it delivered that is a success; otherwise it is the client's decision, and not the
+    /// upstream's fault.
+    fn drop(&mut self) {
+        if self.owed == Some(0) {
+            self.permit.tell(Verdict::SUCCESS);
+        }
+        self.permit.forget();
+    }
+}
+
+impl<C: ClassifyHttp> Guard<C> {
+    fn record(mut self, verdict: Verdict) {
+        self.permit.tell(verdict);
+    }
+
+    fn ended(self, trailers: Option<&http::HeaderMap>) {
+        let short = self.owed.is_some_and(|owed| owed > 0);
+        let verdict = if short { Verdict::FAILURE } else { self.classify.end(trailers) };
+        self.record(verdict);
+    }
+}
+
+impl<B, C> Body for GuardedBody<B, C>
+where
+    B: Body<Data = Bytes>,
+    C: ClassifyHttp,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let frame = match this.guard.as_mut() {
+            Some(guard) => ready!(guard.permit.watch(|| this.body.as_mut().poll_frame(cx))),
+            None => return this.body.poll_frame(cx),
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(guard) = this.guard.take() {
+                        guard.ended(Some(trailers));
+                    }
+                } else if let (Some(guard), Some(data)) = (this.guard.as_mut(), frame.data_ref()) {
+                    guard.owed = guard.owed.map(|owed| owed.saturating_sub(data.len() as u64));
+                    // hyper does not poll a body of known length beyond its last byte.
+                    if this.body.is_end_stream()
+                        && let Some(guard) = this.guard.take()
+                    {
+                        guard.ended(None);
+                    }
+                }
+            }
+            Some(Err(_)) => {
+                if let Some(guard) = this.guard.take() {
+                    guard.record(Verdict::FAILURE);
+                }
+            }
+            None => {
+                if let Some(guard) = this.guard.take() {
+                    guard.ended(None);
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B: fmt::Debug, C> fmt::Debug for GuardedBody<B, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedBody")
+            .field("body", &self.body)
+            .field("guarded", &self.guard.is_some())
+            .finish_non_exhaustive()
+    }
+}

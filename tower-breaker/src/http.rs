@@ -1,0 +1,215 @@
+//! The HTTP form: rejections are responses, and a response counts only once its body has ended.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::ResponseBody;
+use crate::breaker::Breaker;
+use crate::classify::{ClassifyHttp, Head, HttpClassifier};
+use crate::gate::{Gate, Mode};
+use crate::guarded::GuardedBody;
+use crate::permit::Permit;
+use crate::policy::Verdict;
+use crate::rejection::{Negotiated, RenderRejection};
+
+/// Puts a [`Breaker`] before an HTTP service, a handler or an upstream. Rejections are 503 with `Retry-After` (or gRPC
+/// unavailable), so the error type stays what it was; the [`Rejected`](crate::Rejected) is in the extensions of such a
+/// response.
+#[derive(Clone)]
+pub struct HttpBreakerLayer<C = HttpClassifier> {
+    breaker: Breaker,
+    classify: C,
+    mode: Mode,
+    render: Arc<dyn RenderRejection>,
+}
+
+impl HttpBreakerLayer {
+    /// Judges by [`HttpClassifier`].
+    #[must_use]
+    pub fn new(breaker: Breaker) -> Self {
+        Self { breaker, classify: HttpClassifier::new(), mode: Mode::default(), render: Arc::new(Negotiated) }
+    }
+}
+
+impl<C> HttpBreakerLayer<C> {
+    /// Judges responses: a [`ClassifyHttp`] or a closure over status and headers.
+    #[must_use]
+    pub fn classify<D: ClassifyHttp>(self, classify: D) -> HttpBreakerLayer<D> {
+        HttpBreakerLayer { breaker: self.breaker, classify, mode: self.mode, render: self.render }
+    }
+
+    /// What an open breaker does to readiness. Default: [`Mode::Reject`].
+    #[must_use]
+    pub fn mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// How rejections look. Default: [`Negotiated`].
+    #[must_use]
+    pub fn render_with(self, render: impl RenderRejection) -> Self {
+        Self { render: Arc::new(render), ..self }
+    }
+}
+
+impl<C> fmt::Debug for HttpBreakerLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpBreakerLayer")
+            .field("breaker", &self.breaker)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, C: Clone> Layer<S> for HttpBreakerLayer<C> {
+    type Service = HttpBreakerService<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let gate = Gate::new(self.breaker.clone(), self.mode);
+        HttpBreakerService { inner, classify: self.classify.clone(), gate, render: self.render.clone() }
+    }
+}
+
+/// What [`HttpBreakerLayer`] builds.
+#[derive(Clone)]
+pub struct HttpBreakerService<S, C = HttpClassifier> {
+    inner: S,
+    classify: C,
+    gate: Gate,
+    render: Arc<dyn RenderRejection>,
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for HttpBreakerService<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpBreakerService")
+            .field("inner", &self.inner)
+            .field("breaker", self.gate.breaker())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, C, ReqB, ResB> Service<Request<ReqB>> for HttpBreakerService<S, C>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    C: ClassifyHttp + Clone,
+    ResB: Body<Data = Bytes>,
+{
+    type Response = Response<ResponseBody<GuardedBody<ResB, C>>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.gate.poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        match self.gate.admit() {
+            Ok(permit) => {
+                let (inner, classify) = (self.inner.call(request), Some(self.classify.clone()));
+                ResponseFuture { kind: Kind::Guarded { inner, permit: Some(permit), classify } }
+            }
+            Err(rejected) => {
+                let (parts, _) = request.into_parts();
+                let mut response = self.render.render(&rejected, &parts);
+                response.extensions_mut().insert(rejected);
+                ResponseFuture { kind: Kind::Rejected { response: Some(response) } }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`HttpBreakerService`]. Dropped before its end, it is a cancelled call.
+    pub struct ResponseFuture<F, C> {
+        #[pin]
+        kind: Kind<F, C>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F, C> {
+        Guarded { #[pin] inner: F, permit: Option<Permit>, classify: Option<C> },
+        Rejected { response: Option<Response<Bytes>> },
+    }
+}
+
+impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Guarded { .. } => "ResponseFuture(guarded)",
+            Kind::Rejected { .. } => "ResponseFuture(rejected)",
+        })
+    }
+}
+
+impl<F, C, B, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    C: ClassifyHttp,
+    B: Body<Data = Bytes>,
+{
+    type Output = Result<Response<ResponseBody<GuardedBody<B, C>>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProj::Guarded { inner, permit, classify } => {
+                let result = match permit.as_mut() {
+                    Some(permit) => ready!(permit.watch(|| inner.poll(cx))),
+                    None => return Poll::Pending,
+                };
+                let (Some(permit), Some(classify)) = (permit.take(), classify.take()) else {
+                    return Poll::Pending;
+                };
+                match result {
+                    Ok(response) => Poll::Ready(Ok(guard(response, permit, classify))),
+                    Err(error) => {
+                        permit.failure();
+                        Poll::Ready(Err(error))
+                    }
+                }
+            }
+            KindProj::Rejected { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// Decides by the head where that is enough, else hands the permit to the body.
+fn guard<B, C>(
+    response: Response<B>,
+    permit: Permit,
+    classify: C,
+) -> Response<ResponseBody<GuardedBody<B, C>>>
+where
+    B: Body<Data = Bytes>,
+    C: ClassifyHttp,
+{
+    let (parts, body) = response.into_parts();
+    let guarded = match classify.head(parts.status, &parts.headers) {
+        Head::Decided(verdict) => {
+            permit.record(verdict);
+            GuardedBody::decided(body)
+        }
+        Head::AtEnd if body.is_end_stream() => {
+            permit.record(Verdict::SUCCESS);
+            GuardedBody::decided(body)
+        }
+        Head::AtEnd => {
+            permit.answered();
+            GuardedBody::guarded(body, permit, classify)
+        }
+    };
+    Response::from_parts(parts, ResponseBody::inner(guarded))
+}

@@ -1,0 +1,158 @@
+//! The typed form: any service behind a breaker, with the breaker's own error.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::breaker::Breaker;
+use crate::classify::{Classify, ErrorIsFailure};
+use crate::error::{Error, Rejected};
+use crate::gate::{Gate, Mode};
+use crate::permit::Permit;
+
+/// Puts a [`Breaker`] before any service; for clients. Rejections are [`Error::Rejected`].
+#[derive(Clone)]
+pub struct BreakerLayer<C = ErrorIsFailure> {
+    breaker: Breaker,
+    classify: C,
+    mode: Mode,
+}
+
+impl BreakerLayer {
+    /// Errors are failures, everything else is a success; see [`classify`](BreakerLayer::classify).
+    #[must_use]
+    pub fn new(breaker: Breaker) -> Self {
+        Self { breaker, classify: ErrorIsFailure, mode: Mode::default() }
+    }
+}
+
+impl<C> BreakerLayer<C> {
+    /// Judges results: a [`Classify`] or a closure over `Result<&Response, &Error>` that returns an
+    /// [`Outcome`](crate::Outcome) or [`Verdict`](crate::Verdict).
+    #[must_use]
+    pub fn classify<D>(self, classify: D) -> BreakerLayer<D> {
+        BreakerLayer { breaker: self.breaker, classify, mode: self.mode }
+    }
+
+    /// What an open breaker does to readiness. Default: [`Mode::Reject`].
+    #[must_use]
+    pub fn mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+}
+
+impl<C> fmt::Debug for BreakerLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerLayer")
+            .field("breaker", &self.breaker)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, C: Clone> Layer<S> for BreakerLayer<C> {
+    type Service = BreakerService<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let gate = Gate::new(self.breaker.clone(), self.mode);
+        BreakerService { inner, classify: self.classify.clone(), gate }
+    }
+}
+
+/// What [`BreakerLayer`] builds.
+#[derive(Clone)]
+pub struct BreakerService<S, C = ErrorIsFailure> {
+    inner: S,
+    classify: C,
+    gate: Gate,
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for BreakerService<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerService")
+            .field("inner", &self.inner)
+            .field("breaker", self.gate.breaker())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, C, R> Service<R> for BreakerService<S, C>
+where
+    S: Service<R>,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = Error<S::Error>;
+    type Future = ResponseFuture<S::Future, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.gate.poll_ready(&mut self.inner, cx).map_err(Error::Inner)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        match self.gate.admit() {
+            Ok(permit) => {
+                let (inner, classify) = (self.inner.call(request), self.classify.clone());
+                ResponseFuture { kind: Kind::Guarded { inner, permit: Some(permit), classify } }
+            }
+            Err(rejected) => ResponseFuture { kind: Kind::Rejected { rejected: Some(rejected) } },
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`BreakerService`]. Dropped before its end, it is a cancelled call.
+    pub struct ResponseFuture<F, C> {
+        #[pin]
+        kind: Kind<F, C>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F, C> {
+        Guarded { #[pin] inner: F, permit: Option<Permit>, classify: C },
+        Rejected { rejected: Option<Rejected> },
+    }
+}
+
+impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Guarded { .. } => "ResponseFuture(guarded)",
+            Kind::Rejected { .. } => "ResponseFuture(rejected)",
+        })
+    }
+}
+
+impl<F, C, T, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+{
+    type Output = Result<T, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProj::Guarded { inner, permit, classify } => {
+                let result = match permit.as_mut() {
+                    Some(permit) => ready!(permit.watch(|| inner.poll(cx))),
+                    None => return Poll::Pending,
+                };
+                if let Some(permit) = permit.take() {
+                    permit.record(classify.classify(result.as_ref()));
+                }
+                Poll::Ready(result.map_err(Error::Inner))
+            }
+            KindProj::Rejected { rejected } => match rejected.take() {
+                Some(rejected) => Poll::Ready(Err(Error::Rejected(rejected))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}

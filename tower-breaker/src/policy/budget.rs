@@ -1,0 +1,92 @@
+use std::time::{Duration, Instant};
+
+/// How many retries may be under way: a share of the calls, and a few more so that a quiet client may retry at all.
+///
+/// The bucket is filled by calls and by time, emptied by retries, and never holds more than [`WINDOW`] earns: what was
+/// saved up long ago says nothing about the load of now.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    /// Thousandths of a retry.
+    tokens: u64,
+    ceiling: u64,
+    per_call: u64,
+    per_second: u64,
+    seen: Instant,
+}
+
+/// How long tokens may be saved up.
+const WINDOW: Duration = Duration::from_secs(10);
+
+const RETRY: u64 = 1000;
+
+impl Budget {
+    /// `percent` of the calls, and `per_second` retries besides.
+    pub(crate) fn new(percent: u32, per_second: u32, now: Instant) -> Self {
+        let per_second = u64::from(per_second) * RETRY;
+        let reserve = per_second.saturating_mul(WINDOW.as_secs());
+        Self {
+            tokens: per_second,
+            ceiling: reserve.max(100 * RETRY),
+            per_call: u64::from(percent) * RETRY / 100,
+            per_second,
+            seen: now,
+        }
+    }
+
+    /// A call was made.
+    pub(crate) fn deposit(&mut self, now: Instant) {
+        self.refill(now);
+        self.tokens = (self.tokens + self.per_call).min(self.ceiling);
+    }
+
+    /// Takes one retry out, if there is one.
+    pub(crate) fn withdraw(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        let enough = self.tokens >= RETRY;
+        if enough {
+            self.tokens -= RETRY;
+        }
+        enough
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.seen).min(WINDOW);
+        self.seen = self.seen.max(now);
+        let earned =
+            u64::try_from(u128::from(self.per_second) * passed.as_micros() / 1_000_000).unwrap_or(u64::MAX);
+        // Time too short to earn anything is kept for the next look.
+        if earned == 0 {
+            self.seen = self.seen.checked_sub(passed).unwrap_or(self.seen);
+        }
+        self.tokens = self.tokens.saturating_add(earned).min(self.ceiling);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_are_a_share_of_the_calls() {
+        let now = Instant::now();
+        let mut budget = Budget::new(20, 0, now);
+        assert!(!budget.withdraw(now));
+        (0..10).for_each(|_| budget.deposit(now));
+        assert!(budget.withdraw(now));
+        assert!(budget.withdraw(now));
+        assert!(!budget.withdraw(now));
+    }
+
+    #[test]
+    fn a_quiet_client_earns_by_time_in_however_small_steps() {
+        let start = Instant::now();
+        let mut budget = Budget::new(0, 1, start);
+        assert!(budget.withdraw(start));
+        assert!(!budget.withdraw(start));
+        for micros in 1..=100_000 {
+            let _ = budget.withdraw(start + Duration::from_micros(micros));
+        }
+        assert!(!budget.withdraw(start + Duration::from_millis(900)));
+        assert!(budget.withdraw(start + Duration::from_millis(1001)));
+    }
+}
