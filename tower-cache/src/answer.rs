@@ -1,5 +1,6 @@
 //! Responses made of stored ones.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +9,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use crate::body::OwnBody;
 use crate::cache::Inner;
 use crate::error::CacheError;
+use crate::flight::Reader;
 use crate::outcome::CacheOutcome;
 use crate::policy::conditional;
+use crate::policy::range::{self, Selected};
 use crate::policy::request::Asks;
 use crate::status::{self, CACHE_STATUS, Details};
 use crate::store::{Head, StoredBody};
@@ -28,9 +31,24 @@ pub(crate) struct Answer<'a> {
     pub(crate) forwarded: Option<StatusCode>,
 }
 
+/// The content of a stored response, or of one that is being fetched.
+pub(crate) enum Content<'a> {
+    Stored(&'a Arc<StoredBody>),
+    Reading(Reader, Option<u64>),
+}
+
+impl Content<'_> {
+    fn length(&self) -> Option<u64> {
+        match self {
+            Self::Stored(body) => Some(body.len),
+            Self::Reading(_, length) => *length,
+        }
+    }
+}
+
 impl Answer<'_> {
-    /// The response; `body` is taken only where one is sent.
-    pub(crate) fn with(self, length: Option<u64>, body: impl FnOnce() -> OwnBody) -> Response<OwnBody> {
+    /// The response, with this content where one is sent.
+    pub(crate) fn with(self, content: Content<'_>) -> Response<OwnBody> {
         let Self { cache, head, outcome, .. } = self;
         let mut headers = head.headers.clone();
         // The fields are there already, so that nothing grows.
@@ -45,25 +63,68 @@ impl Answer<'_> {
                 headers.insert(CACHE_STATUS, value);
             }
         }
-        let not_modified =
-            self.asks.conditional && conditional::not_modified(self.request, head.status, &head.headers);
-        let body = if not_modified {
-            conditional::strip_content_fields(&mut headers);
-            OwnBody::empty()
-        } else if self.asks.head {
-            if let Some(length) = length.filter(|_| !headers.contains_key(header::CONTENT_LENGTH)) {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            OwnBody::empty()
-        } else {
-            body()
-        };
+        let (status, body) = self.status_and_body(&mut headers, content);
         let mut response = Response::new(body);
-        *response.status_mut() = if not_modified { StatusCode::NOT_MODIFIED } else { head.status };
+        *response.status_mut() = status;
         *response.headers_mut() = headers;
         response.extensions_mut().insert(outcome);
         cache.count(outcome);
         response
+    }
+
+    /// What the request's conditions, method and range make of it, in this order (RFC 9110 §13.2.2).
+    fn status_and_body(&self, headers: &mut HeaderMap, content: Content<'_>) -> (StatusCode, OwnBody) {
+        let head = self.head;
+        if self.asks.conditional && conditional::not_modified(self.request, head.status, &head.headers) {
+            conditional::strip_content_fields(headers);
+            return (StatusCode::NOT_MODIFIED, OwnBody::empty());
+        }
+        if self.asks.head {
+            let length = content.length().filter(|_| !headers.contains_key(header::CONTENT_LENGTH));
+            if let Some(length) = length {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            return (head.status, OwnBody::empty());
+        }
+        match content {
+            Content::Stored(body)
+                if self.asks.range && (head.status == StatusCode::OK || head.part.is_some()) =>
+            {
+                self.part(headers, body)
+            }
+            Content::Stored(body) => (head.status, OwnBody::stored(Arc::clone(body))),
+            Content::Reading(reader, length) => (head.status, OwnBody::Reading { reader, length }),
+        }
+    }
+
+    /// The range a request asks for.
+    fn part(&self, headers: &mut HeaderMap, body: &Arc<StoredBody>) -> (StatusCode, OwnBody) {
+        if let Some(stored) = &self.head.part {
+            let all = 0..body.len;
+            let part = stored.select(self.request, &self.head.headers, body.len).unwrap_or(all.clone());
+            if part == all {
+                return (self.head.status, OwnBody::stored(Arc::clone(body)));
+            }
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
+            if let Some(value) = stored.content_range(&part) {
+                headers.insert(header::CONTENT_RANGE, value);
+            }
+            return (self.head.status, OwnBody::part(Arc::clone(body), &part));
+        }
+        let (status, part, content) = match range::select(self.request, &self.head.headers, body.len) {
+            Selected::Whole => return (self.head.status, OwnBody::stored(Arc::clone(body))),
+            Selected::Part(part) => {
+                let content = OwnBody::part(Arc::clone(body), &part);
+                (StatusCode::PARTIAL_CONTENT, Some(part), content)
+            }
+            Selected::Outside => (StatusCode::RANGE_NOT_SATISFIABLE, None, OwnBody::empty()),
+        };
+        let length = part.as_ref().map_or(0, |part| part.end - part.start);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(value) = range::content_range(part.as_ref(), body.len) {
+            headers.insert(header::CONTENT_RANGE, value);
+        }
+        (status, content)
     }
 
     /// Seconds it is still fresh for; negative since when it is stale (RFC 9211 §2.4).
@@ -109,11 +170,6 @@ fn seconds(duration: Duration) -> Option<HeaderValue> {
             return HeaderValue::from_bytes(&digits[start..]).ok();
         }
     }
-}
-
-/// The body of a stored response.
-pub(crate) fn stored(body: &std::sync::Arc<StoredBody>) -> OwnBody {
-    OwnBody::stored(std::sync::Arc::clone(body))
 }
 
 /// 504 to a request that wants nothing but a stored response (RFC 9111 §5.2.1.7).

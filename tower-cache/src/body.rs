@@ -1,6 +1,7 @@
 //! The response body of a layer that sometimes answers itself, and stores what passes.
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -95,9 +96,11 @@ impl<B> fmt::Debug for ResponseBody<B> {
 #[derive(Debug)]
 pub(crate) enum OwnBody {
     Data(Option<Bytes>),
+    /// `left` octets from `skip` octets into the piece at `chunk`.
     Stored {
         body: Arc<StoredBody>,
         chunk: usize,
+        skip: u64,
         left: u64,
         trailers_sent: bool,
     },
@@ -119,17 +122,32 @@ impl OwnBody {
 
     pub(crate) fn stored(body: Arc<StoredBody>) -> Self {
         let trailers_sent = body.trailers.is_none();
-        Self::Stored { left: body.len, body, chunk: 0, trailers_sent }
+        Self::Stored { left: body.len, body, chunk: 0, skip: 0, trailers_sent }
+    }
+
+    /// Part of a stored body; trailers are about the whole and stay out.
+    pub(crate) fn part(body: Arc<StoredBody>, part: &Range<u64>) -> Self {
+        let (mut chunk, mut skip) = (0, part.start);
+        while let Some(length) =
+            body.chunks.get(chunk).map(|data| data.len() as u64).filter(|length| skip >= *length)
+        {
+            skip -= length;
+            chunk += 1;
+        }
+        Self::Stored { body, chunk, skip, left: part.end - part.start, trailers_sent: true }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Data(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
-            Self::Stored { body, chunk, left, trailers_sent } => {
-                if let Some(data) = body.chunks.get(*chunk) {
+            Self::Stored { body, chunk, skip, left, trailers_sent } => {
+                if let Some(data) = body.chunks.get(*chunk).filter(|_| *left > 0) {
                     *chunk += 1;
-                    *left = left.saturating_sub(data.len() as u64);
-                    return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+                    // Both fit: neither is larger than the piece.
+                    let start = std::mem::take(skip).min(data.len() as u64) as usize;
+                    let end = (data.len() as u64).min(start as u64 + *left) as usize;
+                    *left -= (end - start) as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(data.slice(start..end)))));
                 }
                 if std::mem::replace(trailers_sent, true) {
                     return Poll::Ready(None);

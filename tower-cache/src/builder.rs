@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::request::Parts;
+use http::{HeaderName, request::Parts};
 
 use crate::cache::{Cache, Config, Inner};
 use crate::error::ConfigError;
@@ -24,10 +24,12 @@ pub struct CacheBuilder {
     store: Option<Arc<dyn Store>>,
     name: Option<String>,
     partitions: Vec<Box<PartitionFn>>,
+    targeted: Option<Vec<HeaderName>>,
     heuristics: bool,
     default_ttl: Option<Duration>,
     stale_while_revalidate: Duration,
     stale_if_error: Duration,
+    stale_if_unreachable: Duration,
     set_cookie: bool,
     cookie: bool,
     max_body: u64,
@@ -48,10 +50,12 @@ impl Default for CacheBuilder {
             store: None,
             name: Some("tower-cache".into()),
             partitions: Vec::new(),
+            targeted: None,
             heuristics: true,
             default_ttl: None,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_if_unreachable: Duration::from_secs(60 * 60),
             set_cookie: false,
             cookie: false,
             max_body: 8 << 20,
@@ -134,6 +138,21 @@ impl CacheBuilder {
     /// 502, 503 or 504, or fails (RFC 5861 §4). Default: zero; a response's own `stale-if-error` is honoured.
     pub fn stale_if_error(mut self, duration: Duration) -> Self {
         self.stale_if_error = duration;
+        self
+    }
+
+    /// How long past its freshness a response may be served when the inner service returns an error, as a client does
+    /// that cannot reach its server (RFC 9111 §4.2.4); never against `must-revalidate`, `no-cache` and, in shared
+    /// caches, `proxy-revalidate` and `s-maxage`. Default one hour: old is better than nothing, for a while.
+    pub fn stale_if_unreachable(mut self, duration: Duration) -> Self {
+        self.stale_if_unreachable = duration;
+        self
+    }
+
+    /// The fields that take the place of `Cache-Control` for this cache (RFC 9213), the most specific first. Default
+    /// `CDN-Cache-Control` in a shared cache, none in a private one; with an empty list `Cache-Control` alone counts.
+    pub fn targeted(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.targeted = Some(fields.into_iter().collect());
         self
     }
 
@@ -223,10 +242,12 @@ impl CacheBuilder {
     pub(crate) fn with_name(self, name: Option<Box<str>>) -> Cache {
         let freshness = FreshnessRules {
             mode: self.mode,
+            targeted: self.targeted.unwrap_or_else(|| targeted_by_default(self.mode)),
             heuristics: self.heuristics,
             default_ttl: self.default_ttl,
             stale_while_revalidate: self.stale_while_revalidate,
             stale_if_error: self.stale_if_error,
+            stale_if_unreachable: self.stale_if_unreachable,
         };
         let config = Config {
             name,
@@ -244,6 +265,13 @@ impl CacheBuilder {
         };
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
         Cache { inner: Arc::new(Inner::new(config, store)) }
+    }
+}
+
+fn targeted_by_default(mode: Mode) -> Vec<HeaderName> {
+    match mode {
+        Mode::Shared => vec![HeaderName::from_static("cdn-cache-control")],
+        Mode::Private => Vec::new(),
     }
 }
 

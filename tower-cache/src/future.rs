@@ -204,9 +204,8 @@ where
                     return Poll::Ready(Ok(response.map(ResponseBody::own)));
                 }
                 StateProj::Passing { call, passing } => {
-                    let mut response = ready!(call.poll(cx))?;
-                    passing.answer(&mut response);
-                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                    let response = ready!(call.poll(cx))?;
+                    return Poll::Ready(Ok(passing.answer(response)));
                 }
                 StateProj::Leading { leading } => {
                     let Some((call, _)) = &mut leading.call else { return Poll::Pending };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts, response};
 use http_body::Body;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Content};
 use crate::body::{Erased, OwnBody, ResponseBody};
 use crate::cache::{self, Inner};
 use crate::error::BoxError;
@@ -15,12 +15,13 @@ use crate::fill::Recorder;
 use crate::flight::{Flight, Reader, Release, Source};
 use crate::key::{self, CacheKey};
 use crate::metrics::FillResult;
-use crate::outcome::{CacheOutcome, MissReason, StaleReason};
+use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
 use crate::plan::{self, Question};
 use crate::policy::age::Exchange;
 use crate::policy::conditional;
 use crate::policy::fields;
-use crate::policy::storable::{self, Storable};
+use crate::policy::request::Asks;
+use crate::policy::storable::{self, Requested, Storable};
 use crate::status::{self, Details};
 use crate::store::{Entry, Head, Purge, PurgeTarget, Stamp};
 
@@ -33,13 +34,15 @@ pub(crate) struct Found {
     pub(crate) stored: Option<Arc<Entry>>,
     /// It may be the answer if the origin fails.
     pub(crate) on_error: bool,
+    /// It may be the answer if the origin cannot be reached.
+    pub(crate) on_disconnect: bool,
     pub(crate) miss: MissReason,
 }
 
 impl Found {
     /// The store has not answered.
     pub(crate) fn unknown() -> Self {
-        Self { stamp: None, stored: None, on_error: false, miss: MissReason::Store }
+        Self { stamp: None, stored: None, on_error: false, on_disconnect: false, miss: MissReason::Store }
     }
 }
 
@@ -48,6 +51,7 @@ pub(crate) struct Lead {
     question: Question,
     /// The request's fields as the client sent them.
     request: HeaderMap,
+    outcome: CacheOutcome,
     flight: Arc<Flight>,
     /// Others can join the flight.
     registered: bool,
@@ -70,13 +74,36 @@ impl Lead {
 
     fn new(question: Question, request: &Parts, flight: Arc<Flight>, registered: bool) -> Self {
         let sent = (question.cache.config.wall_clock)();
+        let outcome = CacheOutcome::Miss(question.found.miss);
         let request = request.headers.clone();
-        Self { question, request, flight, registered, background: false, sent, settled: false }
+        Self { question, request, outcome, flight, registered, background: false, sent, settled: false }
+    }
+
+    /// A POST that may leave a response for later GETs behind.
+    fn post(question: Question, request: HeaderMap, sent: SystemTime) -> Self {
+        let (outcome, flight) = (CacheOutcome::Bypass(BypassReason::Method), Arc::new(Flight::new()));
+        Self {
+            question,
+            request,
+            outcome,
+            flight,
+            registered: false,
+            background: false,
+            sent,
+            settled: false,
+        }
     }
 
     pub(crate) fn in_background(mut self) -> Self {
         self.background = true;
         self
+    }
+
+    /// With the stamp of this moment, where the store has one at once.
+    fn stamped(mut self) -> Option<Self> {
+        let stamp = plan::stamp(self.cache(), &self.question.key)?;
+        self.question.found.stamp = Some(stamp);
+        Some(self)
     }
 
     pub(crate) fn cache(&self) -> &Arc<Inner> {
@@ -105,7 +132,7 @@ impl Lead {
     /// The origin failed without a response: what is stored may do.
     pub(crate) fn fail(mut self) -> Option<Response<OwnBody>> {
         let found = &mut self.question.found;
-        let stored = found.stored.take().filter(|_| found.on_error && !self.background)?;
+        let stored = found.stored.take().filter(|_| found.on_disconnect && !self.background)?;
         Some(self.stale(&stored, None))
     }
 
@@ -129,7 +156,7 @@ impl Lead {
         }
         let storable = storable::decide(
             &self.request,
-            self.question.asks.directives.no_store,
+            self.requested(),
             parts.status,
             &parts.headers,
             exchange,
@@ -154,10 +181,14 @@ impl Lead {
         }
     }
 
+    fn requested(&self) -> Requested {
+        let post = matches!(self.outcome, CacheOutcome::Bypass(_));
+        Requested { no_store: self.question.asks.directives.no_store, post }
+    }
+
     /// The response goes on as it came, with a word about what the cache did.
     fn passed(&self, mut parts: response::Parts, stored: bool) -> Response<()> {
-        let outcome = CacheOutcome::Miss(self.question.found.miss);
-        let cache = self.cache();
+        let (cache, outcome) = (self.cache(), self.outcome);
         if !self.background {
             cache.count(outcome);
         }
@@ -187,7 +218,7 @@ impl Lead {
     }
 
     fn head(&self, storable: Storable, status: StatusCode, now: Instant) -> Arc<Head> {
-        let Storable { variant, mut headers, freshness } = storable;
+        let Storable { variant, mut headers, freshness, part } = storable;
         let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
         Arc::new(Head {
             key: self.question.key.clone(),
@@ -196,6 +227,7 @@ impl Lead {
             headers,
             freshness,
             upstream_status,
+            part,
             stored_at: now,
             stamp: self.question.found.stamp.unwrap_or_default(),
         })
@@ -255,9 +287,8 @@ impl Lead {
             headers.insert(header::DATE, date);
         }
         let status = stored.head.status;
-        let no_store = self.question.asks.directives.no_store;
         let rules = &self.cache().config.storage;
-        let storable = storable::decide(&self.request, no_store, status, &headers, exchange, rules);
+        let storable = storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
         let cache = Arc::clone(self.cache());
         let head = match storable {
             Ok(storable) => {
@@ -305,7 +336,7 @@ impl Lead {
         }
         let Question { cache, asks, .. } = &self.question;
         let answer = Answer { cache, request: &self.request, asks: *asks, head, age, outcome, forwarded };
-        answer.with(Some(stored.body.len), || answer::stored(&stored.body))
+        answer.with(Content::Stored(&stored.body))
     }
 }
 
@@ -333,39 +364,66 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     lines.next().is_none().then_some(length)
 }
 
-/// A request that goes to the origin and leaves no response behind.
+/// A request that goes to the origin and, but for POST, leaves no response behind.
 pub(crate) struct Passing {
     /// Missing where nothing is to be seen of the cache.
     noted: Option<(Arc<Inner>, CacheOutcome)>,
     /// What a successful response makes invalid.
     target: Option<CacheKey>,
+    /// A POST, whose response may say that it answers later GETs.
+    post: Option<Box<Lead>>,
 }
 
 impl Passing {
     pub(crate) fn untouched() -> Self {
-        Self { noted: None, target: None }
+        Self { noted: None, target: None, post: None }
     }
 
     pub(crate) fn new(cache: &Arc<Inner>, outcome: CacheOutcome, target: Option<CacheKey>) -> Self {
-        Self { noted: Some((Arc::clone(cache), outcome)), target }
+        Self { noted: Some((Arc::clone(cache), outcome)), target, post: None }
     }
 
-    pub(crate) fn answer<B>(&mut self, response: &mut Response<B>) {
-        let Some((cache, outcome)) = self.noted.take() else { return };
+    /// A POST to `key`.
+    pub(crate) fn post(mut self, key: CacheKey, asks: Asks, request: &Parts) -> Self {
+        if let Some((cache, _)) = &self.noted {
+            let sent = (cache.config.wall_clock)();
+            let question = Question { cache: Arc::clone(cache), key, asks, found: Found::unknown() };
+            self.post = Some(Box::new(Lead::post(question, request.headers.clone(), sent)));
+        }
+        self
+    }
+
+    /// The origin's response becomes the client's.
+    pub(crate) fn answer<B>(&mut self, mut response: Response<B>) -> Response<ResponseBody<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Some((cache, outcome)) = self.noted.take() else { return response.map(ResponseBody::inner) };
         let status = response.status();
-        if let Some(target) = self.target.take().filter(|_| status.is_success() || status.is_redirection()) {
+        let target = self.target.take().filter(|_| status.is_success() || status.is_redirection());
+        if let Some(target) = target {
+            let located = |name| {
+                let located = response.headers().get(name);
+                located.and_then(|located| key::of_reference(&target, located.as_bytes()))
+            };
             // RFC 9111 §4.4: the target, and what the response says it has changed.
-            for name in [header::LOCATION, header::CONTENT_LOCATION] {
-                let other = response.headers().get(name);
-                if let Some(other) = other.and_then(|other| key::of_reference(&target, other.as_bytes())) {
-                    cache.purge(&Purge::hard(PurgeTarget::Uri(other)));
-                }
+            let (location, content) = (located(header::LOCATION), located(header::CONTENT_LOCATION));
+            // RFC 9110 §9.3.3: a response to POST answers GET where it says that it is what is at the target.
+            let post = self.post.take().filter(|_| content.as_ref() == Some(&target));
+            for other in [location, content].into_iter().flatten().filter(|other| *other != target) {
+                cache.purge(&Purge::hard(PurgeTarget::Uri(other)));
             }
             cache.purge(&Purge::hard(PurgeTarget::Uri(target)));
+            let lead = post.and_then(|lead| lead.stamped());
+            if let Some(lead) = lead {
+                return lead.answer(response);
+            }
         }
         let details = Details { ttl: None, forwarded: Some(status), stored: false };
         status::append(response.headers_mut(), cache.config.name.as_deref(), outcome, details);
         response.extensions_mut().insert(outcome);
         cache.count(outcome);
+        response.map(ResponseBody::inner)
     }
 }

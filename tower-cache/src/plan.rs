@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use http::{Response, request::Parts};
+use http::{Method, Response, request::Parts};
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Content};
 use crate::body::OwnBody;
 use crate::cache::{self, Inner};
 use crate::flight::{Part, Reader, Release};
@@ -19,7 +19,7 @@ use crate::metrics::Operation;
 use crate::outcome::{BypassReason, CacheBypass, CacheOutcome, MissReason, StaleReason};
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
-use crate::store::{Entry, Head, Lookup, Purge, PurgeTarget, StoreError, StoreErrorKind, StoreFuture};
+use crate::store::{Entry, Head, Lookup, Purge, PurgeTarget, Stamp, StoreError, StoreErrorKind, StoreFuture};
 
 /// The next thing to do.
 pub(crate) enum Plan {
@@ -62,7 +62,12 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
         Ok(asks) => asks,
         Err(reason) => {
             let target = request::invalidates(&request.method).then(|| key::of_target(request)).flatten();
-            return Plan::Pass(Passing::new(cache, CacheOutcome::Bypass(reason), target));
+            let passing = Passing::new(cache, CacheOutcome::Bypass(reason), target);
+            let post = request.method == Method::POST && reason == BypassReason::Method;
+            return Plan::Pass(match key::of_request(request, &cache.config.partitions).filter(|_| post) {
+                Some(key) => passing.post(key, Asks::of(&request.headers), request),
+                None => passing,
+            });
         }
     };
     let Some(key) = key::of_request(request, &cache.config.partitions) else {
@@ -96,10 +101,10 @@ fn decide(
 ) -> Plan {
     cache.guard.succeeded();
     let question = |found, key| Question { cache: Arc::clone(cache), key, asks, found };
-    let entry = match select(cache, &key, request, lookup) {
+    let entry = match select(cache, &key, asks, request, lookup) {
         Ok(entry) => entry,
         Err(miss) => {
-            let found = Found { stamp: Some(lookup.stamp), stored: None, on_error: false, miss };
+            let found = Found { stamp: Some(lookup.stamp), miss, ..Found::unknown() };
             return question(found, key).missed(request, now);
         }
     };
@@ -116,23 +121,28 @@ fn decide(
             outcome,
             forwarded: None,
         };
-        answer.with(Some(entry.body.len), || answer::stored(&entry.body))
+        answer.with(Content::Stored(&entry.body))
     };
-    let found =
-        |miss, on_error| Found { stamp: Some(lookup.stamp), stored: Some(Arc::clone(entry)), on_error, miss };
+    let found = |miss, on_error, on_disconnect| Found {
+        stamp: Some(lookup.stamp),
+        stored: Some(Arc::clone(entry)),
+        on_error,
+        on_disconnect,
+        miss,
+    };
     match verdict {
         Verdict::Fresh { age, .. } => Plan::Answer(respond(age, CacheOutcome::Hit)),
         Verdict::Stale { age } => Plan::Answer(respond(age, CacheOutcome::Stale(StaleReason::Request))),
         Verdict::StaleWhileRevalidate { age } => {
             let response = respond(age, CacheOutcome::Stale(StaleReason::Revalidating));
-            question(found(MissReason::Stale, true), key).refresh(response, request)
+            question(found(MissReason::Stale, true, true), key).refresh(response, request)
         }
-        Verdict::Revalidate { reason, on_error } => {
+        Verdict::Revalidate { reason, on_error, on_disconnect } => {
             let miss = match reason {
                 RevalidateReason::Stale => MissReason::Stale,
                 RevalidateReason::Request => MissReason::Request,
             };
-            question(found(miss, on_error), key).missed(request, now)
+            question(found(miss, on_error, on_disconnect), key).missed(request, now)
         }
         Verdict::GatewayTimeout => Plan::Answer(answer::not_cached(cache, request)),
     }
@@ -142,23 +152,27 @@ fn decide(
 fn select<'a>(
     cache: &Arc<Inner>,
     key: &CacheKey,
+    asks: Asks,
     request: &Parts,
     lookup: &'a Lookup,
 ) -> Result<&'a Arc<Entry>, MissReason> {
     let Some(variants) = &lookup.variants else { return Err(MissReason::Uri) };
-    let mut miss = MissReason::Uri;
+    let (mut miss, mut part) = (MissReason::Uri, None);
     for entry in variants.iter().filter(|entry| entry.stamp() >= lookup.purged_before) {
         if entry.key() != key {
             // Whatever answers one question with the answer to another is not to be believed.
             cache.metrics.failure(Operation::Lookup, StoreErrorKind::Corrupt);
             continue;
         }
-        if entry.head.variant.answers(&request.headers) {
+        if !entry.head.variant.answers(&request.headers) {
+            miss = MissReason::Vary;
+        } else if entry.head.part.is_none() {
             return Ok(entry);
+        } else if asks.range && entry.is_part_for(&request.headers) {
+            part = part.or(Some(entry));
         }
-        miss = MissReason::Vary;
     }
-    Err(miss)
+    part.ok_or(miss)
 }
 
 impl Question {
@@ -183,16 +197,17 @@ impl Question {
         if self.asks.directives.only_if_cached {
             return Plan::Answer(answer::not_cached(&self.cache, request));
         }
-        if self.asks.head || self.asks.range {
+        if self.asks.head {
             return Plan::Pass(Passing::new(&self.cache, CacheOutcome::Miss(self.found.miss), None));
         }
         // A client's own condition may be answered by 304, and its own wish for a newer response is not met by one
         // that was asked for earlier: neither can be shared.
-        let shareable = self.cache.config.collapse
-            && !(self.asks.conditional && self.found.stored.is_none())
-            && !self.asks.directives.no_store
-            && self.found.miss != MissReason::Request
-            && !self.cache.unshared.contains(&self.key, self.cache.seconds(now));
+        let own = self.asks.range
+            || self.asks.conditional && self.found.stored.is_none()
+            || self.asks.directives.no_store
+            || self.found.miss == MissReason::Request;
+        let unshared = || self.cache.unshared.contains(&self.key, self.cache.seconds(now));
+        let shareable = self.cache.config.collapse && !own && !unshared();
         if shareable { self.join(request) } else { self.alone(request) }
     }
 
@@ -217,7 +232,7 @@ impl Question {
 
     /// Asks the origin in the background, unless somebody does already.
     fn refresh(self, response: Response<OwnBody>, request: &Parts) -> Plan {
-        if self.asks.head || self.asks.range {
+        if self.asks.head {
             return Plan::Answer(response);
         }
         match self.cache.flights.join(&self.key) {
@@ -254,10 +269,19 @@ impl Question {
                     forwarded: None,
                 };
                 let length = head.content_length();
-                Plan::Answer(answer.with(length, || OwnBody::Reading { reader: follower, length }))
+                Plan::Answer(answer.with(Content::Reading(follower, length)))
             }
             _ => self.alone(request),
         }
+    }
+}
+
+/// The stamp of this moment, where the store answers at once.
+pub(crate) fn stamp(cache: &Arc<Inner>, key: &CacheKey) -> Option<Stamp> {
+    let mut lookup = cache.guard.available()?.lookup(key);
+    match Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(lookup)) => Some(lookup.stamp),
+        _ => None,
     }
 }
 
@@ -272,7 +296,7 @@ pub(crate) fn fresh_now(
     let Poll::Ready(Ok(lookup)) = Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) else {
         return None;
     };
-    let entry = select(cache, key, request, &lookup).ok()?;
+    let entry = select(cache, key, asks, request, &lookup).ok()?;
     let resident = cache::now().saturating_duration_since(entry.head.stored_at);
     let soft = entry.stamp() < lookup.stale_before;
     let Verdict::Fresh { age, .. } = entry.head.freshness.verdict(resident, soft, &asks.directives) else {
@@ -281,5 +305,5 @@ pub(crate) fn fresh_now(
     let outcome = CacheOutcome::Hit;
     let answer =
         Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
-    Some(answer.with(Some(entry.body.len), || answer::stored(&entry.body)))
+    Some(answer.with(Content::Stored(&entry.body)))
 }

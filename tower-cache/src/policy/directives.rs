@@ -72,7 +72,7 @@ pub(crate) enum Qualified {
 }
 
 impl Qualified {
-    fn add(&mut self, argument: Option<&[u8]>) {
+    pub(crate) fn add(&mut self, argument: Option<&[u8]>) {
         let fields = argument.map(|list| {
             list.split(|byte| *byte == b',')
                 .map(<[u8]>::trim_ascii)
@@ -108,6 +108,11 @@ pub(crate) struct ResponseDirectives {
 }
 
 impl ResponseDirectives {
+    /// Reads the targeted field meant for this cache (RFC 9213), or else `Cache-Control`.
+    pub(crate) fn of(headers: &HeaderMap, targeted: &[HeaderName]) -> Self {
+        super::targeted::directives(headers, targeted).unwrap_or_else(|| Self::parse(headers))
+    }
+
     /// Reads `Cache-Control`.
     pub(crate) fn parse(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();

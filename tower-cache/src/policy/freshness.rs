@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::directives::{Qualified, ResponseDirectives};
 use super::{Mode, dates};
@@ -11,10 +11,13 @@ use super::{Mode, dates};
 #[derive(Debug, Clone)]
 pub(crate) struct FreshnessRules {
     pub(crate) mode: Mode,
+    /// Fields that take the place of `Cache-Control` (RFC 9213), the most specific first.
+    pub(crate) targeted: Vec<HeaderName>,
     pub(crate) heuristics: bool,
     pub(crate) default_ttl: Option<Duration>,
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
+    pub(crate) stale_if_unreachable: Duration,
 }
 
 /// Where a lifetime comes from.
@@ -38,6 +41,7 @@ pub(crate) struct Freshness {
     pub(crate) lifetime: Duration,
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
+    pub(crate) stale_if_unreachable: Duration,
     /// Must not be used without validation, however fresh (`no-cache`).
     pub(crate) always_validate: bool,
     /// Must not be used stale (`must-revalidate` and, in shared caches, `proxy-revalidate` and `s-maxage`).
@@ -90,15 +94,16 @@ pub(crate) fn of(
             .valid()
             .unwrap_or(rules.stale_while_revalidate),
         stale_if_error: directives.stale_if_error.valid().unwrap_or(rules.stale_if_error),
+        stale_if_unreachable: rules.stale_if_unreachable,
         always_validate: directives.no_cache == Qualified::Whole,
         never_stale: directives.must_revalidate
             || shared && (directives.proxy_revalidate || directives.s_maxage.or_zero().is_some()),
     }
 }
 
-/// Status codes that are cacheable without being told so (RFC 9110 §15.1); 206 is not stored.
+/// Status codes that are cacheable without being told so (RFC 9110 §15.1).
 pub(crate) fn heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// The operator's default is for answers, not for errors.
@@ -122,10 +127,12 @@ mod tests {
         }
         let rules = FreshnessRules {
             mode,
+            targeted: Vec::new(),
             heuristics: true,
             default_ttl: None,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_if_unreachable: Duration::ZERO,
         };
         let received = dates::parse(NOW.as_bytes()).unwrap();
         lifetime(StatusCode::OK, &headers, &ResponseDirectives::parse(&headers), received, &rules)

@@ -8,9 +8,11 @@ pub(crate) mod dates;
 pub(crate) mod directives;
 pub(crate) mod fields;
 pub(crate) mod freshness;
+pub(crate) mod range;
 pub(crate) mod request;
 pub(crate) mod reuse;
 pub(crate) mod storable;
+pub(crate) mod targeted;
 pub(crate) mod vary;
 
 /// Whose cache this is (RFC 9111 §1).

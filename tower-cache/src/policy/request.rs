@@ -27,6 +27,14 @@ pub(crate) struct Asks {
     pub(crate) directives: RequestDirectives,
 }
 
+impl Asks {
+    /// What a request that is not looked up says about being stored.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let directives = RequestDirectives::parse(headers);
+        Self { head: false, range: false, conditional: false, directives }
+    }
+}
+
 /// Decides by method and fields alone.
 pub(crate) fn admit(request: &Parts, honour_directives: bool) -> Admission {
     let headers = &request.headers;

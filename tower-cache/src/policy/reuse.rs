@@ -32,6 +32,8 @@ pub(crate) enum Verdict {
         reason: RevalidateReason,
         /// It may answer if the origin fails (RFC 5861 §4).
         on_error: bool,
+        /// It may answer if the origin cannot be reached (RFC 9111 §4.2.4).
+        on_disconnect: bool,
     },
     /// Neither it nor the origin may answer (`only-if-cached`).
     GatewayTimeout,
@@ -77,13 +79,16 @@ impl Freshness {
             return Verdict::GatewayTimeout;
         }
         let tolerance = self.stale_if_error.max(request.stale_if_error.unwrap_or_default());
-        let on_error = !request.no_cache && may_be_stale && !tolerance.is_zero() && stale_for <= tolerance;
+        let usable = |tolerance: Duration| {
+            !request.no_cache && may_be_stale && !tolerance.is_zero() && stale_for <= tolerance
+        };
+        let (on_error, on_disconnect) = (usable(tolerance), usable(tolerance.max(self.stale_if_unreachable)));
         let reason = if fresh && !self.always_validate || request.no_cache {
             RevalidateReason::Request
         } else {
             RevalidateReason::Stale
         };
-        Verdict::Revalidate { reason, on_error }
+        Verdict::Revalidate { reason, on_error, on_disconnect }
     }
 }
 
@@ -99,16 +104,18 @@ mod tests {
             lifetime: SECOND * 60,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_if_unreachable: Duration::ZERO,
             always_validate: false,
             never_stale: false,
         }
     }
 
     fn stale(on_error: bool) -> Verdict {
-        Verdict::Revalidate { reason: RevalidateReason::Stale, on_error }
+        Verdict::Revalidate { reason: RevalidateReason::Stale, on_error, on_disconnect: on_error }
     }
 
-    const REFUSED: Verdict = Verdict::Revalidate { reason: RevalidateReason::Request, on_error: false };
+    const REFUSED: Verdict =
+        Verdict::Revalidate { reason: RevalidateReason::Request, on_error: false, on_disconnect: false };
 
     #[test]
     fn fresh_until_the_lifetime_is_over() {
@@ -164,6 +171,16 @@ mod tests {
         assert_eq!(insured.verdict(SECOND * 66, false, &none), stale(false));
         assert_eq!(
             Freshness { never_stale: true, ..insured }.verdict(SECOND * 65, false, &none),
+            stale(false)
+        );
+
+        let offline = Freshness { stale_if_unreachable: SECOND * 10, ..stored() };
+        let reason = RevalidateReason::Stale;
+        let kept = Verdict::Revalidate { reason, on_error: false, on_disconnect: true };
+        assert_eq!(offline.verdict(SECOND * 65, false, &none), kept);
+        assert_eq!(offline.verdict(SECOND * 66, false, &none), stale(false));
+        assert_eq!(
+            Freshness { never_stale: true, ..offline }.verdict(SECOND * 65, false, &none),
             stale(false)
         );
     }

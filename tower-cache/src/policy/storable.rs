@@ -8,6 +8,7 @@ use super::age::{self, Exchange};
 use super::conditional::has_validator;
 use super::directives::{Qualified, ResponseDirectives};
 use super::freshness::{self, Freshness, FreshnessRules, Source};
+use super::range::Part;
 use super::vary::Variant;
 use super::{Mode, fields};
 
@@ -27,6 +28,17 @@ pub(crate) struct Storable {
     pub(crate) variant: Variant,
     pub(crate) headers: HeaderMap,
     pub(crate) freshness: Freshness,
+    /// It is part of something.
+    pub(crate) part: Option<Part>,
+}
+
+/// What the rules need to know of a request besides its fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Requested {
+    /// It says `no-store`.
+    pub(crate) no_store: bool,
+    /// It is a POST, whose response must be explicit about its freshness (RFC 9110 §9.3.3).
+    pub(crate) post: bool,
 }
 
 /// Why a response is not stored.
@@ -35,7 +47,7 @@ pub(crate) struct Storable {
 pub(crate) enum Refusal {
     /// The request says `no-store`.
     RequestNoStore,
-    /// 1xx, 206, 304, or a status that `must-understand` wants understood and is not.
+    /// 1xx, 304, a 206 that cannot be placed, or a status that `must-understand` wants understood and is not.
     Status,
     /// `no-store`.
     NoStore,
@@ -56,20 +68,21 @@ pub(crate) enum Refusal {
 /// Decides by the request's fields as they came and the response's head.
 pub(crate) fn decide(
     request: &HeaderMap,
-    request_no_store: bool,
+    requested: Requested,
     status: StatusCode,
     headers: &HeaderMap,
     exchange: Exchange,
     rules: &StorageRules,
 ) -> Result<Storable, Refusal> {
-    let directives = ResponseDirectives::parse(headers);
-    if request_no_store {
+    let directives = ResponseDirectives::of(headers, &rules.freshness.targeted);
+    if requested.no_store {
         return Err(Refusal::RequestNoStore);
     }
-    permitted(request, status, headers, &directives, rules)?;
+    let part = Part::of(request, status, headers).filter(|_| !requested.post);
+    permitted(request, status, part.is_some(), headers, &directives, rules)?;
     let variant = Variant::of(request, headers).ok_or(Refusal::Vary)?;
     let freshness = worth_storing(status, headers, &directives, exchange, &rules.freshness)
-        .filter(|(_, source)| *source == Source::Explicit || !personal(request, rules))
+        .filter(|(_, source)| *source == Source::Explicit || !requested.post && !personal(request, rules))
         .ok_or(Refusal::NoFreshness)?
         .0;
     let mut stored = fields::storable(headers, &directives);
@@ -79,18 +92,20 @@ pub(crate) fn decide(
             stored.insert(header::DATE, date);
         }
     }
-    Ok(Storable { variant, headers: stored, freshness })
+    Ok(Storable { variant, headers: stored, freshness, part })
 }
 
 /// The prohibitions.
 fn permitted(
     request: &HeaderMap,
     status: StatusCode,
+    part: bool,
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     rules: &StorageRules,
 ) -> Result<(), Refusal> {
-    let final_status = status.as_u16() >= 200 && !matches!(status.as_u16(), 206 | 304);
+    let final_status = status.as_u16() >= 200 && status != StatusCode::NOT_MODIFIED;
+    let final_status = final_status && (part || status != StatusCode::PARTIAL_CONTENT);
     // `must-understand` takes the place of `no-store` for those who understand the status (§5.2.2.3).
     if !final_status || directives.must_understand && !understood(status) {
         return Err(Refusal::Status);
@@ -151,9 +166,9 @@ fn received(exchange: Exchange) -> SystemTime {
     exchange.received
 }
 
-/// Final status codes of RFC 9110 whose caching requirements are known here; all of them but 206 and 304.
+/// Final status codes of RFC 9110 whose caching requirements are known here; all of them but 304.
 fn understood(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
+    matches!(status.as_u16(), 200..=206 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
 
 #[cfg(test)]
@@ -169,10 +184,12 @@ mod tests {
     fn rules(mode: Mode) -> StorageRules {
         let freshness = FreshnessRules {
             mode,
+            targeted: Vec::new(),
             heuristics: true,
             default_ttl: None,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_if_unreachable: Duration::ZERO,
         };
         StorageRules { freshness, set_cookie: false, cookie: false }
     }
@@ -186,7 +203,7 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
         let exchange = Exchange { sent: now, received: now };
         let status = StatusCode::from_u16(status).unwrap();
-        decide(&map(request), false, status, &map(response), exchange, rules).map(|_| ())
+        decide(&map(request), Requested::default(), status, &map(response), exchange, rules).map(|_| ())
     }
 
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");

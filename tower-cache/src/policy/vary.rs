@@ -6,8 +6,23 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// The request fields a response was chosen by, with their values, normalised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Variant {
-    fields: Box<[(HeaderName, Option<Bytes>)]>,
+    fields: Box<[(HeaderName, Option<Value>)]>,
 }
+
+/// A value as it came, where it came on one line, and normalised.
+#[derive(Debug, Clone)]
+struct Value {
+    raw: Option<HeaderValue>,
+    normal: Bytes,
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.normal == other.normal
+    }
+}
+
+impl Eq for Value {}
 
 /// More names than any honest server sends; beyond it a response is not stored.
 const MAX_NAMES: usize = 32;
@@ -34,7 +49,9 @@ impl Variant {
         }
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         let fields = names.into_iter().map(|name| {
-            let value = normalised(request, &name);
+            let mut lines = request.get_all(&name).iter();
+            let raw = lines.next().filter(|_| lines.next().is_none()).cloned();
+            let value = normalised(request, &name).map(|normal| Value { raw, normal });
             (name, value)
         });
         Some(Self { fields: fields.collect() })
@@ -47,8 +64,10 @@ impl Variant {
             match (lines.next(), value) {
                 (None, None) => true,
                 // Most often the value is the same to the byte.
-                (Some(line), Some(value)) if line.as_bytes() == value && lines.next().is_none() => true,
-                (Some(_), Some(value)) => normalised(request, name).as_ref() == Some(value),
+                (Some(line), Some(value)) if value.raw.as_ref() == Some(line) && lines.next().is_none() => {
+                    true
+                }
+                (Some(_), Some(value)) => normalised(request, name).as_ref() == Some(&value.normal),
                 _ => false,
             }
         })
@@ -56,33 +75,59 @@ impl Variant {
 
     /// Octets this takes in a store.
     pub(crate) fn weight(&self) -> usize {
-        self.fields
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.as_ref().map_or(0, Bytes::len) + 48)
-            .sum()
+        let value = |value: &Value| value.normal.len() + value.raw.as_ref().map_or(0, HeaderValue::len);
+        let field = |(name, field): &(HeaderName, Option<Value>)| {
+            name.as_str().len() + field.as_ref().map_or(0, value) + 96
+        };
+        self.fields.iter().map(field).sum()
     }
 }
 
-/// The value of all lines of a field in one form: lines joined, no white space around commas, and lower case where
-/// the field's grammar does not regard case (RFC 9111 §4.1 allows what does not change the meaning).
+/// The value of all lines of a field in one form: lines joined, no white space around commas, and, where the field's
+/// grammar says that they mean nothing, neither case nor order (RFC 9111 §4.1 allows what has the same meaning).
 fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
     let mut lines = headers.get_all(name).iter().peekable();
     lines.peek()?;
-    let caseless = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT_CHARSET].contains(name);
+    let members = lines.map(HeaderValue::as_bytes).flat_map(members);
+    if ![header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT_CHARSET].contains(name) {
+        return Some(members.collect::<Vec<_>>().join(&b","[..]).into());
+    }
+    // Weights alone order these (RFC 9110 §12.4.2); between equal ones the RFC relies on nothing.
+    let plain = |member: &[u8]| {
+        let mut plain: Vec<u8> = member.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+        plain.make_ascii_lowercase();
+        let at = plain.windows(3).position(|part| part == b";q=");
+        let Some(weight) = at.map_or(Some(1000), |at| weight(&plain[at + 3..])) else {
+            // Not a weight: the member differs from all that differ from it.
+            return (0, plain);
+        };
+        plain.truncate(at.unwrap_or(plain.len()));
+        (weight, plain)
+    };
+    let mut members: Vec<(u16, Vec<u8>)> = members.map(plain).collect();
+    members.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    members.dedup();
     let mut value = Vec::new();
-    for member in lines.map(HeaderValue::as_bytes).flat_map(members) {
-        if !value.is_empty() {
-            value.push(b',');
-        }
-        let start = value.len();
-        if caseless {
-            value.extend(member.iter().filter(|byte| !byte.is_ascii_whitespace()));
-            value[start..].make_ascii_lowercase();
-        } else {
-            value.extend_from_slice(member);
-        }
+    for (weight, member) in members {
+        value.extend_from_slice(&member);
+        value.extend_from_slice(&weight.to_be_bytes());
+        value.push(b',');
     }
     Some(value.into())
+}
+
+/// A `qvalue` (RFC 9110 §12.4.2) in thousandths.
+fn weight(qvalue: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match qvalue {
+        [whole @ (b'0' | b'1'), b'.', fraction @ ..] => (whole, fraction),
+        [whole @ (b'0' | b'1')] => (whole, &[][..]),
+        _ => return None,
+    };
+    if fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digit = |place: usize| u16::from(fraction.get(place).map_or(0, |digit| digit - b'0'));
+    Some(u16::from(whole - b'0') * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2))
 }
 
 /// The members of a list; a comma inside a quoted string divides nothing.
@@ -139,6 +184,21 @@ mod tests {
         ])));
         assert!(!variant.answers(&map(&[("accept-encoding", "gzip,br;q=0.5"), ("x-list", "A,\"b, c\"")])));
         assert!(!variant.answers(&map(&[("accept-encoding", "gzip,br;q=0.5"), ("x-list", "a,\"b,c\"")])));
+    }
+
+    #[test]
+    fn weights_order_and_nothing_else_does() {
+        let response = map(&[("vary", "Accept-Language")]);
+        let of = |value: &str| Variant::of(&map(&[("accept-language", value)]), &response).unwrap();
+        let ask = |stored: &str, value: &str| of(stored).answers(&map(&[("accept-language", value)]));
+        for same in ["de, en", "EN,de", "en;q=1, de;q=1.000", "en, de, en"] {
+            assert!(ask("en, de", same), "{same}");
+        }
+        for other in ["en;q=0.9, de", "en", "en, de;q=0", "en, de;q=x", "en, de, fr", ""] {
+            assert!(!ask("en, de", other), "{other}");
+        }
+        assert!(ask("en;q=0.5, de", "de, en;q=0.50"));
+        assert!(!ask("en;q=2", "en;q=3"));
     }
 
     #[test]

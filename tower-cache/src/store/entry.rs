@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::Stamp;
 use crate::key::CacheKey;
 use crate::policy::freshness::Freshness;
+use crate::policy::range::Part;
 use crate::policy::vary::Variant;
 
 /// A complete response as it is stored. Cheap to clone: content and fields are shared.
@@ -26,6 +27,8 @@ pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) freshness: Freshness,
+    /// It is part of something: a 206.
+    pub(crate) part: Option<Part>,
     /// `Cache-Status` came with it, from caches nearer to the origin.
     pub(crate) upstream_status: bool,
     /// When it was received.
@@ -82,10 +85,18 @@ impl Entry {
         self.body.trailers.as_ref()
     }
 
+    /// Whether it is part of something, and the request asks for what is in it.
+    pub(crate) fn is_part_for(&self, request: &HeaderMap) -> bool {
+        let part = self.head.part.as_ref();
+        part.and_then(|part| part.select(request, &self.head.headers, self.body.len)).is_some()
+    }
+
     /// Whether both answer the same requests, so that one takes the place of the other.
     #[must_use]
     pub fn same_variant(&self, other: &Self) -> bool {
-        self.head.variant == other.head.variant && self.head.key == other.head.key
+        self.head.variant == other.head.variant
+            && self.head.key == other.head.key
+            && self.head.part.is_some() == other.head.part.is_some()
     }
 
     /// Octets it takes: content, fields, what it varies by, and an estimate of what surrounds them.

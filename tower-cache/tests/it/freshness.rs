@@ -113,3 +113,26 @@ async fn only_if_cached_never_reaches_the_origin() {
     seconds(60).await;
     assert_eq!(get(&cache, &only).await.outcome(), "not_cached");
 }
+
+#[tokio::test(start_paused = true)]
+async fn targeted_fields_take_the_place_of_cache_control() {
+    let fields = [("cdn-cache-control", "max-age=60"), ("cache-control", "no-store"), ("expires", "0")];
+    let origin = Origin::new(move |_| crate::support::answer(&fields, ""));
+    let outcome = |cache: tower_cache::CacheBuilder| {
+        let cache = origin.behind(cache);
+        async move {
+            get(&cache, &[]).await;
+            get(&cache, &[]).await.outcome()
+        }
+    };
+    assert_eq!(outcome(Cache::builder()).await, "hit");
+    assert_eq!(outcome(Cache::builder().targeted([])).await, "miss", "switched off");
+    assert_eq!(outcome(Cache::builder().private()).await, "miss", "not for private caches");
+    for field in ["no-store", "no-cache", "private", "max-age=0"] {
+        let fields = [("cdn-cache-control", field), ("cache-control", "max-age=60")];
+        let origin = Origin::new(move |_| crate::support::answer(&fields, ""));
+        let cache = origin.behind(Cache::builder());
+        get(&cache, &[]).await;
+        assert_eq!(get(&cache, &[]).await.outcome(), "miss", "{field}");
+    }
+}

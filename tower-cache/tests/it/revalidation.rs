@@ -161,3 +161,34 @@ async fn those_who_wait_share_a_validation() {
     assert_eq!((&*first.body, &*second.body), ("content", "content"));
     assert_eq!(origin.calls(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_is_covered_for_unless_that_is_forbidden() {
+    for (control, covered) in [
+        ("max-age=10", true),
+        ("max-age=10, must-revalidate", false),
+        ("max-age=10, proxy-revalidate", false),
+        ("s-maxage=10", false),
+        ("max-age=10, no-cache", false),
+    ] {
+        let up = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let switch = Arc::clone(&up);
+        let inner = tower::service_fn(move |_: http::Request<http_body_util::Full<bytes::Bytes>>| {
+            let up = up.load(Ordering::Relaxed);
+            let response = answer(&[("cache-control", control), ("etag", "\"a\"")], "content");
+            async move { if up { Ok(response) } else { Err("unreachable") } }
+        });
+        let layer = tower_cache::CacheLayer::new(Cache::builder().build().unwrap());
+        let cache = tower::Layer::layer(&layer, inner);
+        let ask = || {
+            let request = crate::support::request(http::Method::GET, crate::support::URI, &[]);
+            tower::ServiceExt::oneshot(cache.clone(), request)
+        };
+        http_body_util::BodyExt::collect(ask().await.unwrap().into_body()).await.unwrap();
+        switch.store(false, Ordering::Relaxed);
+        seconds(20).await;
+        assert_eq!(ask().await.is_ok(), covered, "{control}");
+        seconds(60 * 60).await;
+        assert!(ask().await.is_err(), "not for ever");
+    }
+}
