@@ -8,7 +8,7 @@ use http::{HeaderName, request::Parts};
 
 use crate::cache::{Cache, Config, Inner};
 use crate::error::ConfigError;
-use crate::key::{Partition, PartitionFn};
+use crate::key::{KeyRules, Partition};
 use crate::policy::Mode;
 use crate::policy::freshness::FreshnessRules;
 use crate::policy::storable::StorageRules;
@@ -23,7 +23,7 @@ pub struct CacheBuilder {
     mode: Mode,
     store: Option<Arc<dyn Store>>,
     name: Option<String>,
-    partitions: Vec<Box<PartitionFn>>,
+    keys: KeyRules,
     targeted: Option<Vec<HeaderName>>,
     heuristics: bool,
     default_ttl: Option<Duration>,
@@ -49,7 +49,7 @@ impl Default for CacheBuilder {
             mode: Mode::Shared,
             store: None,
             name: Some("tower-cache".into()),
-            partitions: Vec::new(),
+            keys: KeyRules::default(),
             targeted: None,
             heuristics: true,
             default_ttl: None,
@@ -108,7 +108,22 @@ impl CacheBuilder {
         mut self,
         partition: impl Fn(&Parts, &mut Partition<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.partitions.push(Box::new(partition));
+        self.keys.partitions.push(Box::new(partition));
+        self
+    }
+
+    /// Query parameters that are no part of the key, so that their values share stored responses; a name that ends in
+    /// `*` stands for all that start with the rest: `ignore_query(["utm_*"])`. The origin still sees them. Default:
+    /// none; only the origin knows which of them it does not use.
+    pub fn ignore_query(mut self, names: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+        self.keys.ignored.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether the order of query parameters of different names means nothing. Default: no; it is part of the URI
+    /// (RFC 9110 §4.2.3).
+    pub fn sort_query(mut self, sort: bool) -> Self {
+        self.keys.sorted = sort;
         self
     }
 
@@ -252,7 +267,7 @@ impl CacheBuilder {
         let config = Config {
             name,
             storage: StorageRules { freshness, set_cookie: self.set_cookie, cookie: self.cookie },
-            partitions: self.partitions,
+            keys: self.keys,
             max_body: usize::try_from(self.max_body).unwrap_or(usize::MAX),
             store_timeout: self.store_timeout,
             collapse: self.collapse,

@@ -12,7 +12,7 @@ use crate::builder::CacheBuilder;
 use crate::flight::{Flight, Flights, Unshared};
 use crate::guard::Guard;
 use crate::handle::CacheHandle;
-use crate::key::{CacheKey, PartitionFn};
+use crate::key::{CacheKey, KeyRules};
 use crate::metrics::{FillResult, Metrics, Operation};
 use crate::outcome::CacheOutcome;
 use crate::policy::storable::StorageRules;
@@ -50,7 +50,7 @@ impl fmt::Debug for Cache {
 pub(crate) struct Config {
     pub(crate) name: Option<Box<str>>,
     pub(crate) storage: StorageRules,
-    pub(crate) partitions: Vec<Box<PartitionFn>>,
+    pub(crate) keys: KeyRules,
     pub(crate) max_body: usize,
     pub(crate) store_timeout: Duration,
     pub(crate) collapse: bool,
@@ -67,7 +67,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("name", &self.name)
             .field("storage", &self.storage)
-            .field("partitions", &self.partitions.len())
+            .field("partitions", &self.keys.partitions.len())
             .field("max_body", &self.max_body)
             .field("store_timeout", &self.store_timeout)
             .field("collapse", &self.collapse)

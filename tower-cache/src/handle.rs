@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use http::Uri;
 
 use crate::cache::Inner;
-use crate::key::CacheKey;
 use crate::metrics::Operation;
 use crate::store::{Purge, PurgeTarget, StoreError, StoreStatistics};
 
@@ -31,7 +30,7 @@ impl CacheHandle {
     ///
     /// When the store fails, or does not answer in [`store_timeout`](crate::CacheBuilder::store_timeout).
     pub async fn purge(&self, uri: &Uri) -> Result<(), StoreError> {
-        self.run(Purge::hard(target(uri)?)).await
+        self.run(Purge::hard(self.target(uri)?)).await
     }
 
     /// Makes all variants and partitions of a URI stale: they are validated before they are used, or used stale where
@@ -41,7 +40,7 @@ impl CacheHandle {
     ///
     /// As [`purge`](Self::purge).
     pub async fn soft_purge(&self, uri: &Uri) -> Result<(), StoreError> {
-        self.run(Purge::soft(target(uri)?)).await
+        self.run(Purge::soft(self.target(uri)?)).await
     }
 
     /// Removes everything whose URI starts with this, such as `http://example.com/orders/`.
@@ -71,6 +70,11 @@ impl CacheHandle {
         self.run(Purge::hard(PurgeTarget::Everything)).await
     }
 
+    fn target(&self, uri: &Uri) -> Result<PurgeTarget, StoreError> {
+        let key = self.inner.config.keys.of_uri(uri);
+        key.map(PurgeTarget::Uri).ok_or_else(|| StoreError::unavailable("the URI has no authority"))
+    }
+
     async fn run(&self, purge: Purge) -> Result<(), StoreError> {
         let purge = self.inner.guard.store().purge(&purge);
         let result = tokio::time::timeout(self.inner.config.store_timeout, purge).await;
@@ -88,11 +92,6 @@ impl CacheHandle {
         self.inner.metrics.store(store);
         Statistics { hits, stale, revalidated, collapsed, misses, bypassed, not_cached, store }
     }
-}
-
-fn target(uri: &Uri) -> Result<PurgeTarget, StoreError> {
-    let key = CacheKey::of_uri(uri);
-    key.map(PurgeTarget::Uri).ok_or_else(|| StoreError::unavailable("the URI has no authority"))
 }
 
 impl fmt::Debug for CacheHandle {

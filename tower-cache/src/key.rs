@@ -36,11 +36,7 @@ impl CacheKey {
     /// it has no authority.
     #[must_use]
     pub fn of_uri(uri: &Uri) -> Option<Self> {
-        let authority = uri.authority()?.as_str();
-        let mut bytes = Vec::new();
-        push_uri(&mut bytes, scheme(uri), authority, uri);
-        let end = bytes.len();
-        Some(Self::new(bytes, end))
+        KeyRules::default().of_uri(uri)
     }
 
     /// The URI as a string: `scheme://authority/path?query`.
@@ -114,42 +110,100 @@ impl Partition<'_> {
 /// A function that adds to the [`Partition`] of a request.
 pub(crate) type PartitionFn = dyn Fn(&Parts, &mut Partition<'_>) + Send + Sync;
 
-/// The key of a request; `None` when it is not clear which authority it is for.
-pub(crate) fn of_request(request: &Parts, partitions: &[Box<PartitionFn>]) -> Option<CacheKey> {
-    let authority = authority(request)?;
-    let path_and_query = request.uri.path_and_query().map_or(1, |whole| whole.as_str().len());
-    let mut bytes = Vec::with_capacity(scheme(&request.uri).len() + 3 + authority.len() + path_and_query);
-    push_uri(&mut bytes, scheme(&request.uri), authority, &request.uri);
-    let uri = bytes.len();
-    push_forwarded(&mut bytes, &request.headers);
-    for partition in partitions {
-        partition(request, &mut Partition { bytes: &mut bytes });
-    }
-    Some(CacheKey::new(bytes, uri))
+/// How keys are made of requests and URIs.
+#[derive(Default)]
+pub(crate) struct KeyRules {
+    /// Names of query parameters that are left out; one that ends in `*` stands for all that start with the rest.
+    pub(crate) ignored: Vec<Box<str>>,
+    /// The order of query parameters means nothing.
+    pub(crate) sorted: bool,
+    pub(crate) partitions: Vec<Box<PartitionFn>>,
 }
 
-/// The key of another URI of the same origin that a response to `target` names (RFC 9111 §4.4).
-pub(crate) fn of_reference(target: &CacheKey, reference: &[u8]) -> Option<CacheKey> {
-    let reference = Uri::try_from(reference).ok()?;
-    let target = Uri::try_from(target.uri()).ok()?;
-    let own = target.authority()?.as_str();
-    let mut bytes = Vec::new();
-    match reference.authority() {
-        Some(authority) => push_uri(&mut bytes, scheme(&reference), authority.as_str(), &reference),
-        None => push_uri(&mut bytes, scheme(&target), own, &reference),
+impl KeyRules {
+    /// The key of a request; `None` when it is not clear which authority it is for.
+    pub(crate) fn of_request(&self, request: &Parts) -> Option<CacheKey> {
+        let authority = authority(request)?;
+        let path_and_query = request.uri.path_and_query().map_or(1, |whole| whole.as_str().len());
+        let length = scheme(&request.uri).len() + 3 + authority.len() + path_and_query;
+        let mut bytes = Vec::with_capacity(length);
+        self.push_uri(&mut bytes, scheme(&request.uri), authority, &request.uri);
+        let uri = bytes.len();
+        push_forwarded(&mut bytes, &request.headers);
+        for partition in &self.partitions {
+            partition(request, &mut Partition { bytes: &mut bytes });
+        }
+        Some(CacheKey::new(bytes, uri))
     }
-    let end = bytes.len();
-    let key = CacheKey::new(bytes, end);
-    let origin = format!("{}://{own}/", scheme(&target));
-    (reference.path().starts_with('/') && key.uri().starts_with(&origin)).then_some(key)
+
+    /// The key of a request's URI alone, which stands for all its partitions.
+    pub(crate) fn of_target(&self, request: &Parts) -> Option<CacheKey> {
+        Some(self.key(scheme(&request.uri), authority(request)?, &request.uri))
+    }
+
+    /// The key of an absolute URI.
+    pub(crate) fn of_uri(&self, uri: &Uri) -> Option<CacheKey> {
+        Some(self.key(scheme(uri), uri.authority()?.as_str(), uri))
+    }
+
+    /// The key of another URI of the same origin that a response to `target` names (RFC 9111 §4.4).
+    pub(crate) fn of_reference(&self, target: &CacheKey, reference: &[u8]) -> Option<CacheKey> {
+        let reference = Uri::try_from(reference).ok()?;
+        let target = Uri::try_from(target.uri()).ok()?;
+        let own = target.authority()?.as_str();
+        let key = match reference.authority() {
+            Some(authority) => self.key(scheme(&reference), authority.as_str(), &reference),
+            None => self.key(scheme(&target), own, &reference),
+        };
+        let origin = format!("{}://{own}/", scheme(&target));
+        (reference.path().starts_with('/') && key.uri().starts_with(&origin)).then_some(key)
+    }
+
+    fn key(&self, scheme: &str, authority: &str, uri: &Uri) -> CacheKey {
+        let mut bytes = Vec::new();
+        self.push_uri(&mut bytes, scheme, authority, uri);
+        let end = bytes.len();
+        CacheKey::new(bytes, end)
+    }
+
+    /// Scheme and host do not regard case (RFC 9110 §4.2.3).
+    fn push_uri(&self, bytes: &mut Vec<u8>, scheme: &str, authority: &str, uri: &Uri) {
+        bytes.extend(scheme.bytes().map(|byte| byte.to_ascii_lowercase()));
+        bytes.extend_from_slice(b"://");
+        bytes.extend(without_default_port(scheme, authority).bytes().map(|byte| byte.to_ascii_lowercase()));
+        if !uri.path().starts_with('/') {
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(uri.path().as_bytes());
+        let Some(query) = uri.query() else { return };
+        if self.ignored.is_empty() && !self.sorted {
+            bytes.push(b'?');
+            bytes.extend_from_slice(query.as_bytes());
+            return;
+        }
+        let mut parameters: Vec<&str> =
+            query.split('&').filter(|parameter| !self.ignores(parameter)).collect();
+        if self.sorted {
+            // Stable: parameters of one name keep their order.
+            parameters.sort_by_key(|parameter| name(parameter));
+        }
+        for (index, parameter) in parameters.into_iter().enumerate() {
+            bytes.push(if index == 0 { b'?' } else { b'&' });
+            bytes.extend_from_slice(parameter.as_bytes());
+        }
+    }
+
+    fn ignores(&self, parameter: &str) -> bool {
+        let name = name(parameter);
+        self.ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == &**ignored,
+        })
+    }
 }
 
-/// The key of a request's URI alone, which stands for all its partitions.
-pub(crate) fn of_target(request: &Parts) -> Option<CacheKey> {
-    let mut bytes = Vec::new();
-    push_uri(&mut bytes, scheme(&request.uri), authority(request)?, &request.uri);
-    let end = bytes.len();
-    Some(CacheKey::new(bytes, end))
+fn name(parameter: &str) -> &str {
+    parameter.split_once('=').map_or(parameter, |(name, _)| name)
 }
 
 /// The URI's authority, or the one `Host` line of an origin-form request.
@@ -171,21 +225,6 @@ fn scheme(uri: &Uri) -> &str {
 fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
     let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     authority.strip_suffix(default).unwrap_or(authority)
-}
-
-/// Scheme and host do not regard case (RFC 9110 §4.2.3).
-fn push_uri(bytes: &mut Vec<u8>, scheme: &str, authority: &str, uri: &Uri) {
-    bytes.extend(scheme.bytes().map(|byte| byte.to_ascii_lowercase()));
-    bytes.extend_from_slice(b"://");
-    bytes.extend(without_default_port(scheme, authority).bytes().map(|byte| byte.to_ascii_lowercase()));
-    match uri.path_and_query() {
-        Some(whole) if whole.as_str().starts_with('/') => bytes.extend_from_slice(whole.as_str().as_bytes()),
-        Some(whole) => {
-            bytes.push(b'/');
-            bytes.extend_from_slice(whole.as_str().as_bytes());
-        }
-        None => bytes.push(b'/'),
-    }
 }
 
 /// The fields that tell an upstream by which name and scheme it is called, and no `Vary` mentions.
@@ -228,7 +267,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        of_request(&request.body(()).unwrap().into_parts().0, &[])
+        KeyRules::default().of_request(&request.body(()).unwrap().into_parts().0)
     }
 
     #[test]
@@ -249,6 +288,21 @@ mod tests {
             "http://example.com/a?",
         ] {
             assert_ne!(key(other, &[]).unwrap(), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn queries_without_what_means_nothing() {
+        let ignored = ["utm_*", "sid"].map(Into::into).into();
+        let rules = KeyRules { ignored, sorted: true, partitions: Vec::new() };
+        let of = |uri: &str| rules.of_uri(&uri.parse().unwrap()).unwrap();
+        for (uri, key) in [
+            ("http://a.example/x", "http://a.example/x"),
+            ("http://a.example/x?utm_source=1&sid=2", "http://a.example/x"),
+            ("http://a.example/x?b=1&utm_x&a=2&sidx=3", "http://a.example/x?a=2&b=1&sidx=3"),
+            ("http://a.example/x?a=2&a=1", "http://a.example/x?a=2&a=1"),
+        ] {
+            assert_eq!(of(uri).uri(), key);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::cache::{self, Inner};
 use crate::error::BoxError;
 use crate::fill::Recorder;
 use crate::flight::{Flight, Reader, Release, Source};
-use crate::key::{self, CacheKey};
+use crate::key::CacheKey;
 use crate::metrics::FillResult;
 use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
 use crate::plan::{self, Question};
@@ -405,7 +405,7 @@ impl Passing {
         if let Some(target) = target {
             let located = |name| {
                 let located = response.headers().get(name);
-                located.and_then(|located| key::of_reference(&target, located.as_bytes()))
+                located.and_then(|located| cache.config.keys.of_reference(&target, located.as_bytes()))
             };
             // RFC 9111 §4.4: the target, and what the response says it has changed.
             let (location, content) = (located(header::LOCATION), located(header::CONTENT_LOCATION));

@@ -13,7 +13,7 @@ use crate::answer::{self, Answer, Content};
 use crate::body::OwnBody;
 use crate::cache::{self, Inner};
 use crate::flight::{Part, Reader, Release};
-use crate::key::{self, CacheKey};
+use crate::key::CacheKey;
 use crate::lead::{Found, Lead, Passing};
 use crate::metrics::Operation;
 use crate::outcome::{BypassReason, CacheBypass, CacheOutcome, MissReason, StaleReason};
@@ -61,16 +61,17 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
     let asks = match bypass {
         Ok(asks) => asks,
         Err(reason) => {
-            let target = request::invalidates(&request.method).then(|| key::of_target(request)).flatten();
+            let target =
+                request::invalidates(&request.method).then(|| cache.config.keys.of_target(request)).flatten();
             let passing = Passing::new(cache, CacheOutcome::Bypass(reason), target);
             let post = request.method == Method::POST && reason == BypassReason::Method;
-            return Plan::Pass(match key::of_request(request, &cache.config.partitions).filter(|_| post) {
+            return Plan::Pass(match cache.config.keys.of_request(request).filter(|_| post) {
                 Some(key) => passing.post(key, Asks::of(&request.headers), request),
                 None => passing,
             });
         }
     };
-    let Some(key) = key::of_request(request, &cache.config.partitions) else {
+    let Some(key) = cache.config.keys.of_request(request) else {
         return Plan::Pass(Passing::new(cache, CacheOutcome::Bypass(BypassReason::Authority), None));
     };
     let now = cache::now();
