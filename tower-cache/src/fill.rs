@@ -39,6 +39,7 @@ impl Recorder {
     /// The end of the body: it is stored, unless it is shorter or longer than it said.
     pub(crate) fn finish(mut self, trailers: Option<HeaderMap>) {
         if self.declared.is_some_and(|declared| declared != self.received) {
+            self.flight.end_wrong(trailers);
             return;
         }
         self.settled = true;

@@ -77,6 +77,9 @@ struct Content {
 enum End {
     Complete,
     Failed,
+    /// It ended as if it were complete, but is not as long as it was said to be: the one that fetches gets it as it
+    /// is, and others an error.
+    Wrong,
 }
 
 /// The origin's body, and where it is recorded.
@@ -172,6 +175,16 @@ impl Flight {
             }
         });
         stored
+    }
+
+    /// The content ends, and is not what it was said to be.
+    pub(crate) fn end_wrong(&self, trailers: Option<HeaderMap>) {
+        self.change(|state| {
+            if let Phase::Body(content) = &mut state.phase {
+                content.trailers = trailers;
+                content.end = Some(End::Wrong);
+            }
+        });
     }
 
     /// The content ends too early: readers see an error.
@@ -287,7 +300,9 @@ impl Reader {
             Phase::Calling => {}
             Phase::Released(release) => return Poll::Ready(Err(*release)),
             // Some of it is gone already: this one comes too late.
-            Phase::Body(content) if content.gone > 0 || content.end == Some(End::Failed) => {
+            Phase::Body(content)
+                if content.gone > 0 || matches!(content.end, Some(End::Failed | End::Wrong)) =>
+            {
                 return Poll::Ready(Err(Release::NotShared));
             }
             Phase::Body(content) => return Poll::Ready(Ok(Arc::clone(&content.head))),
@@ -342,7 +357,8 @@ impl Reader {
                 Next::Nothing { waits: !content.kept && *led && !self.leads }
             }
             Some(End::Complete) => Next::End(content.trailers.clone()),
-            Some(End::Failed) => {
+            Some(End::Wrong) if self.leads => Next::End(content.trailers.take()),
+            Some(End::Failed | End::Wrong) => {
                 let error = content.error.take_if(|_| self.leads);
                 Next::Error(error.unwrap_or_else(|| Interrupted.into()))
             }
@@ -356,7 +372,7 @@ impl Reader {
         }
         let state = self.flight.lock();
         let Phase::Body(content) = &state.phase else { return false };
-        content.end == Some(End::Complete)
+        (content.end == Some(End::Complete) || content.end == Some(End::Wrong) && self.leads)
             && content.trailers.is_none()
             && state.places[self.place].next == content.gone + content.chunks.len()
     }

@@ -17,7 +17,8 @@ use crate::body::{OwnBody, ResponseBody};
 use crate::cache::Inner;
 use crate::error::BoxError;
 use crate::flight::Reader;
-use crate::lead::{Lead, Passing};
+use crate::lead::Lead;
+use crate::passing::Passing;
 use crate::plan::{self, Plan, Question};
 use crate::store::{Lookup, StoreError, StoreFuture};
 
@@ -81,7 +82,7 @@ where
     B::Error: Into<BoxError>,
 {
     let cache = Arc::clone(lead.cache());
-    let lead = lead.in_background();
+    let lead = Box::new(lead.in_background());
     cache.in_background(Box::pin(async move {
         let Ok(response) = call.await else { return };
         let body = lead.answer(response).into_body();

@@ -13,14 +13,12 @@ use crate::cache::{self, Inner};
 use crate::error::BoxError;
 use crate::fill::Recorder;
 use crate::flight::{Flight, Reader, Release, Source};
-use crate::key::CacheKey;
 use crate::metrics::FillResult;
 use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
 use crate::plan::{self, Question};
 use crate::policy::age::Exchange;
 use crate::policy::conditional;
 use crate::policy::fields;
-use crate::policy::request::Asks;
 use crate::policy::storable::{self, Requested, Storable};
 use crate::status::{self, Details};
 use crate::store::{Entry, Head, Purge, PurgeTarget, Stamp};
@@ -80,18 +78,10 @@ impl Lead {
     }
 
     /// A POST that may leave a response for later GETs behind.
-    fn post(question: Question, request: HeaderMap, sent: SystemTime) -> Self {
-        let (outcome, flight) = (CacheOutcome::Bypass(BypassReason::Method), Arc::new(Flight::new()));
-        Self {
-            question,
-            request,
-            outcome,
-            flight,
-            registered: false,
-            background: false,
-            sent,
-            settled: false,
-        }
+    pub(crate) fn post(question: Question, request: &Parts) -> Self {
+        let mut lead = Self::alone(question, request);
+        lead.outcome = CacheOutcome::Bypass(BypassReason::Method);
+        lead
     }
 
     pub(crate) fn in_background(mut self) -> Self {
@@ -100,7 +90,7 @@ impl Lead {
     }
 
     /// With the stamp of this moment, where the store has one at once.
-    fn stamped(mut self) -> Option<Self> {
+    pub(crate) fn stamped(mut self: Box<Self>) -> Option<Box<Self>> {
         let stamp = plan::stamp(self.cache(), &self.question.key)?;
         self.question.found.stamp = Some(stamp);
         Some(self)
@@ -130,14 +120,14 @@ impl Lead {
     }
 
     /// The origin failed without a response: what is stored may do.
-    pub(crate) fn fail(mut self) -> Option<Response<OwnBody>> {
+    pub(crate) fn fail(mut self: Box<Self>) -> Option<Response<OwnBody>> {
         let found = &mut self.question.found;
         let stored = found.stored.take().filter(|_| found.on_disconnect && !self.background)?;
         Some(self.stale(&stored, None))
     }
 
     /// The origin's response becomes the client's.
-    pub(crate) fn answer<B>(mut self, response: Response<B>) -> Response<ResponseBody<B>>
+    pub(crate) fn answer<B>(mut self: Box<Self>, response: Response<B>) -> Response<ResponseBody<B>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -234,7 +224,12 @@ impl Lead {
     }
 
     /// Passes the body on and stores it meanwhile.
-    fn record<B>(mut self, parts: response::Parts, body: B, head: Arc<Head>) -> Response<ResponseBody<B>>
+    fn record<B>(
+        mut self: Box<Self>,
+        parts: response::Parts,
+        body: B,
+        head: Arc<Head>,
+    ) -> Response<ResponseBody<B>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -273,24 +268,55 @@ impl Lead {
 
     /// 304: what is stored is the answer, with the newer fields (RFC 9111 §4.3.4).
     fn revalidated(
-        mut self,
+        &mut self,
         stored: &Arc<Entry>,
         newer: &response::Parts,
         exchange: Exchange,
         now: Instant,
     ) -> Response<OwnBody> {
+        let head = self.update(stored, &newer.headers, exchange, now);
+        // What must not be kept any longer is good for this once.
+        let head = head.as_ref().unwrap_or(&stored.head);
+        let age = head.freshness.age(Duration::ZERO);
+        self.stored_answer(stored, head, age, CacheOutcome::Revalidated, Some(newer.status))
+    }
+
+    /// A response to HEAD updates what is stored, or shows that it is no longer current (RFC 9111 §4.3.5).
+    pub(crate) fn compare(mut self: Box<Self>, newer: &response::Parts) {
+        let Some(stored) = self.question.found.stored.clone() else { return };
+        let now = cache::now();
+        let exchange = Exchange { sent: self.sent, received: (self.cache().config.wall_clock)() };
+        if newer.status != stored.head.status {
+            return;
+        }
+        if conditional::describes(&newer.headers, &stored.head.headers, stored.body.len) {
+            self.update(&stored, &newer.headers, exchange, now);
+        } else {
+            let key = self.question.key.clone();
+            self.cache().purge(&Purge::hard(PurgeTarget::Uri(key)));
+        }
+    }
+
+    /// Takes newer fields over into what is stored; where they forbid to keep it, it goes.
+    fn update(
+        &mut self,
+        stored: &Arc<Entry>,
+        newer: &HeaderMap,
+        exchange: Exchange,
+        now: Instant,
+    ) -> Option<Arc<Head>> {
         self.settled = true;
         let mut headers = answer::restore(&stored.head);
-        fields::update(&mut headers, &newer.headers);
+        fields::update(&mut headers, newer);
         let date = HeaderValue::try_from(httpdate::fmt_http_date(exchange.received)).ok();
-        if let Some(date) = date.filter(|_| !newer.headers.contains_key(header::DATE)) {
+        if let Some(date) = date.filter(|_| !newer.contains_key(header::DATE)) {
             headers.insert(header::DATE, date);
         }
         let status = stored.head.status;
         let rules = &self.cache().config.storage;
         let storable = storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
         let cache = Arc::clone(self.cache());
-        let head = match storable {
+        match storable {
             Ok(storable) => {
                 let head = self.head(storable, status, now);
                 self.flight.supply(Arc::clone(&head), &stored.body);
@@ -299,24 +325,20 @@ impl Lead {
                     Some(stamp) => cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight)),
                     None => cache.flights.close(&self.question.key, &self.flight),
                 }
-                head
+                Some(head)
             }
             Err(refusal) => {
-                // Good for this once; it must not be kept any longer.
                 if refusal != storable::Refusal::RequestNoStore {
                     cache.purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
                 }
                 self.part();
-                Arc::clone(&stored.head)
+                None
             }
-        };
-        let age = head.freshness.age(Duration::ZERO);
-        let outcome = CacheOutcome::Revalidated;
-        self.stored_answer(stored, &head, age, outcome, Some(newer.status))
+        }
     }
 
     /// The origin failed: what is stored is the answer.
-    fn stale(mut self, stored: &Arc<Entry>, forwarded: Option<StatusCode>) -> Response<OwnBody> {
+    fn stale(&mut self, stored: &Arc<Entry>, forwarded: Option<StatusCode>) -> Response<OwnBody> {
         self.settled = true;
         self.part();
         let age = stored.head.freshness.age(cache::now().saturating_duration_since(stored.head.stored_at));
@@ -362,68 +384,4 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lines.next()?.to_str().ok()?.parse().ok()?;
     lines.next().is_none().then_some(length)
-}
-
-/// A request that goes to the origin and, but for POST, leaves no response behind.
-pub(crate) struct Passing {
-    /// Missing where nothing is to be seen of the cache.
-    noted: Option<(Arc<Inner>, CacheOutcome)>,
-    /// What a successful response makes invalid.
-    target: Option<CacheKey>,
-    /// A POST, whose response may say that it answers later GETs.
-    post: Option<Box<Lead>>,
-}
-
-impl Passing {
-    pub(crate) fn untouched() -> Self {
-        Self { noted: None, target: None, post: None }
-    }
-
-    pub(crate) fn new(cache: &Arc<Inner>, outcome: CacheOutcome, target: Option<CacheKey>) -> Self {
-        Self { noted: Some((Arc::clone(cache), outcome)), target, post: None }
-    }
-
-    /// A POST to `key`.
-    pub(crate) fn post(mut self, key: CacheKey, asks: Asks, request: &Parts) -> Self {
-        if let Some((cache, _)) = &self.noted {
-            let sent = (cache.config.wall_clock)();
-            let question = Question { cache: Arc::clone(cache), key, asks, found: Found::unknown() };
-            self.post = Some(Box::new(Lead::post(question, request.headers.clone(), sent)));
-        }
-        self
-    }
-
-    /// The origin's response becomes the client's.
-    pub(crate) fn answer<B>(&mut self, mut response: Response<B>) -> Response<ResponseBody<B>>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let Some((cache, outcome)) = self.noted.take() else { return response.map(ResponseBody::inner) };
-        let status = response.status();
-        let target = self.target.take().filter(|_| status.is_success() || status.is_redirection());
-        if let Some(target) = target {
-            let located = |name| {
-                let located = response.headers().get(name);
-                located.and_then(|located| cache.config.keys.of_reference(&target, located.as_bytes()))
-            };
-            // RFC 9111 §4.4: the target, and what the response says it has changed.
-            let (location, content) = (located(header::LOCATION), located(header::CONTENT_LOCATION));
-            // RFC 9110 §9.3.3: a response to POST answers GET where it says that it is what is at the target.
-            let post = self.post.take().filter(|_| content.as_ref() == Some(&target));
-            for other in [location, content].into_iter().flatten().filter(|other| *other != target) {
-                cache.purge(&Purge::hard(PurgeTarget::Uri(other)));
-            }
-            cache.purge(&Purge::hard(PurgeTarget::Uri(target)));
-            let lead = post.and_then(|lead| lead.stamped());
-            if let Some(lead) = lead {
-                return lead.answer(response);
-            }
-        }
-        let details = Details { ttl: None, forwarded: Some(status), stored: false };
-        status::append(response.headers_mut(), cache.config.name.as_deref(), outcome, details);
-        response.extensions_mut().insert(outcome);
-        cache.count(outcome);
-        response.map(ResponseBody::inner)
-    }
 }

@@ -14,6 +14,7 @@ mod handle;
 mod layer;
 mod lead;
 mod metrics;
+mod passing;
 mod plan;
 mod policy;
 mod problem;

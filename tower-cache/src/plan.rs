@@ -14,9 +14,10 @@ use crate::body::OwnBody;
 use crate::cache::{self, Inner};
 use crate::flight::{Part, Reader, Release};
 use crate::key::CacheKey;
-use crate::lead::{Found, Lead, Passing};
+use crate::lead::{Found, Lead};
 use crate::metrics::Operation;
 use crate::outcome::{BypassReason, CacheBypass, CacheOutcome, MissReason, StaleReason};
+use crate::passing::Passing;
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
 use crate::store::{Entry, Head, Lookup, Purge, PurgeTarget, Stamp, StoreError, StoreErrorKind, StoreFuture};
@@ -66,7 +67,11 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
             let passing = Passing::new(cache, CacheOutcome::Bypass(reason), target);
             let post = request.method == Method::POST && reason == BypassReason::Method;
             return Plan::Pass(match cache.config.keys.of_request(request).filter(|_| post) {
-                Some(key) => passing.post(key, Asks::of(&request.headers), request),
+                Some(key) => {
+                    let asks = Asks::of(&request.headers);
+                    let found = Found::unknown();
+                    passing.post(Question { cache: Arc::clone(cache), key, asks, found }, request)
+                }
                 None => passing,
             });
         }
@@ -199,7 +204,7 @@ impl Question {
             return Plan::Answer(answer::not_cached(&self.cache, request));
         }
         if self.asks.head {
-            return Plan::Pass(Passing::new(&self.cache, CacheOutcome::Miss(self.found.miss), None));
+            return Plan::Pass(Passing::head(self, request));
         }
         // A client's own condition may be answered by 304, and its own wish for a newer response is not met by one
         // that was asked for earlier: neither can be shared.

@@ -9,6 +9,15 @@ pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
 
+/// Whether a response to HEAD may describe what is stored: each validator that both have is the same, and so is the
+/// length (RFC 9111 §4.3.5).
+pub(crate) fn describes(newer: &HeaderMap, stored: &HeaderMap, length: u64) -> bool {
+    let same = |name| newer.get(&name).zip(stored.get(&name)).is_none_or(|(newer, stored)| newer == stored);
+    let length_now =
+        newer.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    same(header::ETAG) && same(header::LAST_MODIFIED) && length_now.is_none_or(|now| now == length)
+}
+
 /// Makes the request validate a stored response instead of the client's own (§4.3.1).
 pub(crate) fn validate(request: &mut HeaderMap, stored: &HeaderMap) {
     for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {

@@ -74,6 +74,21 @@ async fn what_fails_or_is_too_short_or_too_long_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_of_the_wrong_length_passes_as_it_is_and_is_an_error_to_those_who_read_along() {
+    let length: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("content-length", "8")];
+    let origin = pieces(length, || vec![data("1234"), Piece::Pause(Duration::from_secs(1)), data("567")]);
+    let cache = origin.behind(Cache::builder());
+    let ask = || async {
+        let response = cache.clone().oneshot(request(Method::GET, URI, &[])).await.unwrap();
+        response.into_body().collect().await.map(http_body_util::Collected::to_bytes)
+    };
+    let (leader, follower) = tokio::join!(ask(), ask());
+    assert_eq!(leader.unwrap(), "1234567");
+    assert!(follower.is_err());
+    assert_eq!(origin.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_leaves_no_entry() {
     let origin = pieces(FRESH, || vec![data("first"), Piece::Pause(Duration::from_secs(1)), data("last")]);
     let cache = origin.behind(Cache::builder());

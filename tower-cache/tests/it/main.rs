@@ -8,6 +8,7 @@ mod collapse;
 mod conditional;
 mod failing_store;
 mod freshness;
+mod head;
 mod invalidation;
 mod leaks;
 mod malformed;
