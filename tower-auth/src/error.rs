@@ -2,6 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::policy::challenge;
 
 /// Any error that can cross threads; what tower calls `BoxError`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -32,3 +38,159 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Why a token was refused. Says what is wrong with the token, never what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenFault {
+    /// Longer than 16 KiB, or one of its parts longer than any honest one.
+    TooLarge,
+    /// Not a compact JWS (RFC 7515 §7.1) with strict base64url and JSON without duplicate members.
+    Malformed,
+    /// `alg` is absent, `none`, or none that is supported.
+    Algorithm,
+    /// A header parameter that is not understood or of the wrong type (`crit`, `b64`, `zip`, `enc`, …).
+    Header,
+    /// `typ` says that this is another kind of token (RFC 8725 §3.11).
+    Type,
+    /// No key of the issuer fits `kid` and `alg`.
+    UnknownKey,
+    /// The signature is not good.
+    Signature,
+    /// A required claim is absent.
+    Missing(&'static str),
+    /// A claim of the wrong type or out of range.
+    Claim(&'static str),
+    /// `iss` is none of the configured issuers.
+    Issuer,
+    /// `aud` is none of the configured audiences.
+    Audience,
+    /// After `exp`, or older than the maximum age.
+    Expired,
+    /// Before `nbf`, or issued in the future.
+    NotYetValid,
+    /// Bound to a key of its sender (`cnf`), which a bearer request does not prove.
+    SenderConstrained,
+    /// The claims do not fit the type they are read into.
+    ClaimsType,
+}
+
+impl fmt::Display for TokenFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("The access token is too large"),
+            Self::Malformed => f.write_str("The access token is malformed"),
+            Self::Algorithm => f.write_str("The signature algorithm is not accepted"),
+            Self::Header => f.write_str("The token header is not accepted"),
+            Self::Type => f.write_str("The token type is not accepted"),
+            Self::UnknownKey => f.write_str("The signing key is not known"),
+            Self::Signature => f.write_str("The signature is not valid"),
+            Self::Missing(claim) => write!(f, "The claim {claim} is missing"),
+            Self::Claim(claim) => write!(f, "The claim {claim} is not valid"),
+            Self::Issuer => f.write_str("The issuer is not accepted"),
+            Self::Audience => f.write_str("The audience is not accepted"),
+            Self::Expired => f.write_str("The access token expired"),
+            Self::NotYetValid => f.write_str("The access token is not yet valid"),
+            Self::SenderConstrained => f.write_str("The access token is bound to a key of its sender"),
+            Self::ClaimsType => f.write_str("The claims are not of the expected form"),
+        }
+    }
+}
+
+impl std::error::Error for TokenFault {}
+
+/// Why a request was refused; found in the extensions of the response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// No bearer token in the request: 401 and a challenge without an error code (RFC 6750 §3.1).
+    MissingToken,
+    /// The credentials cannot be read or were sent twice: 400, `invalid_request`.
+    InvalidRequest(&'static str),
+    /// The token is not accepted: 401, `invalid_token`.
+    InvalidToken(TokenFault),
+    /// The token is good but does not allow this: 403, `insufficient_scope`.
+    InsufficientScope {
+        /// The scopes that would be enough, separated by spaces (RFC 6750 §3).
+        required: Arc<str>,
+    },
+    /// The keys of the issuer could not be had: 503. Says nothing about the token.
+    KeysUnavailable {
+        /// When asking again may help.
+        retry_after: Duration,
+    },
+}
+
+impl AuthError {
+    /// The problem kind, also the outcome label of the metrics; a heading of the README.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::MissingToken => "missing-token",
+            Self::InvalidRequest(_) => "invalid-request",
+            Self::InvalidToken(_) => "invalid-token",
+            Self::InsufficientScope { .. } => "insufficient-scope",
+            Self::KeysUnavailable { .. } => "keys-unavailable",
+        }
+    }
+
+    /// The status of the answer (RFC 6750 §3.1).
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::MissingToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
+            Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
+            Self::InsufficientScope { .. } => StatusCode::FORBIDDEN,
+            Self::KeysUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The gRPC status code: 16 unauthenticated, 7 permission denied, 14 unavailable.
+    #[must_use]
+    pub fn grpc_code(&self) -> u8 {
+        match self {
+            Self::MissingToken | Self::InvalidRequest(_) | Self::InvalidToken(_) => 16,
+            Self::InsufficientScope { .. } => 7,
+            Self::KeysUnavailable { .. } => 14,
+        }
+    }
+
+    /// The value of `WWW-Authenticate`; `None` where no credentials would help.
+    #[must_use]
+    pub fn challenge(&self, realm: Option<&str>) -> Option<String> {
+        let description = self.to_string();
+        match self {
+            Self::MissingToken => Some(challenge::bearer(realm, None, None)),
+            Self::InvalidRequest(_) => {
+                Some(challenge::bearer(realm, Some(("invalid_request", &description)), None))
+            }
+            Self::InvalidToken(_) => {
+                Some(challenge::bearer(realm, Some(("invalid_token", &description)), None))
+            }
+            Self::InsufficientScope { required } => {
+                Some(challenge::bearer(realm, Some(("insufficient_scope", &description)), Some(required)))
+            }
+            Self::KeysUnavailable { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingToken => f.write_str("An access token is required"),
+            Self::InvalidRequest(reason) => f.write_str(reason),
+            Self::InvalidToken(fault) => fault.fmt(f),
+            Self::InsufficientScope { .. } => f.write_str("The access token does not grant what this needs"),
+            Self::KeysUnavailable { .. } => f.write_str("The keys of the issuer are not available"),
+        }
+    }
+}
+
+impl std::error::Error for AuthError {}
+
+impl From<TokenFault> for AuthError {
+    fn from(fault: TokenFault) -> Self {
+        Self::InvalidToken(fault)
+    }
+}

@@ -21,10 +21,8 @@ pub(crate) fn trailers_only(request: &HeaderMap, code: u8, message: &str) -> Res
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     let content_type = request.get(header::CONTENT_TYPE).cloned();
-    headers.insert(
-        header::CONTENT_TYPE,
-        content_type.unwrap_or(HeaderValue::from_static("application/grpc")),
-    );
+    headers
+        .insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/grpc")));
     headers.insert("grpc-status", HeaderValue::from(u16::from(code)));
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(message)) {
         headers.insert("grpc-message", message);

@@ -1,9 +1,27 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod body;
-mod error;
-mod policy;
+#[cfg(not(any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+compile_error!("tower-auth needs a signature backend: enable the feature `aws-lc-rs` or `rust-crypto`");
 
+pub mod authenticator;
+mod body;
+pub mod client;
+mod error;
+mod fetch;
+mod grpc;
+pub mod keys;
+pub mod layer;
+mod metrics;
+mod policy;
+mod problem;
+mod token;
+pub mod verify;
+
+pub use authenticator::{Authenticator, AuthenticatorBuilder, Issuer};
 pub use body::ResponseBody;
-pub use error::{BoxError, ConfigError};
+pub use error::{AuthError, BoxError, ConfigError, TokenFault};
+pub use keys::{RemoteJwks, StaticKeys};
+pub use layer::{Auth, AuthLayer, Negotiated, RenderRejection, RequireScopes};
+pub use policy::validation::TokenType;
+pub use token::{Claims, MaybeVerified, Verified};

@@ -1,2 +1,11 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub(crate) mod challenge;
+pub(crate) mod claims;
+pub(crate) mod der;
+pub(crate) mod json;
+pub(crate) mod jwk;
+pub(crate) mod jws;
+pub(crate) mod refresh;
+pub(crate) mod validation;

@@ -1,2 +1,6 @@
-//! Behaviour tests: one file per behaviour.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+//! The crate as its users see it.
+mod client;
+mod layer;
+mod remote;
+mod support;
+mod verify;

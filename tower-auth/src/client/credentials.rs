@@ -1,0 +1,342 @@
+//! Client credentials (RFC 6749 §4.4).
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use super::{AccessToken, Rejected, TokenAnswer, TokenProvider};
+use crate::error::ConfigError;
+use crate::fetch::{self, Spawn, Task};
+use crate::metrics::{self, FetchOutcome};
+
+/// How the client proves who it is (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AuthMethod {
+    /// In the `Authorization` header. The default: what the RFC asks every server to support.
+    #[default]
+    Basic,
+    /// In the form.
+    Post,
+}
+
+/// A provider that obtains tokens by client credentials, keeps them and refreshes them ahead of time. One request to
+/// the issuer at a time, which outlives the caller that started it; while the issuer is down the last token serves until
+/// it expires. A cheap handle.
+#[derive(Clone)]
+pub struct ClientCredentials {
+    shared: Arc<Shared>,
+}
+
+/// Builds [`ClientCredentials`].
+pub struct ClientCredentialsBuilder<S> {
+    uri: Uri,
+    id: String,
+    secret: String,
+    service: S,
+    scope: Option<String>,
+    audience: Option<String>,
+    method: AuthMethod,
+    ahead: Duration,
+    timeout: Duration,
+    max_body: usize,
+    spawn: Spawn,
+}
+
+struct Shared {
+    ahead: Duration,
+    /// Makes the future of one token request.
+    request: Box<dyn Fn() -> Answering + Send + Sync>,
+    spawn: Spawn,
+    state: Mutex<State>,
+}
+
+type Answering = std::pin::Pin<Box<dyn Future<Output = Option<(AccessToken, Duration)>> + Send>>;
+
+#[derive(Default)]
+struct State {
+    token: Option<Kept>,
+    not_before: Option<Instant>,
+    failures: u32,
+    running: Option<watch::Receiver<()>>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    token: AccessToken,
+    refresh_at: Instant,
+    expires_at: Instant,
+}
+
+impl ClientCredentials {
+    /// Tokens from the token endpoint at this absolute URL, asked over `service`.
+    pub fn builder<S>(
+        uri: Uri,
+        id: impl Into<String>,
+        secret: impl Into<String>,
+        service: S,
+    ) -> ClientCredentialsBuilder<S> {
+        ClientCredentialsBuilder {
+            uri,
+            id: id.into(),
+            secret: secret.into(),
+            service,
+            scope: None,
+            audience: None,
+            method: AuthMethod::default(),
+            ahead: Duration::from_secs(60),
+            timeout: Duration::from_secs(5),
+            max_body: 64 * 1024,
+            spawn: fetch::tokio_spawn(),
+        }
+    }
+}
+
+impl fmt::Debug for ClientCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCredentials")
+    }
+}
+
+impl<S> fmt::Debug for ClientCredentialsBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCredentialsBuilder").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<S> ClientCredentialsBuilder<S> {
+    /// The scopes asked for, separated by spaces. Not sent by default.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// The audience asked for, which several providers need. Not sent by default.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// How the client proves who it is. [`AuthMethod::Basic`] by default.
+    #[must_use]
+    pub fn auth_method(mut self, method: AuthMethod) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// How long before its end a token is renewed, without anybody waiting; at most half of its life. 60 seconds by
+    /// default: longer than a slow issuer takes, and as far as clocks may differ.
+    #[must_use]
+    pub fn refresh_ahead(mut self, ahead: Duration) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
+    /// Longest token request. 5 seconds by default.
+    #[must_use]
+    pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Longest answer in bytes. 64 KiB by default.
+    #[must_use]
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// How token requests are started. `tokio::spawn` by default.
+    #[must_use]
+    pub fn spawn_with(mut self, spawn: impl Fn(Task) + Send + Sync + 'static) -> Self {
+        self.spawn = Arc::new(spawn);
+        self
+    }
+
+    /// The finished provider.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot work.
+    pub fn build<B, R>(self) -> Result<ClientCredentials, ConfigError>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        B: From<Bytes> + Send + 'static,
+        R: Body + Send + 'static,
+        R::Data: Send,
+        R::Error: Send,
+    {
+        if self.uri.scheme().is_none() || self.uri.host().is_none() {
+            return Err(ConfigError::new("uri", "not an absolute URL"));
+        }
+        if self.id.is_empty() {
+            return Err(ConfigError::new("id", "empty"));
+        }
+        if self.timeout.is_zero() {
+            return Err(ConfigError::new("fetch_timeout", "zero"));
+        }
+        let (form, authorization) = self.form();
+        let Self { uri, service, ahead, timeout, max_body, spawn, .. } = self;
+        let service = Mutex::new(service);
+        let request = move || -> Answering {
+            let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mut request = Request::post(uri.clone())
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(header::ACCEPT, "application/json");
+            if let Some(authorization) = &authorization {
+                request = request.header(header::AUTHORIZATION, authorization);
+            }
+            let request = request.body(B::from(form.clone()));
+            Box::pin(async move {
+                let (status, body) = fetch::exchange(service, request.ok()?, timeout, max_body).await?;
+                if status == StatusCode::OK { read_answer(&body) } else { None }
+            })
+        };
+        let state = Mutex::new(State::default());
+        Ok(ClientCredentials { shared: Arc::new(Shared { ahead, request: Box::new(request), spawn, state }) })
+    }
+
+    fn form(&self) -> (Bytes, Option<HeaderValue>) {
+        let mut form = String::from("grant_type=client_credentials");
+        let mut add = |name: &str, value: &str| form.extend(["&", name, "=", &encode(value)]);
+        if let Some(scope) = &self.scope {
+            add("scope", scope);
+        }
+        if let Some(audience) = &self.audience {
+            add("audience", audience);
+        }
+        let mut authorization = None;
+        match self.method {
+            AuthMethod::Post => {
+                add("client_id", &self.id);
+                add("client_secret", &self.secret);
+            }
+            AuthMethod::Basic => {
+                let pair = format!("{}:{}", encode(&self.id), encode(&self.secret));
+                let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+                authorization = HeaderValue::try_from(format!("Basic {pair}")).ok();
+                authorization.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
+        }
+        (form.into(), authorization)
+    }
+}
+
+/// `application/x-www-form-urlencoded` (RFC 6749 appendix B).
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => {
+                encoded.push(char::from(byte))
+            }
+            b' ' => encoded.push('+'),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// RFC 6749 §5.1.
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    token_type: String,
+    expires_in: Option<u64>,
+}
+
+fn read_answer(body: &[u8]) -> Option<(AccessToken, Duration)> {
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    if !answer.token_type.eq_ignore_ascii_case("Bearer") {
+        return None;
+    }
+    // Without a stated life five minutes are assumed; no token is kept beyond a day.
+    let life = Duration::from_secs(answer.expires_in.unwrap_or(300).min(86_400));
+    AccessToken::new(&answer.access_token).map(|token| (token, life))
+}
+
+impl TokenProvider for ClientCredentials {
+    fn token(&self) -> TokenAnswer {
+        let now = tokio::time::Instant::now().into_std();
+        let mut state = self.shared.lock();
+        let may_ask = state.not_before.is_none_or(|until| now >= until);
+        match state.token.clone().filter(|kept| now < kept.expires_at) {
+            Some(kept) => {
+                if may_ask && now >= kept.refresh_at {
+                    Shared::start(&self.shared, &mut state);
+                }
+                TokenAnswer::Ready(Ok(kept.token))
+            }
+            None if !may_ask => TokenAnswer::Ready(Err(state.rejection(now))),
+            None => {
+                let mut running = Shared::start(&self.shared, &mut state);
+                let shared = Arc::clone(&self.shared);
+                TokenAnswer::Pending(Box::pin(async move {
+                    let _ = running.changed().await;
+                    let now = tokio::time::Instant::now().into_std();
+                    let state = shared.lock();
+                    state.token.clone().map(|kept| kept.token).ok_or_else(|| state.rejection(now))
+                }))
+            }
+        }
+    }
+}
+
+impl State {
+    fn rejection(&self, now: Instant) -> Rejected {
+        let pause = self.not_before.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        Rejected::TokenUnavailable { retry_after: pause.max(Duration::from_secs(1)) }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(shared: &Arc<Self>, state: &mut State) -> watch::Receiver<()> {
+        if let Some(running) = state.running.as_ref().filter(|running| running.has_changed().is_ok()) {
+            return running.clone();
+        }
+        let (ends, running) = watch::channel(());
+        state.running = Some(running.clone());
+        let (answering, shared_in_task) = ((shared.request)(), Arc::clone(shared));
+        (shared.spawn)(Box::pin(async move {
+            let asked_at = tokio::time::Instant::now().into_std();
+            let answer = answering.await;
+            shared_in_task.finish(asked_at, answer);
+            drop(ends);
+        }));
+        running
+    }
+
+    fn finish(&self, asked_at: Instant, answer: Option<(AccessToken, Duration)>) {
+        let mut state = self.lock();
+        metrics::token_request(if answer.is_some() { FetchOutcome::Ok } else { FetchOutcome::Failed });
+        let Some((token, life)) = answer else {
+            let backoff = Duration::from_secs(1 << state.failures.min(5));
+            state.failures = state.failures.saturating_add(1);
+            state.not_before = Some(tokio::time::Instant::now().into_std() + backoff);
+            // A dead token must not be handed out by those who waited.
+            state.token =
+                state.token.take().filter(|kept| tokio::time::Instant::now().into_std() < kept.expires_at);
+            return;
+        };
+        let ahead = self.ahead.min(life / 2);
+        (state.failures, state.not_before) = (0, None);
+        let (refresh_at, expires_at) = (asked_at + (life - ahead), asked_at + life);
+        state.token = Some(Kept { token, refresh_at, expires_at });
+    }
+}

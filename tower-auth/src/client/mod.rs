@@ -1,0 +1,150 @@
+//! The client side: obtaining access tokens and attaching them.
+
+mod bearer;
+mod credentials;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+pub use bearer::{Bearer, BearerFuture, BearerLayer};
+pub use credentials::{AuthMethod, ClientCredentials, ClientCredentialsBuilder};
+
+use crate::error::{BoxError, ConfigError};
+
+/// An access token as an `Authorization` value; never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(Arc<HeaderValue>);
+
+impl AccessToken {
+    /// `None` when the text is no `b64token` (RFC 6750 §2.1).
+    #[must_use]
+    pub fn new(token: &str) -> Option<Self> {
+        let value = format!("Bearer {token}");
+        match crate::policy::challenge::credentials(value.as_bytes()) {
+            crate::policy::challenge::Credentials::Token(_) => {}
+            _ => return None,
+        }
+        let mut value = HeaderValue::try_from(value).ok()?;
+        value.set_sensitive(true);
+        Some(Self(Arc::new(value)))
+    }
+
+    /// The value of `Authorization`, marked sensitive.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        (*self.0).clone()
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
+/// Why a request was not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// No access token could be had.
+    TokenUnavailable {
+        /// When asking again may help.
+        retry_after: Duration,
+    },
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no access token could be obtained")
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// The error of [`Bearer`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// Refused before it was sent.
+    Rejected(Rejected),
+    /// From the inner service.
+    Inner(E),
+}
+
+impl<E: Into<BoxError>> Error<E> {
+    /// The error as a box, for inner errors that are boxes already and so no [`std::error::Error`] themselves.
+    pub fn into_box(self) -> BoxError {
+        match self {
+            Self::Rejected(rejected) => rejected.into(),
+            Self::Inner(error) => error.into(),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+/// The refusal in a chain of errors, however often it was boxed.
+#[must_use]
+pub fn find_rejection<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Rejected> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(<dyn std::error::Error>::downcast_ref)
+}
+
+/// What a provider answers.
+pub enum TokenAnswer {
+    /// At once.
+    Ready(Result<AccessToken, Rejected>),
+    /// After a while, which the provider bounds.
+    Pending(Pin<Box<dyn Future<Output = Result<AccessToken, Rejected>> + Send>>),
+}
+
+impl fmt::Debug for TokenAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenAnswer")
+    }
+}
+
+/// Where access tokens come from.
+pub trait TokenProvider {
+    /// A token that is good now.
+    fn token(&self) -> TokenAnswer;
+}
+
+/// A token that never changes.
+#[derive(Debug, Clone)]
+pub struct StaticToken(AccessToken);
+
+impl StaticToken {
+    /// # Errors
+    ///
+    /// When the text is no bearer token (RFC 6750 §2.1).
+    pub fn new(token: &str) -> Result<Self, ConfigError> {
+        AccessToken::new(token).map(Self).ok_or_else(|| ConfigError::new("token", "not a bearer token"))
+    }
+}
+
+impl TokenProvider for StaticToken {
+    fn token(&self) -> TokenAnswer {
+        TokenAnswer::Ready(Ok(self.0.clone()))
+    }
+}

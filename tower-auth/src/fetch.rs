@@ -1,0 +1,62 @@
+//! One bounded exchange with an issuer over any service.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tower_service::Service;
+
+/// Work that outlives the request that asked for it.
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// How such work is started.
+pub(crate) type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
+
+pub(crate) fn tokio_spawn() -> Spawn {
+    Arc::new(|task| drop(tokio::spawn(task)))
+}
+
+/// Sends the request and reads the whole answer. `None` is a failure of any kind: refused, too late, too long.
+pub(crate) async fn exchange<S, B, R>(
+    service: S,
+    request: Request<B>,
+    timeout: Duration,
+    max_body: usize,
+) -> Option<(StatusCode, Bytes)>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    tokio::time::timeout(timeout, attempt(service, request, max_body)).await.ok().flatten()
+}
+
+async fn attempt<S, B, R>(mut service: S, request: Request<B>, max_body: usize) -> Option<(StatusCode, Bytes)>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    poll_fn(|cx| service.poll_ready(cx)).await.ok()?;
+    let response = service.call(request).await.ok()?;
+    let status = response.status();
+    let mut body = pin!(response.into_body());
+    if body.size_hint().lower() > max_body as u64 {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let Ok(mut data) = frame.ok()?.into_data() else { continue };
+        if bytes.len() + data.remaining() > max_body {
+            return None;
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            let length = chunk.len();
+            bytes.extend_from_slice(chunk);
+            data.advance(length);
+        }
+    }
+    Some((status, bytes.into()))
+}

@@ -1,0 +1,280 @@
+//! Sets of keys: each key bound to its algorithms when it is loaded, looked up by `kid` and `alg` without searching.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Algorithm, Family, KeyFault, KeySource, Lookup};
+use crate::error::ConfigError;
+use crate::policy::der;
+use crate::policy::jwk::{self, Parsed, Shape};
+
+/// Most keys of one set that are looked at.
+const MAX_KEYS: usize = 10_000;
+
+/// A key for verifying, with the algorithms it is for. Never shows its material.
+#[derive(Clone)]
+pub struct Key {
+    decoding: DecodingKey,
+    shape: Shape,
+    algorithms: Vec<Algorithm>,
+    kid: Option<String>,
+}
+
+impl Key {
+    fn new(parsed: Parsed) -> Result<Self, KeyFault> {
+        let Parsed { kid, shape, algorithms } = parsed;
+        let decoding = match &shape {
+            Shape::Hmac { secret } => DecodingKey::from_secret(secret),
+            Shape::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
+            Shape::Ec { x, y } => DecodingKey::from_ec_der(&[&[4], x.as_slice(), y.as_slice()].concat()),
+            Shape::Ed25519 { x } => DecodingKey::from_ed_der(x),
+        };
+        if algorithms.is_empty() {
+            return Err(KeyFault::Algorithm);
+        }
+        Ok(Self { decoding, shape, algorithms, kid })
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// What it may verify.
+    #[must_use]
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
+    }
+
+    pub(crate) fn decoding(&self) -> &DecodingKey {
+        &self.decoding
+    }
+
+    fn is_symmetric(&self) -> bool {
+        matches!(self.shape, Shape::Hmac { .. })
+    }
+
+    fn conflicts(&self, other: &Self) -> bool {
+        self.kid == other.kid && self.algorithms.iter().any(|algorithm| other.algorithms.contains(algorithm))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("kid", &self.kid)
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The keys of one issuer at one time.
+#[derive(Debug, Clone, Default)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    /// Positions by `kid`: usually one, more when one id is used for several kinds of keys.
+    by_kid: HashMap<String, Vec<usize>, RandomState>,
+    /// By algorithm, the only key for it; tokens without `kid` are verified with that one.
+    sole: [Sole; Algorithm::ALL.len()],
+    refused: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Sole {
+    #[default]
+    None,
+    One(usize),
+    Many,
+}
+
+#[derive(Deserialize)]
+struct Document<'j> {
+    #[serde(borrow)]
+    keys: Vec<&'j RawValue>,
+}
+
+impl KeySet {
+    /// Reads a JWK set (RFC 7517 §5). Keys that cannot be used are left out and counted, so that one of them never
+    /// spoils the set; of two different keys with one `kid` and algorithm neither is used.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFault::Malformed`] when this is no JWK set at all.
+    pub fn from_jwks(json: &[u8]) -> Result<Self, KeyFault> {
+        let document: Document<'_> = serde_json::from_slice(json).map_err(|_| KeyFault::Malformed)?;
+        let total = document.keys.len();
+        let keys = document.keys.iter().take(MAX_KEYS);
+        let keys: Vec<Key> =
+            keys.filter_map(|key| jwk::parse(key.get().as_bytes()).and_then(Key::new).ok()).collect();
+        let mut set = Self::index(keys);
+        set.refused = total - set.keys.len();
+        Ok(set)
+    }
+
+    fn index(keys: Vec<Key>) -> Self {
+        let mut groups: HashMap<Option<String>, Vec<Key>, RandomState> = HashMap::default();
+        let mut order = Vec::new();
+        for key in keys {
+            let group = groups.entry(key.kid.clone()).or_default();
+            if group.is_empty() {
+                order.push(key.kid.clone());
+            }
+            // The very same key twice is harmless.
+            if !group.iter().any(|other| other.shape == key.shape && other.algorithms == key.algorithms) {
+                group.push(key);
+            }
+        }
+        let mut set = Self::default();
+        for kid in order {
+            let group = groups.remove(&kid).unwrap_or_default();
+            for (position, key) in group.iter().enumerate() {
+                let rivals = group.iter().enumerate().filter(|(other, _)| *other != position);
+                if kid.is_none() || !rivals.into_iter().any(|(_, other)| key.conflicts(other)) {
+                    set.push(key.clone());
+                }
+            }
+        }
+        set
+    }
+
+    fn push(&mut self, key: Key) {
+        let position = self.keys.len();
+        for algorithm in &key.algorithms {
+            let sole = &mut self.sole[*algorithm as usize];
+            *sole = if matches!(sole, Sole::None) { Sole::One(position) } else { Sole::Many };
+        }
+        if let Some(kid) = &key.kid {
+            self.by_kid.entry(kid.clone()).or_default().push(position);
+        }
+        self.keys.push(key);
+    }
+
+    /// The key for a token: by `kid` where it has one; otherwise the only key for the algorithm, and none when there
+    /// are several. A set whose keys have no ids at all (a PEM file) ignores the `kid` of the token.
+    pub(crate) fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
+        if let (Some(kid), false) = (kid, self.by_kid.is_empty()) {
+            let positions = self.by_kid.get(kid)?;
+            let keys = positions.iter().filter_map(|position| self.keys.get(*position));
+            return keys.into_iter().find(|key| key.algorithms.contains(&algorithm));
+        }
+        match self.sole[algorithm as usize] {
+            Sole::One(position) => self.keys.get(position),
+            Sole::None | Sole::Many => None,
+        }
+    }
+
+    /// Drops symmetric keys: a secret that is published is none.
+    pub(super) fn without_symmetric(self) -> Self {
+        let before = self.keys.len() + self.refused;
+        let mut set = Self::index(self.keys.into_iter().filter(|key| !key.is_symmetric()).collect());
+        set.refused = before - set.keys.len();
+        set
+    }
+
+    /// How many keys can be used.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether no key can be used.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// How many keys of the document are not used.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused
+    }
+}
+
+/// Keys from the configuration, which never change.
+#[derive(Debug, Clone)]
+pub struct StaticKeys {
+    set: Arc<KeySet>,
+}
+
+impl StaticKeys {
+    /// A shared secret for one HMAC algorithm. At least as long as its hash: 32, 48 or 64 bytes (RFC 7518 §3.2).
+    ///
+    /// # Errors
+    ///
+    /// When the secret is too short or the algorithm is not HMAC.
+    pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
+        Self::one(algorithm, Shape::Hmac { secret: secret.to_vec() }, "hmac")
+    }
+
+    /// A public key in PEM: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is weak, or does not fit the algorithm.
+    pub fn pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, ConfigError> {
+        let shape = der::unarmour(pem)
+            .and_then(|(der, pkcs1)| if pkcs1 { der::rsa_public_key(&der) } else { der::public_key(&der) });
+        Self::one(algorithm, shape.ok_or_else(|| ConfigError::new("pem", "not a public key in PEM"))?, "pem")
+    }
+
+    /// One key in JSON (RFC 7517 §4).
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is weak, or is not for verifying signatures.
+    pub fn jwk(json: &[u8]) -> Result<Self, ConfigError> {
+        let key = jwk::parse(json)
+            .and_then(Key::new)
+            .map_err(|fault| ConfigError::new("jwk", fault.to_string()))?;
+        Ok(Self { set: Arc::new(KeySet::index(vec![key])) })
+    }
+
+    /// A set of keys in JSON (RFC 7517 §5). Keys that cannot be used are left out.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a key set, no key can be used, or symmetric and other keys are mixed.
+    pub fn jwks(json: &[u8]) -> Result<Self, ConfigError> {
+        let set = KeySet::from_jwks(json).map_err(|fault| ConfigError::new("jwks", fault.to_string()))?;
+        if set.is_empty() {
+            return Err(ConfigError::new("jwks", "no key that can be used"));
+        }
+        let symmetric = set.keys.iter().filter(|key| key.is_symmetric()).count();
+        if symmetric > 0 && symmetric < set.len() {
+            return Err(ConfigError::new("jwks", "symmetric and asymmetric keys in one set"));
+        }
+        Ok(Self { set: Arc::new(set) })
+    }
+
+    fn one(algorithm: Algorithm, shape: Shape, field: &'static str) -> Result<Self, ConfigError> {
+        let sized = match (&shape, algorithm.family()) {
+            (Shape::Hmac { secret }, Family::Hmac) if secret.len() < algorithm.hash_size() => {
+                Err(KeyFault::Size)
+            }
+            _ => shape.check(),
+        };
+        let fits = sized.and_then(|()| if shape.fits(algorithm) { Ok(()) } else { Err(KeyFault::Algorithm) });
+        let key = fits.and_then(|()| Key::new(Parsed { kid: None, shape, algorithms: vec![algorithm] }));
+        let key = key.map_err(|fault| ConfigError::new(field, fault.to_string()))?;
+        Ok(Self { set: Arc::new(KeySet::index(vec![key])) })
+    }
+
+    /// The keys, for [`verify_jws`](crate::verify::verify_jws).
+    #[must_use]
+    pub fn set(&self) -> &KeySet {
+        &self.set
+    }
+}
+
+impl KeySource for StaticKeys {
+    fn lookup(&self, _: Option<&str>, _: Algorithm, _: bool) -> Lookup {
+        Lookup::Keys(Arc::clone(&self.set))
+    }
+}

@@ -1,0 +1,177 @@
+//! Authorization by scopes, apart from authentication.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::render::{Negotiated, RenderRejection, refuse};
+use crate::body::ResponseBody;
+use crate::error::{AuthError, ConfigError};
+use crate::policy::challenge::is_scope;
+use crate::token::Granted;
+
+/// Lets requests through whose token has the scopes. Goes below [`AuthLayer`](super::AuthLayer); a request that was not
+/// authenticated is answered with 401.
+#[derive(Clone)]
+pub struct RequireScopes {
+    rule: Arc<Rule>,
+    render: Arc<dyn RenderRejection + Send + Sync>,
+}
+
+struct Rule {
+    scopes: Vec<String>,
+    all: bool,
+    required: Arc<str>,
+}
+
+impl RequireScopes {
+    /// Every one of these scopes.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one is no scope token (RFC 6749 §3.3).
+    pub fn all<I: IntoIterator<Item: Into<String>>>(scopes: I) -> Result<Self, ConfigError> {
+        Self::new(scopes, true)
+    }
+
+    /// At least one of these scopes.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one is no scope token (RFC 6749 §3.3).
+    pub fn any<I: IntoIterator<Item: Into<String>>>(scopes: I) -> Result<Self, ConfigError> {
+        Self::new(scopes, false)
+    }
+
+    fn new<I: IntoIterator<Item: Into<String>>>(scopes: I, all: bool) -> Result<Self, ConfigError> {
+        let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
+        if scopes.is_empty() || !scopes.iter().all(|scope| is_scope(scope)) {
+            return Err(ConfigError::new(
+                if all { "all" } else { "any" },
+                "needs scope tokens without spaces",
+            ));
+        }
+        let required = scopes.join(" ").into();
+        Ok(Self { rule: Arc::new(Rule { scopes, all, required }), render: Arc::new(Negotiated::default()) })
+    }
+
+    /// The realm named in challenges. None by default.
+    #[must_use]
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.render = Arc::new(Negotiated { realm: Some(realm.into()) });
+        self
+    }
+
+    /// How refusals look. [`Negotiated`] by default.
+    #[must_use]
+    pub fn render_with(mut self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+        self.render = Arc::new(render);
+        self
+    }
+
+    fn check(&self, granted: Option<&Granted>) -> Result<(), AuthError> {
+        let granted = &granted.ok_or(AuthError::MissingToken)?.0.scopes;
+        let mut wanted = self.rule.scopes.iter();
+        let enough = if self.rule.all {
+            wanted.all(|scope| granted.contains(scope))
+        } else {
+            wanted.any(|scope| granted.contains(scope))
+        };
+        if enough {
+            Ok(())
+        } else {
+            Err(AuthError::InsufficientScope { required: Arc::clone(&self.rule.required) })
+        }
+    }
+}
+
+impl fmt::Debug for RequireScopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireScopes").field("required", &self.rule.required).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for RequireScopes {
+    type Service = Scoped<S>;
+
+    fn layer(&self, inner: S) -> Scoped<S> {
+        Scoped { inner, rule: self.clone() }
+    }
+}
+
+/// The service of [`RequireScopes`].
+#[derive(Debug, Clone)]
+pub struct Scoped<S> {
+    inner: S,
+    rule: RequireScopes,
+}
+
+impl<S, B, R> Service<Request<B>> for Scoped<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ScopedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.rule.check(request.extensions().get()) {
+            Ok(()) => ScopedFuture { kind: Kind::Inner { future: self.inner.call(request) } },
+            Err(error) => {
+                let (parts, _) = request.into_parts();
+                ScopedFuture {
+                    kind: Kind::Refused { response: Some(refuse(&*self.rule.render, &error, &parts)) },
+                }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Scoped`].
+    #[derive(Debug)]
+    pub struct ScopedFuture<F> {
+        #[pin]
+        kind: Kind<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = KindProj]
+    enum Kind<F> {
+        Inner { #[pin] future: F },
+        Refused { response: Option<Response<Bytes>> },
+    }
+}
+
+impl<F, R, E> Future for ScopedFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<ResponseBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProj::Inner { future } => {
+                Poll::Ready(ready!(future.poll(cx)).map(|response| response.map(ResponseBody::inner)))
+            }
+            KindProj::Refused { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The authenticating layer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, header};
+use pin_project_lite::pin_project;
+use serde::de::DeserializeOwned;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::render::{Negotiated, RenderRejection, refuse};
+use crate::authenticator::{Authenticator, Step};
+use crate::body::ResponseBody;
+use crate::error::AuthError;
+use crate::keys::KeysPending;
+use crate::policy::challenge::{Credentials, credentials};
+use crate::token::{Claims, Verified};
+
+type Skip = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+
+/// Lets requests with an accepted bearer token through, with [`Verified`] in their extensions, and answers all others.
+pub struct AuthLayer<C = Claims> {
+    config: Config<C>,
+}
+
+struct Config<C> {
+    authenticator: Authenticator<C>,
+    optional: bool,
+    skip: Option<Skip>,
+    render: Arc<dyn RenderRejection + Send + Sync>,
+}
+
+impl<C> Clone for Config<C> {
+    fn clone(&self) -> Self {
+        Self {
+            authenticator: self.authenticator.clone(),
+            optional: self.optional,
+            skip: self.skip.clone(),
+            render: Arc::clone(&self.render),
+        }
+    }
+}
+
+impl<C> AuthLayer<C> {
+    /// Every request needs a token.
+    #[must_use]
+    pub fn new(authenticator: Authenticator<C>) -> Self {
+        let render = Arc::new(Negotiated { realm: authenticator.realm().map(str::to_owned) });
+        Self { config: Config { authenticator, optional: false, skip: None, render } }
+    }
+
+    /// Lets requests without a token through as anonymous. A token that is sent must be good all the same: missing is
+    /// not invalid.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.config.optional = true;
+        self
+    }
+
+    /// Passes these requests without looking at their credentials, such as
+    /// [CORS preflights](super::is_cors_preflight). None by default.
+    #[must_use]
+    pub fn skip(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.config.skip = Some(Arc::new(predicate));
+        self
+    }
+
+    /// How refusals look. [`Negotiated`] by default.
+    #[must_use]
+    pub fn render_with(mut self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+        self.config.render = Arc::new(render);
+        self
+    }
+}
+
+impl<C> Clone for AuthLayer<C> {
+    fn clone(&self) -> Self {
+        Self { config: self.config.clone() }
+    }
+}
+
+impl<C> fmt::Debug for AuthLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthLayer").field("authenticator", &self.config.authenticator).finish_non_exhaustive()
+    }
+}
+
+impl<S, C> Layer<S> for AuthLayer<C> {
+    type Service = Auth<S, C>;
+
+    fn layer(&self, inner: S) -> Auth<S, C> {
+        Auth { inner, config: self.config.clone() }
+    }
+}
+
+/// The service of [`AuthLayer`].
+pub struct Auth<S, C = Claims> {
+    inner: S,
+    config: Config<C>,
+}
+
+impl<S: Clone, C> Clone for Auth<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), config: self.config.clone() }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for Auth<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+/// The one bearer token of a request.
+fn bearer_token(headers: &HeaderMap) -> Result<&str, AuthError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(AuthError::MissingToken)?;
+    if values.next().is_some() {
+        return Err(AuthError::InvalidRequest("More than one Authorization header"));
+    }
+    match credentials(value.as_bytes()) {
+        Credentials::Token(token) => Ok(token),
+        Credentials::OtherScheme => Err(AuthError::MissingToken),
+        Credentials::Malformed => Err(AuthError::InvalidRequest("The Authorization header is malformed")),
+    }
+}
+
+impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
+    fn begin(&self, parts: &Parts) -> Step<C> {
+        match bearer_token(&parts.headers) {
+            Ok(token) => self.authenticator.step(token, false),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    /// `Ok` with the request made ready, or the answer.
+    fn admit(
+        &self,
+        parts: &mut Parts,
+        result: Result<Verified<C>, AuthError>,
+    ) -> Result<(), Response<Bytes>> {
+        match result {
+            Ok(verified) => {
+                self.authenticator.requests().accepted();
+                parts.extensions.insert(verified.granted());
+                parts.extensions.insert(verified);
+                Ok(())
+            }
+            Err(AuthError::MissingToken) if self.optional => {
+                self.authenticator.requests().anonymous();
+                Ok(())
+            }
+            Err(error) => {
+                self.authenticator.requests().refused(&error);
+                Err(refuse(&*self.render, &error, parts))
+            }
+        }
+    }
+}
+
+impl<S, C, B, R> Service<Request<B>> for Auth<S, C>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    C: DeserializeOwned + Send + Sync + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, C, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        // Nobody but this layer says who was verified.
+        parts.extensions.remove::<Verified<C>>();
+        parts.extensions.remove::<crate::token::Granted>();
+        if self.config.skip.as_ref().is_some_and(|skip| skip(&parts)) {
+            return ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body)));
+        }
+        match self.config.begin(&parts) {
+            Step::Done(result) => match self.config.admit(&mut parts, result) {
+                Ok(()) => ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body))),
+                Err(response) => ResponseFuture { state: State::Refused { response: Some(response) } },
+            },
+            Step::Wait(pending) => {
+                // The instance that was polled ready goes with the request.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                let config = self.config.clone();
+                ResponseFuture {
+                    state: State::Waiting { pending, held: Some(Held { ready, config, parts, body }) },
+                }
+            }
+        }
+    }
+}
+
+struct Held<S, C, B> {
+    ready: S,
+    config: Config<C>,
+    parts: Parts,
+    body: B,
+}
+
+pin_project! {
+    /// The future of [`Auth`]: the inner future as it is, unless keys must be waited for.
+    pub struct ResponseFuture<S, C, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, C, B, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, C, B, F> {
+        Inner { #[pin] future: F },
+        Refused { response: Option<Response<Bytes>> },
+        Waiting { pending: KeysPending, held: Option<Held<S, C, B>> },
+    }
+}
+
+impl<S: Service<Request<B>>, C, B> ResponseFuture<S, C, B> {
+    fn inner(future: S::Future) -> Self {
+        Self { state: State::Inner { future } }
+    }
+}
+
+impl<S: Service<Request<B>>, C, B> fmt::Debug for ResponseFuture<S, C, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture")
+    }
+}
+
+impl<S, C, B, R> Future for ResponseFuture<S, C, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    C: DeserializeOwned + Send + Sync + 'static,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Inner { future } => {
+                    return Poll::Ready(
+                        ready!(future.poll(cx)).map(|response| response.map(ResponseBody::inner)),
+                    );
+                }
+                StateProj::Refused { response } => match response.take() {
+                    Some(response) => return Poll::Ready(Ok(response.map(ResponseBody::own))),
+                    None => return Poll::Pending,
+                },
+                StateProj::Waiting { pending, held } => {
+                    ready!(pending.0.as_mut().poll(cx));
+                    let Some(Held { mut ready, config, mut parts, body }) = held.take() else {
+                        return Poll::Pending;
+                    };
+                    let token = bearer_token(&parts.headers);
+                    let result = token.and_then(|token| config.authenticator.after_waiting(token));
+                    match config.admit(&mut parts, result) {
+                        Ok(()) => State::Inner { future: ready.call(Request::from_parts(parts, body)) },
+                        Err(response) => State::Refused { response: Some(response) },
+                    }
+                }
+            };
+            state.set(next);
+        }
+    }
+}

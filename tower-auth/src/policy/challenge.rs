@@ -1,0 +1,108 @@
+//! The `WWW-Authenticate` value (RFC 6750 §3, RFC 9110 §11.6.1).
+
+/// `Bearer` with its parameters in the order of the RFC's examples. `None` when nothing would be left to say.
+pub(crate) fn bearer(realm: Option<&str>, error: Option<(&str, &str)>, scope: Option<&str>) -> String {
+    let mut challenge = String::from("Bearer");
+    let mut separator = ' ';
+    let mut parameter = |name: &str, value: &str| {
+        challenge.push(separator);
+        if separator == ',' {
+            challenge.push(' ');
+        }
+        separator = ',';
+        challenge.push_str(name);
+        challenge.push_str("=\"");
+        challenge.extend(value.chars().filter(|c| fit(*c)));
+        challenge.push('"');
+    };
+    if let Some(realm) = realm {
+        parameter("realm", realm);
+    }
+    if let Some((code, description)) = error {
+        parameter("error", code);
+        parameter("error_description", description);
+    }
+    if let Some(scope) = scope {
+        parameter("scope", scope);
+    }
+    challenge
+}
+
+/// RFC 6750 §3: `error_description` and `scope` never contain quotes or backslashes, nor anything outside ASCII.
+pub(crate) fn fit(c: char) -> bool {
+    matches!(c, ' ' | '!' | '#'..='[' | ']'..='~')
+}
+
+/// A scope token (RFC 6749 §3.3).
+pub(crate) fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c != ' ' && fit(c))
+}
+
+/// What an `Authorization` value holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Credentials<'h> {
+    Token(&'h str),
+    /// Another scheme than Bearer: no bearer token was sent.
+    OtherScheme,
+    Malformed,
+}
+
+/// `Bearer` in any case (RFC 9110 §11.1), one or more spaces, one `b64token` (RFC 6750 §2.1), and nothing after it.
+pub(crate) fn credentials(value: &[u8]) -> Credentials<'_> {
+    let Some((scheme, rest)) = value.split_at_checked("Bearer".len()) else {
+        return Credentials::OtherScheme;
+    };
+    if !scheme.eq_ignore_ascii_case(b"Bearer") || rest.first().is_some_and(u8::is_ascii_alphanumeric) {
+        return Credentials::OtherScheme;
+    }
+    let token = match rest.iter().position(|byte| *byte != b' ') {
+        Some(start) if start > 0 => &rest[start..],
+        _ => return Credentials::Malformed,
+    };
+    let core = token.iter().position(|byte| *byte == b'=').unwrap_or(token.len());
+    let (body, padding) = token.split_at(core);
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
+    if body.is_empty() || !body.iter().all(allowed) || padding.iter().any(|byte| *byte != b'=') {
+        return Credentials::Malformed;
+    }
+    std::str::from_utf8(token).map_or(Credentials::Malformed, Credentials::Token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_rfc_6750() {
+        assert_eq!(bearer(Some("example"), None, None), r#"Bearer realm="example""#);
+        assert_eq!(
+            bearer(Some("example"), Some(("invalid_token", "The access token expired")), None),
+            r#"Bearer realm="example", error="invalid_token", error_description="The access token expired""#
+        );
+        assert_eq!(bearer(None, None, Some("a b")), r#"Bearer scope="a b""#);
+    }
+
+    #[test]
+    fn credentials_of_every_kind() {
+        for good in ["Bearer a.b.c", "bearer a.b.c", "BEARER   a.b.c"] {
+            assert_eq!(credentials(good.as_bytes()), Credentials::Token("a.b.c"), "{good}");
+        }
+        for bad in [
+            "Bearer",
+            "Bearer ",
+            "Bearer\ta.b.c",
+            "Bearer a.b.c ",
+            "Bearer a,b",
+            "Bearer \"a\"",
+            "Bearer a b",
+            "Bearer =a",
+            "Bearer a=b",
+            "Bearer ä",
+        ] {
+            assert_eq!(credentials(bad.as_bytes()), Credentials::Malformed, "{bad}");
+        }
+        for other in ["", "Basic YTpi", "Bearers a", "Digest x"] {
+            assert_eq!(credentials(other.as_bytes()), Credentials::OtherScheme, "{other}");
+        }
+    }
+}

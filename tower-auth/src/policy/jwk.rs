@@ -1,0 +1,148 @@
+//! Keys, checked before any backend sees them (RFC 7517, RFC 7518 §6, RFC 8037 §2, RFC 8725 §3.5).
+
+use super::json::{self, Value};
+use super::jws;
+use crate::keys::{Algorithm, Family, KeyFault};
+
+/// Key material of a size and form that is known to be right once [`check`](Shape::check) has passed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Hmac { secret: Vec<u8> },
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Ec { x: Vec<u8>, y: Vec<u8> },
+    Ed25519 { x: Vec<u8> },
+}
+
+impl Shape {
+    /// The sizes RFC 7518 §3.2, §3.3, §3.4 and RFC 8032 §5.1.5 ask for.
+    pub(crate) fn check(&self) -> Result<(), KeyFault> {
+        let fits = match self {
+            // Shorter than every hash that could be used.
+            Self::Hmac { secret } => secret.len() >= 32,
+            Self::Rsa { n, e } => return check_rsa(n, e),
+            Self::Ec { x, y } => x.len() == y.len() && matches!(x.len(), 32 | 48),
+            Self::Ed25519 { x } => x.len() == 32,
+        };
+        if fits { Ok(()) } else { Err(KeyFault::Size) }
+    }
+
+    /// What this material may verify when nothing narrows it.
+    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
+        Algorithm::ALL.into_iter().filter(|algorithm| self.fits(*algorithm)).collect()
+    }
+
+    pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
+        match (self, algorithm.family()) {
+            // "A key of the same size as the hash output or larger MUST be used" (RFC 7518 §3.2).
+            (Self::Hmac { secret }, Family::Hmac) => secret.len() >= algorithm.hash_size(),
+            (Self::Rsa { .. }, Family::Rsa) | (Self::Ed25519 { .. }, Family::Ed) => true,
+            (Self::Ec { x, .. }, Family::Ec) => x.len() == algorithm.hash_size(),
+            _ => false,
+        }
+    }
+}
+
+fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyFault> {
+    // A leading zero would hide the real size (RFC 7518 §6.3.1.1).
+    let first = n.first().filter(|first| **first != 0).ok_or(KeyFault::Size)?;
+    let bits = n.len() * 8 - first.leading_zeros() as usize;
+    if !(2048..=8192).contains(&bits) {
+        return Err(KeyFault::Size);
+    }
+    if n.last().is_none_or(|last| last & 1 == 0) {
+        return Err(KeyFault::Weak);
+    }
+    // FIPS 186-5 §A.1.1: odd and above 2^16; the upper bound is what both backends take.
+    if e.is_empty() || e.len() > 4 || e[0] == 0 {
+        return Err(KeyFault::Weak);
+    }
+    let exponent = e.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    if exponent < 65_537 || exponent & 1 == 0 || looks_like_roca(n) {
+        return Err(KeyFault::Weak);
+    }
+    Ok(())
+}
+
+/// The fingerprint of CVE-2017-15361: moduli whose remainders by small primes are all powers of 65537. A sound modulus
+/// looks so with a probability below 2^-27.
+fn looks_like_roca(n: &[u8]) -> bool {
+    const PRIMES: [u64; 17] = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
+    PRIMES.iter().all(|prime| {
+        let remainder = n.iter().fold(0, |rest, byte| (rest * 256 + u64::from(*byte)) % prime);
+        let mut power = 1;
+        loop {
+            if power == remainder {
+                return true;
+            }
+            power = power * 65_537 % prime;
+            if power == 1 {
+                return false;
+            }
+        }
+    })
+}
+
+/// One key as it came, and what it may be used for.
+pub(crate) struct Parsed {
+    pub(crate) kid: Option<String>,
+    pub(crate) shape: Shape,
+    pub(crate) algorithms: Vec<Algorithm>,
+}
+
+/// Reads one JWK.
+pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
+    let members = json::object(json).map_err(|_| KeyFault::Malformed)?;
+    let get = |name: &str| members.iter().find(|(member, _)| member == name).map(|(_, value)| value);
+    let text = |name: &str| match get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(KeyFault::Malformed),
+    };
+    let bytes =
+        |name: &str| jws::decode(text(name)?.ok_or(KeyFault::Malformed)?).map_err(|_| KeyFault::Malformed);
+    if text("use")?.is_some_and(|purpose| purpose != "sig") {
+        return Err(KeyFault::Purpose);
+    }
+    match get("key_ops") {
+        None => {}
+        Some(Value::Array(operations)) => {
+            if !operations
+                .iter()
+                .any(|operation| matches!(operation, Value::String(name) if name == "verify"))
+            {
+                return Err(KeyFault::Purpose);
+            }
+        }
+        Some(_) => return Err(KeyFault::Malformed),
+    }
+    let (shape, curve_size) = match text("kty")?.ok_or(KeyFault::Malformed)? {
+        "oct" => (Shape::Hmac { secret: bytes("k")? }, None),
+        "RSA" => (Shape::Rsa { n: bytes("n")?, e: bytes("e")? }, None),
+        "EC" => match text("crv")? {
+            Some("P-256") => (Shape::Ec { x: bytes("x")?, y: bytes("y")? }, Some(32)),
+            Some("P-384") => (Shape::Ec { x: bytes("x")?, y: bytes("y")? }, Some(48)),
+            _ => return Err(KeyFault::Unsupported),
+        },
+        "OKP" if text("crv")? == Some("Ed25519") => (Shape::Ed25519 { x: bytes("x")? }, None),
+        _ => return Err(KeyFault::Unsupported),
+    };
+    shape.check()?;
+    if let (Shape::Ec { x, .. }, Some(size)) = (&shape, curve_size) {
+        if x.len() != size {
+            return Err(KeyFault::Size);
+        }
+    }
+    let algorithms = match text("alg")? {
+        None => shape.algorithms(),
+        Some(name) => {
+            // `Ed25519` is the fully specified name of the same thing (RFC 9864 §2.2).
+            let name = if name == "Ed25519" { "EdDSA" } else { name };
+            let algorithm = Algorithm::from_name(name).ok_or(KeyFault::Unsupported)?;
+            if !shape.fits(algorithm) {
+                return Err(KeyFault::Algorithm);
+            }
+            vec![algorithm]
+        }
+    };
+    Ok(Parsed { kid: text("kid")?.map(str::to_owned), shape, algorithms })
+}

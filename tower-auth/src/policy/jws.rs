@@ -1,0 +1,147 @@
+//! Compact JWS (RFC 7515 §7.1), read strictly: sizes first, then the shape, then base64url, then the header.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::json::{self, Value};
+use crate::error::TokenFault;
+use crate::keys::Algorithm;
+
+/// Longest token that is looked at, in bytes. Request headers above 8 to 16 KiB are refused by most servers anyway.
+pub(crate) const MAX_TOKEN: usize = 16 * 1024;
+/// Longest encoded header, in bytes.
+const MAX_HEADER: usize = 2 * 1024;
+/// Longest encoded signature: RSA with 8192 bits is 1024 bytes.
+const MAX_SIGNATURE: usize = 1_366;
+/// Longest `kid`, in bytes.
+const MAX_KID: usize = 256;
+
+/// A token split and decoded, but not yet verified.
+#[derive(Debug)]
+pub(crate) struct Compact<'t> {
+    /// What was signed: header, dot, payload as they arrived.
+    pub(crate) signed: &'t [u8],
+    pub(crate) header: Header,
+    pub(crate) header_bytes: Vec<u8>,
+    pub(crate) payload: &'t str,
+    pub(crate) signature: Vec<u8>,
+}
+
+/// The header parameters this crate acts on. `jku`, `jwk`, `x5u` and `x5c` are deliberately absent: a token does not
+/// choose the key it is verified with (RFC 8725 §3.10).
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) kid: Option<String>,
+    pub(crate) typ: Option<String>,
+}
+
+/// Splits and decodes. The payload stays encoded: it is decoded only after the signature has been found good.
+pub(crate) fn parse(token: &str) -> Result<Compact<'_>, TokenFault> {
+    if token.len() > MAX_TOKEN {
+        return Err(TokenFault::TooLarge);
+    }
+    let (signed, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed)?;
+    let (header, payload) = signed.split_once('.').ok_or(TokenFault::Malformed)?;
+    // A second dot here would be JWE (five parts) or something unknown.
+    if payload.contains('.') || header.is_empty() {
+        return Err(TokenFault::Malformed);
+    }
+    if header.len() > MAX_HEADER || signature.len() > MAX_SIGNATURE {
+        return Err(TokenFault::TooLarge);
+    }
+    if signature.is_empty() {
+        return Err(TokenFault::Signature);
+    }
+    let header_bytes = decode(header)?;
+    let header = parse_header(&header_bytes)?;
+    let signature = decode(signature)?;
+    Ok(Compact { signed: signed.as_bytes(), header, header_bytes, payload, signature })
+}
+
+/// Canonical base64url without padding (RFC 7515 §2): no other alphabet, no padding, no white space, no stray bits at
+/// the end, so that one signature has one spelling.
+pub(crate) fn decode(text: &str) -> Result<Vec<u8>, TokenFault> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenFault::Malformed)
+}
+
+fn parse_header(bytes: &[u8]) -> Result<Header, TokenFault> {
+    let members = json::object(bytes).map_err(|_| TokenFault::Malformed)?;
+    let (mut algorithm, mut kid, mut typ) = (None, None, None);
+    for (name, value) in members {
+        match (name.as_str(), value) {
+            ("alg", Value::String(name)) => {
+                algorithm = Some(Algorithm::from_name(&name).ok_or(TokenFault::Algorithm)?);
+            }
+            ("alg", _) => return Err(TokenFault::Algorithm),
+            ("kid", Value::String(id)) if id.len() <= MAX_KID => kid = Some(id),
+            ("typ", Value::String(name)) => typ = Some(name),
+            ("cty", Value::String(name)) => {
+                // Nested tokens (RFC 7519 §5.2) are not read.
+                if name.eq_ignore_ascii_case("JWT") {
+                    return Err(TokenFault::Header);
+                }
+            }
+            // `crit` names what must be understood, and nothing that could be named is (RFC 7515 §4.1.11; `b64`, RFC
+            // 7797). `zip` and `enc` belong to JWE (RFC 7516 §4.1).
+            ("crit" | "b64" | "zip" | "enc" | "kid" | "typ" | "cty", _) => return Err(TokenFault::Header),
+            _ => {}
+        }
+    }
+    let algorithm = algorithm.ok_or(TokenFault::Algorithm)?;
+    Ok(Header { algorithm, kid, typ })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(header: &str) -> String {
+        format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode(header))
+    }
+
+    #[test]
+    fn one_change_to_an_accepted_header_is_refused() {
+        assert!(parse(&token(r#"{"alg":"HS256","typ":"JWT","x5u":"http://a","jwk":{"kty":"oct"}}"#)).is_ok());
+        for (header, fault) in [
+            (r#"{"alg":"none","typ":"JWT"}"#, TokenFault::Algorithm),
+            (r#"{"alg":"hs256","typ":"JWT"}"#, TokenFault::Algorithm),
+            (r#"{"alg":["HS256"],"typ":"JWT"}"#, TokenFault::Algorithm),
+            (r#"{"typ":"JWT"}"#, TokenFault::Algorithm),
+            (r#"{"alg":"HS256","alg":"HS256"}"#, TokenFault::Malformed),
+            (r#"{"alg":"HS256","al\u0067":"HS256"}"#, TokenFault::Malformed),
+            (r#"{"alg":"HS256","crit":["exp"]}"#, TokenFault::Header),
+            (r#"{"alg":"HS256","crit":[]}"#, TokenFault::Header),
+            (r#"{"alg":"HS256","b64":false}"#, TokenFault::Header),
+            (r#"{"alg":"HS256","b64":true}"#, TokenFault::Header),
+            (r#"{"alg":"HS256","zip":"DEF"}"#, TokenFault::Header),
+            (r#"{"alg":"HS256","enc":"A128GCM"}"#, TokenFault::Header),
+            (r#"{"alg":"HS256","cty":"JWT"}"#, TokenFault::Header),
+            (r#"{"alg":"HS256","kid":7}"#, TokenFault::Header),
+            (r#"{"alg":"HS256"} x"#, TokenFault::Malformed),
+            (r#"["HS256"]"#, TokenFault::Malformed),
+        ] {
+            assert_eq!(parse(&token(header)).unwrap_err(), fault, "{header}");
+        }
+    }
+
+    #[test]
+    fn one_change_to_an_accepted_shape_is_refused() {
+        let good = token(r#"{"alg":"HS256"}"#);
+        assert!(parse(&good).is_ok());
+        let long = format!("{}.{}.AAAA", good.split('.').next().unwrap(), "A".repeat(MAX_TOKEN));
+        for (bad, fault) in [
+            (format!("{good}="), TokenFault::Malformed),
+            (format!("{good}."), TokenFault::Malformed),
+            (format!("{good}.AAAA.AAAA"), TokenFault::Malformed),
+            (format!(" {good}"), TokenFault::Malformed),
+            (format!("{good}\n"), TokenFault::Malformed),
+            (format!("{}B", &good[..good.len() - 2]), TokenFault::Malformed),
+            (good.trim_end_matches("AAAA").to_owned(), TokenFault::Signature),
+            (good.replace(".e30", ""), TokenFault::Malformed),
+            (long, TokenFault::TooLarge),
+        ] {
+            assert_eq!(parse(&bad).unwrap_err(), fault, "{bad:.80}");
+        }
+    }
+}

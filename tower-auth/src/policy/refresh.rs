@@ -1,0 +1,190 @@
+//! When a remote key set is fetched: a value that receives `now`.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Most unknown ids that are remembered; more are still held back by the bucket.
+const MAX_UNKNOWN: usize = 1_024;
+/// Longest pause after failed fetches.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    /// A set is never used longer than this while the issuer answers.
+    pub(crate) refresh_every: Duration,
+    /// How much longer the last good set serves while the issuer does not answer.
+    pub(crate) stale_for: Duration,
+    /// Fetches for unknown ids: so many at once, …
+    pub(crate) burst: u32,
+    /// … and one more after each of these.
+    pub(crate) refill: Duration,
+}
+
+/// What to do for one lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Use what is there.
+    Use,
+    /// Use what is there, and start a fetch.
+    UseAndFetch,
+    /// Start or join a fetch and wait for it.
+    FetchAndWait,
+    /// Nothing can be used; ask again after this.
+    Unavailable(Duration),
+}
+
+/// What happened so far.
+#[derive(Debug)]
+pub(crate) struct Refresh {
+    schedule: Schedule,
+    failures: u32,
+    not_before: Option<Instant>,
+    bucket: u32,
+    refilled: Option<Instant>,
+    unknown: HashMap<String, Instant>,
+}
+
+impl Refresh {
+    pub(crate) fn new(schedule: Schedule) -> Self {
+        let bucket = schedule.burst;
+        Self { schedule, failures: 0, not_before: None, bucket, refilled: None, unknown: HashMap::new() }
+    }
+
+    /// Whether a set of this age answers a known id without asking this value at all.
+    pub(crate) fn is_young(schedule: &Schedule, age: Duration) -> bool {
+        age < schedule.refresh_every.mul_f64(0.75)
+    }
+
+    /// `age`: of the set, `None` before the first. `kid`: the wanted id when the set does not have it.
+    pub(crate) fn decide(
+        &mut self,
+        now: Instant,
+        age: Option<Duration>,
+        kid: Option<&str>,
+        waited: bool,
+    ) -> Act {
+        let pause = self.not_before.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let may_fetch = pause.is_zero() && !waited;
+        let retry = pause.max(Duration::from_secs(1));
+        let Some(age) = age else {
+            return if may_fetch { Act::FetchAndWait } else { Act::Unavailable(retry) };
+        };
+        if age >= self.schedule.refresh_every {
+            if may_fetch {
+                return Act::FetchAndWait;
+            }
+            if age >= self.schedule.refresh_every.saturating_add(self.schedule.stale_for) {
+                return Act::Unavailable(retry);
+            }
+        }
+        if let Some(kid) = kid {
+            return self.decide_unknown(now, kid, waited, pause);
+        }
+        if may_fetch && !Self::is_young(&self.schedule, age) { Act::UseAndFetch } else { Act::Use }
+    }
+
+    fn decide_unknown(&mut self, now: Instant, kid: &str, waited: bool, pause: Duration) -> Act {
+        // While the issuer does not answer, nobody can say that there is no such key.
+        if self.failures > 0 {
+            return if waited || !pause.is_zero() || !self.take(now) {
+                Act::Unavailable(pause.max(Duration::from_secs(1)))
+            } else {
+                Act::FetchAndWait
+            };
+        }
+        if waited {
+            self.remember(now, kid);
+            return Act::Use;
+        }
+        if self.unknown.get(kid).is_some_and(|until| now < *until) || !self.take(now) {
+            return Act::Use;
+        }
+        Act::FetchAndWait
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let since = *self.refilled.get_or_insert(now);
+        let periods =
+            now.saturating_duration_since(since).as_nanos() / self.schedule.refill.as_nanos().max(1);
+        let periods = u32::try_from(periods).unwrap_or(u32::MAX);
+        if periods > 0 {
+            self.bucket = self.bucket.saturating_add(periods).min(self.schedule.burst);
+            self.refilled = Some(self.schedule.refill.checked_mul(periods).map_or(now, |gone| since + gone));
+        }
+        let took = self.bucket > 0;
+        self.bucket = self.bucket.saturating_sub(1);
+        took
+    }
+
+    fn remember(&mut self, now: Instant, kid: &str) {
+        if self.unknown.len() >= MAX_UNKNOWN {
+            self.unknown.retain(|_, until| now < *until);
+        }
+        if self.unknown.len() < MAX_UNKNOWN {
+            self.unknown.insert(kid.to_owned(), now + self.schedule.refill);
+        }
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+        self.not_before = None;
+    }
+
+    pub(crate) fn failed(&mut self, now: Instant) {
+        let backoff = Duration::from_secs(1 << self.failures.min(5)).min(MAX_BACKOFF);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + backoff.min(self.schedule.refresh_every));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn warm() -> (Refresh, Instant) {
+        let schedule = Schedule { refresh_every: 100 * S, stale_for: 1_000 * S, burst: 2, refill: 30 * S };
+        (Refresh::new(schedule), Instant::now_for_test())
+    }
+
+    trait NowForTest {
+        fn now_for_test() -> Instant;
+    }
+
+    impl NowForTest for Instant {
+        #[allow(clippy::disallowed_methods, reason = "an arbitrary start")]
+        fn now_for_test() -> Instant {
+            Instant::now()
+        }
+    }
+
+    #[test]
+    fn ages() {
+        let (mut refresh, now) = warm();
+        assert_eq!(refresh.decide(now, None, None, false), Act::FetchAndWait);
+        assert_eq!(refresh.decide(now, Some(74 * S), None, false), Act::Use);
+        assert_eq!(refresh.decide(now, Some(75 * S), None, false), Act::UseAndFetch);
+        assert_eq!(refresh.decide(now, Some(100 * S), None, false), Act::FetchAndWait);
+        refresh.failed(now);
+        assert_eq!(refresh.decide(now, Some(100 * S), None, false), Act::Use);
+        assert_eq!(refresh.decide(now, Some(1_099 * S), None, false), Act::Use);
+        assert_eq!(refresh.decide(now, Some(1_100 * S), None, false), Act::Unavailable(S));
+        assert_eq!(refresh.decide(now, Some(100 * S), Some("new"), false), Act::Unavailable(S));
+    }
+
+    #[test]
+    fn random_ids_cost_three_fetches_in_a_minute() {
+        let (mut refresh, now) = warm();
+        let mut fetches = 0;
+        for i in 0..100_000_u32 {
+            let at = now + Duration::from_micros(u64::from(i) * 599);
+            if refresh.decide(at, Some(S), Some(&i.to_string()), false) == Act::FetchAndWait {
+                fetches += 1;
+                assert_eq!(refresh.decide(at, Some(S), Some(&i.to_string()), true), Act::Use);
+            }
+        }
+        assert_eq!(fetches, 3);
+        assert!(refresh.unknown.len() <= MAX_UNKNOWN);
+    }
+}

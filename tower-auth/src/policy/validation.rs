@@ -1,0 +1,145 @@
+//! What the claims of a token with a good signature must say (RFC 7519 §4.1, RFC 8725 §3.8 to 3.12, RFC 9068 §4).
+
+use std::time::Duration;
+
+use super::claims::Registered;
+use crate::error::TokenFault;
+
+/// Most that clocks may differ: beyond five minutes a clock is broken, and leeway would keep dead tokens alive.
+pub(crate) const MAX_LEEWAY: Duration = Duration::from_secs(300);
+
+/// Which `typ` a token must carry (RFC 8725 §3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TokenType {
+    /// `at+jwt`, `JWT` or none: what providers send as access tokens today, and nothing that is clearly another kind
+    /// of token (`dpop+jwt`, `logout+jwt`). The default.
+    #[default]
+    AccessTokenOrJwt,
+    /// `at+jwt` only (RFC 9068 §4).
+    AccessToken,
+    /// Whatever the token says.
+    Any,
+}
+
+impl TokenType {
+    pub(crate) fn admits(self, typ: Option<&str>) -> bool {
+        // A media type whose `application/` may be left out (RFC 7515 §4.1.9), compared without case.
+        let short = typ.map(|typ| match typ.split_at_checked("application/".len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+            _ => typ,
+        });
+        match self {
+            Self::Any => true,
+            Self::AccessToken => short.is_some_and(|typ| typ.eq_ignore_ascii_case("at+jwt")),
+            Self::AccessTokenOrJwt => {
+                short.is_none_or(|typ| typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("jwt"))
+            }
+        }
+    }
+}
+
+/// The rules of one authenticator.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// Accepted audiences; `None` when the check is waived.
+    pub(crate) audiences: Option<Vec<String>>,
+    pub(crate) leeway: Duration,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) token_type: TokenType,
+}
+
+impl Rules {
+    /// `now` in seconds since 1970. The issuer has been matched before: it chose the keys.
+    pub(crate) fn check(&self, claims: &Registered, now: i64) -> Result<(), TokenFault> {
+        let leeway = seconds(self.leeway);
+        let exp = claims.exp.ok_or(TokenFault::Missing("exp"))?;
+        // "on or after which the JWT MUST NOT be accepted" (RFC 7519 §4.1.4).
+        if now >= exp.saturating_add(leeway) {
+            return Err(TokenFault::Expired);
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > now.saturating_add(leeway)) {
+            return Err(TokenFault::NotYetValid);
+        }
+        if claims.iat.is_some_and(|iat| iat > now.saturating_add(leeway)) {
+            return Err(TokenFault::NotYetValid);
+        }
+        if let Some(max_age) = self.max_age {
+            let iat = claims.iat.ok_or(TokenFault::Missing("iat"))?;
+            if now.saturating_sub(iat) > seconds(max_age).saturating_add(leeway) {
+                return Err(TokenFault::Expired);
+            }
+        }
+        // A token bound to its sender must not be taken as a bearer token (RFC 9449 §7.2, RFC 8705 §3).
+        if claims.bound {
+            return Err(TokenFault::SenderConstrained);
+        }
+        match &self.audiences {
+            None => Ok(()),
+            Some(_) if claims.aud.is_empty() => Err(TokenFault::Missing("aud")),
+            Some(audiences) if claims.aud.iter().any(|aud| audiences.contains(aud)) => Ok(()),
+            Some(_) => Err(TokenFault::Audience),
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_refuses_by_itself() {
+        let rules = Rules {
+            audiences: Some(vec!["api".into()]),
+            leeway: Duration::from_secs(60),
+            max_age: Some(Duration::from_secs(600)),
+            token_type: TokenType::default(),
+        };
+        let good = Registered {
+            aud: vec!["other".into(), "api".into()],
+            exp: Some(1_000),
+            nbf: Some(500),
+            iat: Some(500),
+            ..Registered::default()
+        };
+        assert_eq!(rules.check(&good, 1_059), Ok(()));
+        assert_eq!(rules.check(&good, 1_060), Err(TokenFault::Expired));
+        assert_eq!(rules.check(&good, 440), Ok(()));
+        assert_eq!(rules.check(&good, 439), Err(TokenFault::NotYetValid));
+        let change = |edit: fn(&mut Registered)| {
+            let mut claims = good.clone();
+            edit(&mut claims);
+            rules.check(&claims, 900)
+        };
+        assert_eq!(change(|_| ()), Ok(()));
+        assert_eq!(change(|c| c.exp = None), Err(TokenFault::Missing("exp")));
+        assert_eq!(change(|c| c.nbf = Some(961)), Err(TokenFault::NotYetValid));
+        assert_eq!(change(|c| c.iat = Some(961)), Err(TokenFault::NotYetValid));
+        assert_eq!(change(|c| c.iat = None), Err(TokenFault::Missing("iat")));
+        assert_eq!(change(|c| c.iat = Some(239)), Err(TokenFault::Expired));
+        assert_eq!(change(|c| c.aud = vec![]), Err(TokenFault::Missing("aud")));
+        assert_eq!(change(|c| c.aud = vec!["API".into()]), Err(TokenFault::Audience));
+        assert_eq!(change(|c| c.aud = vec!["api/".into()]), Err(TokenFault::Audience));
+        assert_eq!(change(|c| c.bound = true), Err(TokenFault::SenderConstrained));
+    }
+
+    #[test]
+    fn token_types() {
+        for (typ, default, strict) in [
+            (None, true, false),
+            (Some("JWT"), true, false),
+            (Some("at+jwt"), true, true),
+            (Some("application/AT+JWT"), true, true),
+            (Some("dpop+jwt"), false, false),
+            (Some(""), false, false),
+        ] {
+            assert_eq!(TokenType::AccessTokenOrJwt.admits(typ), default, "{typ:?}");
+            assert_eq!(TokenType::AccessToken.admits(typ), strict, "{typ:?}");
+            assert!(TokenType::Any.admits(typ));
+        }
+    }
+}

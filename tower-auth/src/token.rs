@@ -1,0 +1,156 @@
+//! What a verified token says, as handlers see it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+
+use crate::policy::claims::Registered;
+
+/// The claims type one gets without naming one: everything the token says besides what [`Verified`] has methods for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Claims {
+    /// All members of the payload.
+    pub all: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A verified token: proof that a request was authenticated. In the extensions of the request; cloning it copies one
+/// pointer.
+pub struct Verified<C = Claims> {
+    inner: Arc<Inner<C>>,
+}
+
+struct Inner<C> {
+    registered: Arc<Registered>,
+    token: Box<str>,
+    claims: C,
+}
+
+/// The part that does not depend on the claims type, for layers that decide by scopes.
+#[derive(Clone)]
+pub(crate) struct Granted(pub(crate) Arc<Registered>);
+
+impl<C> Verified<C> {
+    pub(crate) fn new(registered: Registered, token: &str, claims: C) -> Self {
+        Self { inner: Arc::new(Inner { registered: Arc::new(registered), token: token.into(), claims }) }
+    }
+
+    pub(crate) fn granted(&self) -> Granted {
+        Granted(Arc::clone(&self.inner.registered))
+    }
+
+    /// The claims in your type.
+    #[must_use]
+    pub fn claims(&self) -> &C {
+        &self.inner.claims
+    }
+
+    /// `sub`: who the token is about.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.inner.registered.sub.as_deref()
+    }
+
+    /// `iss`: who issued it.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.inner.registered.iss.as_deref()
+    }
+
+    /// `client_id`: which client it was issued to (RFC 9068 §2.2).
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.inner.registered.client_id.as_deref()
+    }
+
+    /// `jti`: the id of the token.
+    #[must_use]
+    pub fn token_id(&self) -> Option<&str> {
+        self.inner.registered.jti.as_deref()
+    }
+
+    /// The scopes of `scope` and `scp`.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.inner.registered.scopes.iter().map(String::as_str)
+    }
+
+    /// Whether it has this scope.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes().any(|granted| granted == scope)
+    }
+
+    /// `exp`, without leeway.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        let seconds = self.inner.registered.exp.and_then(|exp| u64::try_from(exp).ok()).unwrap_or_default();
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// The token itself, for passing it on. A secret: keep it out of logs.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.inner.token
+    }
+}
+
+impl<C> Clone for Verified<C> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// Neither the token nor the claims: both are other people's secrets.
+impl<C> fmt::Debug for Verified<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("issuer", &self.issuer()).finish_non_exhaustive()
+    }
+}
+
+/// [`Verified`] where the layer is [optional](crate::AuthLayer::optional): `None` for anonymous requests.
+#[derive(Debug)]
+pub struct MaybeVerified<C = Claims>(pub Option<Verified<C>>);
+
+impl<C> Clone for MaybeVerified<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[cfg(feature = "axum")]
+mod extract {
+    use std::convert::Infallible;
+
+    use axum_core::body::Body;
+    use axum_core::extract::FromRequestParts;
+    use axum_core::response::{IntoResponse, Response};
+    use http::request::Parts;
+
+    use super::{MaybeVerified, Verified};
+    use crate::error::AuthError;
+
+    impl<C: Send + Sync + 'static, S: Sync> FromRequestParts<S> for Verified<C> {
+        type Rejection = AuthError;
+
+        async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AuthError> {
+            parts.extensions.get::<Self>().cloned().ok_or(AuthError::MissingToken)
+        }
+    }
+
+    impl<C: Send + Sync + 'static, S: Sync> FromRequestParts<S> for MaybeVerified<C> {
+        type Rejection = Infallible;
+
+        async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+            Ok(Self(parts.extensions.get::<Verified<C>>().cloned()))
+        }
+    }
+
+    impl IntoResponse for AuthError {
+        fn into_response(self) -> Response {
+            let (parts, ()) = http::Request::new(()).into_parts();
+            crate::layer::refuse(&crate::layer::Negotiated::default(), &self, &parts).map(Body::from)
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Tokens and clocks for the tests.
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use jsonwebtoken::{Algorithm, EncodingKey};
+
+pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const CLAIMS: &str = r#"{"iss":"https://issuer.example","aud":"api","sub":"alice","exp":1800000300,"iat":1800000000,"scope":"read write"}"#;
+/// RFC 8037 A.1.
+pub(crate) const ED_D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+pub(crate) const ED_X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+pub(crate) fn clock() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(NOW)
+}
+
+#[cfg(feature = "aws-lc-rs")]
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+#[cfg(not(feature = "aws-lc-rs"))]
+use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+
+fn sign(header: &str, claims: &str, algorithm: Algorithm, key: &EncodingKey) -> String {
+    let signed = format!("{}.{}", B64.encode(header), B64.encode(claims));
+    let signer = (DEFAULT_PROVIDER.signer_factory)(&algorithm, key).unwrap();
+    let signature = signer.try_sign(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", B64.encode(signature))
+}
+
+pub(crate) fn hs256(header: &str, claims: &str) -> String {
+    sign(header, claims, Algorithm::HS256, &EncodingKey::from_secret(SECRET))
+}
+
+pub(crate) fn token(claims: &str) -> String {
+    hs256(r#"{"alg":"HS256","typ":"at+jwt"}"#, claims)
+}
+
+pub(crate) fn ed25519(kid: &str, claims: &str) -> String {
+    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    der.extend(B64.decode(ED_D).unwrap());
+    let header = format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#);
+    sign(&header, claims, Algorithm::EdDSA, &EncodingKey::from_ed_der(&der))
+}
