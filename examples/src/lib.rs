@@ -1,3 +1,19 @@
 //! The system that the five layers were made for: parts that its programs share.
 
+mod access_log;
+mod admin;
+pub mod balancer;
+pub mod cli;
+pub mod component;
+pub mod demo;
+pub mod fault;
+pub mod gateway;
+pub mod issuer;
+pub mod launch;
 pub mod proxy;
+pub mod secret;
+pub mod service;
+pub mod tour;
+
+/// Any error that can cross threads.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -100,4 +100,3 @@ fn bad_gateway() -> Response<UnsyncBoxBody<Bytes, BoxError>> {
         .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/problem+json"));
     response
 }
-

@@ -1,0 +1,67 @@
+//! The gateway and everything around it: see `--help`, or start it without arguments.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use examples::cli::Arguments;
+use examples::component::Running;
+use examples::launch::{self, System, url};
+use examples::{BoxError, demo, secret, tour};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("gateway: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, BoxError> {
+    if let Some(role) = arguments.role {
+        let running = launch::one(role, arguments)?;
+        println!("{} listening on {}, admin on {}", running.name, url(running.address), url(running.admin));
+        demo::until_told_to_stop()?;
+        running.stop();
+        running.join();
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(target) = &arguments.target {
+        let needs = |flag: &str| format!("--target needs {flag}");
+        let config = tour::Config {
+            target: target.clone(),
+            issuer: arguments.issuer.clone().ok_or_else(|| needs("--issuer URL"))?,
+            admins: arguments.admins.clone(),
+            client_id: arguments.client_id.clone().ok_or_else(|| needs("--client-id ID"))?,
+            client_secret: secret::read(
+                arguments.client_secret_file.as_deref().ok_or_else(|| needs("--client-secret-file PATH"))?,
+            )?,
+        };
+        return Ok(demo::block_on(tour::run(config))?);
+    }
+    let system = launch::system(arguments)?;
+    let code = if arguments.tour {
+        demo::block_on(tour::run(tour_of(&system)))?
+    } else {
+        demo::block_on(demo::introduce(&system))??;
+        demo::until_told_to_stop()?;
+        println!("stopping: requests in flight finish");
+        ExitCode::SUCCESS
+    };
+    system.stop();
+    Ok(code)
+}
+
+/// What a client of the system would be told.
+fn tour_of(system: &System) -> tour::Config {
+    let admin = |instance: &Running| (instance.name.clone(), url(instance.admin));
+    tour::Config {
+        target: url(system.front),
+        issuer: url(system.issuer),
+        admins: system.instances.iter().map(admin).collect(),
+        client_id: system.client.id.clone(),
+        client_secret: system.client.secret.clone(),
+    }
+}

@@ -1,0 +1,251 @@
+//! What every component runs in: a thread, a runtime, a metrics recorder and a log of its own.
+//!
+//! Components know each other by address alone. Even where one process hosts several, nothing is shared: the recorder and
+//! the subscriber are those of the thread, and the runtime has no other thread that works on requests.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::BoxError;
+
+/// How long requests in flight may take to finish once a component is told to stop.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Log lines kept for the admin listener.
+const LOG_LINES: usize = 4096;
+
+/// Name and addresses of one instance.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Such as `orders-1`: in log lines, `x-served-by` and `/info`.
+    pub name: String,
+    /// Where it serves; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Where its admin endpoints are; port 0 picks a free one.
+    pub admin: SocketAddr,
+    /// Write log lines to standard error too.
+    pub log_to_stderr: bool,
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Running {
+    /// The name it was given.
+    pub name: String,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// Where its admin endpoints are.
+    pub admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Tells the instance to stop taking requests; those in flight finish within [`GRACE`].
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until the instance has ended.
+    pub fn join(self) {
+        let _ = self.thread.join();
+    }
+}
+
+/// What a component gets to build itself from.
+#[derive(Debug)]
+pub struct Context {
+    /// Name of the instance.
+    pub name: String,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// Becomes true when the instance is to stop.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// The listener and the routes of one component, ready to serve.
+#[derive(Debug)]
+pub struct Parts {
+    /// The work itself: ends when `Context::stopping` says so.
+    pub serve: Serve,
+    /// Admin routes besides the ones every component has.
+    pub admin: Router,
+}
+
+/// How a component serves its listener.
+pub enum Serve {
+    /// An axum router.
+    Http(Router),
+    /// Raw connections.
+    Tcp(Box<dyn FnOnce(TcpListener) -> futures_util::future::BoxFuture<'static, ()> + Send>),
+}
+
+impl std::fmt::Debug for Serve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Http(_) => "Http",
+            Self::Tcp(_) => "Tcp",
+        })
+    }
+}
+
+/// Starts an instance on a thread of its own and returns once it serves.
+///
+/// # Errors
+///
+/// A port that is taken, or whatever `build` reports.
+pub fn start<F, Fut>(instance: Instance, build: F) -> Result<Running, BoxError>
+where
+    F: FnOnce(Context) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Parts, BoxError>>,
+{
+    let (stop, stopping) = watch::channel(false);
+    let (ready, started) = oneshot::channel();
+    let name = instance.name.clone();
+    let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error.into()))),
+        };
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let prometheus = recorder.handle();
+        let log = Log::new(instance.log_to_stderr);
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+            .with_writer(log.clone())
+            .finish();
+        let _subscriber = tracing::subscriber::set_default(subscriber);
+        let _recorder = metrics::set_default_local_recorder(&recorder);
+        runtime.block_on(run(instance, build, stopping, prometheus, log, ready));
+        runtime.shutdown_timeout(Duration::from_millis(100));
+    })?;
+    let (address, admin) =
+        started.blocking_recv().map_err(|_| format!("{name} ended while it started"))??;
+    Ok(Running { name, address, admin, stop, thread })
+}
+
+async fn run<F, Fut>(
+    instance: Instance,
+    build: F,
+    stopping: watch::Receiver<bool>,
+    prometheus: PrometheusHandle,
+    log: Log,
+    ready: oneshot::Sender<Result<(SocketAddr, SocketAddr), BoxError>>,
+) where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future<Output = Result<Parts, BoxError>>,
+{
+    let prepared = async {
+        let listener = bind(&instance.name, instance.listen).await?;
+        let admin = bind(&instance.name, instance.admin).await?;
+        let address = listener.local_addr()?;
+        let context = Context { name: instance.name.clone(), address, stopping: stopping.clone() };
+        let parts = build(context).await?;
+        let addresses = (address, admin.local_addr()?);
+        Ok::<_, BoxError>((listener, admin, parts, addresses))
+    };
+    let (listener, admin, parts, addresses) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    let routes = parts.admin.merge(crate::admin::router(&instance.name, prometheus, log));
+    let _ = ready.send(Ok(addresses));
+    let work = async {
+        match parts.serve {
+            Serve::Http(router) => {
+                let _ = axum::serve(listener, router).with_graceful_shutdown(stopped(stopping.clone())).await;
+            }
+            Serve::Tcp(serve) => serve(listener).await,
+        }
+    };
+    let admin = async {
+        let _ = axum::serve(admin, routes).await;
+    };
+    // Requests in flight get their time once the stop was asked for; the admin listener stays until the very end.
+    let deadline = async {
+        stopped(stopping.clone()).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = admin => {}
+        () = deadline => {}
+    }
+}
+
+/// Resolves when the instance is to stop.
+pub async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the owner is gone, which is a reason to stop too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, BoxError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{name}: port {} of {} is taken", address.port(), address.ip()).into()
+        }
+        _ => format!("{name}: cannot listen on {address}: {error}").into(),
+    })
+}
+
+/// The last log lines of one instance.
+#[derive(Debug, Clone)]
+pub struct Log {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    to_stderr: bool,
+}
+
+impl Log {
+    fn new(to_stderr: bool) -> Self {
+        Self { lines: Arc::default(), to_stderr }
+    }
+
+    /// The lines that contain `needle`, oldest first.
+    #[must_use]
+    pub fn lines(&self, needle: &str) -> Vec<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|line| line.contains(needle)).cloned().collect()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = &'a Log;
+
+    fn make_writer(&'a self) -> &'a Log {
+        self
+    }
+}
+
+impl Write for &Log {
+    /// The formatter writes each event in one piece.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if self.to_stderr {
+            io::stderr().write_all(event)?;
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LOG_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(String::from_utf8_lossy(event).trim_end().to_owned());
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

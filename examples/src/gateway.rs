@@ -1,0 +1,165 @@
+//! The gateway: authenticates, picks the version, caches, retries on another replica, breaks circuits.
+//!
+//! The layers stand in the order of ARCHITECTURE.md, outermost last, because each `Router::layer` goes around what is
+//! there already.
+
+mod replicas;
+
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, StatusCode};
+use axum::middleware::from_fn;
+use axum::response::Response;
+use axum::routing::{get, get_service};
+use http::Uri;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tower::{Layer as _, ServiceBuilder};
+use tower_auth::{AuthLayer, Authenticator, Issuer, RemoteJwks, RequireScopes};
+use tower_cache::key::Partition;
+use tower_cache::{Cache, CacheLayer, MemoryStore};
+use tower_correlation::CorrelationLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_versioning::{ApiVersion, Registry, Source, Version, VersionLayer};
+
+use crate::BoxError;
+use crate::access_log::access_log;
+use crate::cli::Layer;
+use crate::component::{Context, Parts as Component, Serve};
+use crate::issuer::AUDIENCE;
+use crate::service::Layers;
+use replicas::Replicas;
+
+/// Bytes that the gateway's cache may hold.
+const CACHE_BYTES: u64 = 32 << 20;
+/// How soon a key that the issuer removed is noticed.
+const KEYS_REFRESH: Duration = Duration::from_secs(1);
+/// How long a request may take in all; each attempt has its own, shorter time.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One replica behind the gateway.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// `orders` or `inventory`.
+    pub service: String,
+    /// Such as `orders-1`: the label of its breaker.
+    pub instance: String,
+    /// Where it is.
+    pub url: Uri,
+}
+
+/// Configuration of one gateway.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whose tokens are accepted.
+    pub issuer: Uri,
+    /// The replicas of all services.
+    pub upstreams: Vec<Upstream>,
+    /// Which layers are in place.
+    pub layers: Layers,
+}
+
+/// Builds one gateway.
+///
+/// # Errors
+///
+/// What is wrong with the configuration.
+pub async fn build(context: Context, config: Config) -> Result<Component, BoxError> {
+    let cache = Cache::builder()
+        .name(&context.name)
+        .store(MemoryStore::new(CACHE_BYTES))
+        // The version is no part of the path any more where the cache stands.
+        .partition(|parts: &Parts, key: &mut Partition<'_>| {
+            if let Some(version) = parts.extensions.get::<ApiVersion>() {
+                key.add(version.version().to_string());
+            }
+        })
+        .build()?;
+    let mut api = Router::new();
+    for (service, path) in [("orders", "/api/orders"), ("inventory", "/api/stock")] {
+        api = api.merge(service_routes(&context, &config, &cache, service, path)?);
+    }
+    let layers = &config.layers;
+    // A layer that rewrites paths goes around the router; inside of `Router::layer` routing has already happened.
+    let mut app = match layers.has(Layer::Versioning) {
+        true => Router::new().fallback_service(versions()?.layer(api)),
+        false => api,
+    };
+    if layers.has(Layer::Auth) {
+        app = app.layer(AuthLayer::new(authenticator(&config.issuer)?));
+    }
+    app = app
+        .layer(ServiceBuilder::new().layer(CatchPanicLayer::new()))
+        .layer(from_fn(deadline))
+        .layer(from_fn(access_log));
+    if layers.has(Layer::Correlation) {
+        app = app.layer(CorrelationLayer::new());
+    }
+    let routes = Router::new().route("/health", get(async || "ok")).fallback_service(app);
+    Ok(Component { serve: Serve::Http(routes), admin: Router::new() })
+}
+
+/// The routes of one service: who may, then the cache, then its replicas.
+fn service_routes(
+    context: &Context,
+    config: &Config,
+    cache: &Cache,
+    service: &str,
+    path: &str,
+) -> Result<Router, BoxError> {
+    let upstreams: Vec<Upstream> =
+        config.upstreams.iter().filter(|upstream| upstream.service == service).cloned().collect();
+    if upstreams.is_empty() {
+        return Err(format!("{}: there is no --upstream {service}=URL", context.name).into());
+    }
+    let mut app = Router::new().fallback_service(Replicas::new(&context.name, &upstreams, &config.layers)?);
+    if config.layers.has(Layer::Cache) {
+        app = app.layer(CacheLayer::new(cache.clone()));
+    }
+    let (mut reads, mut writes) = (app.clone(), app);
+    if config.layers.has(Layer::Auth) {
+        reads = reads.layer(RequireScopes::all([format!("{service}:read")])?);
+        writes = writes.layer(RequireScopes::all([format!("{service}:write")])?);
+    }
+    // GET and HEAD read; what another method does, and whether there is such a method, the service knows.
+    let by_method = get_service(reads).fallback_service(writes);
+    Ok(Router::new().route(path, by_method.clone()).route(&format!("{path}/{{*rest}}"), by_method))
+}
+
+/// Version 1 of the API is deprecated in favour of version 2.
+fn versions() -> Result<VersionLayer, BoxError> {
+    const V1: Version = Version::major(1);
+    const V2: Version = Version::major(2);
+    let day = Duration::from_secs(86_400);
+    let registry = Registry::builder()
+        .version(V1, |v| {
+            v.deprecated(SystemTime::now() - 30 * day)
+                .sunset(SystemTime::now() + 150 * day)
+                .successor(V2)
+                .documentation("https://api.example/docs/moving-to-v2")
+        })
+        .version(V2, |v| v)
+        .build()?;
+    let header = Source::header(HeaderName::from_static("api-version"));
+    Ok(VersionLayer::new(registry).sources([Source::path("/api"), header]))
+}
+
+/// Accepts the tokens of one issuer, whose keys are fetched over HTTP.
+fn authenticator(issuer: &Uri) -> Result<Authenticator, BoxError> {
+    let name = issuer.to_string().trim_end_matches('/').to_owned();
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let keys = RemoteJwks::new(format!("{name}/jwks.json").parse()?, client).refresh_every(KEYS_REFRESH);
+    Ok(Authenticator::builder().issuer(Issuer::remote(name, keys)).audience(AUDIENCE).build()?)
+}
+
+/// The total time of a request, whatever retries and queues do.
+async fn deadline(request: Request, next: axum::middleware::Next) -> Response {
+    match tokio::time::timeout(TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => replicas::unavailable(StatusCode::GATEWAY_TIMEOUT, "the request took too long"),
+    }
+}

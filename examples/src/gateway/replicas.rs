@@ -1,0 +1,157 @@
+//! The replicas of one service: each behind a breaker of its own, and a second attempt on another one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{BoxFuture, FutureExt};
+use serde_json::json;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer as _, Service, ServiceExt};
+use tower_breaker::retry::{Attempt, AttemptTimeoutLayer, HttpPolicy, RetryLayer};
+use tower_breaker::{Breaker, HttpBreakerLayer};
+use tower_correlation::PropagateLayer;
+use tower_versioning::ApiVersion;
+
+use super::Upstream;
+use crate::BoxError;
+use crate::cli::Layer;
+use crate::proxy::Forward;
+use crate::service::Layers;
+
+/// How long one attempt on one replica may take until its answer begins.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a breaker stays open.
+const OPEN: Duration = Duration::from_secs(1);
+/// Calls in ten seconds before a breaker judges; half of them failing opens it.
+const MIN_CALLS: u32 = 5;
+
+type Endpoint = BoxCloneSyncService<Request<Body>, Response, BoxError>;
+
+/// The replicas of one service as one service that always answers.
+#[derive(Debug, Clone)]
+pub(super) struct Replicas {
+    service: Endpoint,
+}
+
+impl Replicas {
+    pub(super) fn new(gateway: &str, upstreams: &[Upstream], layers: &Layers) -> Result<Self, BoxError> {
+        let endpoints = upstreams.iter().map(|upstream| endpoint(gateway, upstream, layers));
+        let picker = Picker { endpoints: endpoints.collect::<Result<_, _>>()?, turn: Arc::default() };
+        let service = match layers.has(Layer::Breaker) {
+            // One more attempt for what is safe to repeat; the picker takes another replica for it.
+            true => boxed(RetryLayer::new(HttpPolicy::new()).layer(picker)),
+            false => boxed(picker),
+        };
+        Ok(Self { service })
+    }
+}
+
+/// One replica: breaker → attempt timeout → stamps of this attempt → connection.
+fn endpoint(gateway: &str, upstream: &Upstream, layers: &Layers) -> Result<Endpoint, BoxError> {
+    let forward = Forward::<Body>::new(&upstream.url, gateway)?.map_request(internal);
+    let mut endpoint = boxed(forward);
+    if layers.has(Layer::Correlation) {
+        endpoint = boxed(PropagateLayer::new().layer(endpoint));
+    }
+    if layers.has(Layer::Breaker) {
+        let breaker = Breaker::builder(upstream.instance.clone())
+            .failure_rate(0.5)
+            .min_calls(MIN_CALLS)
+            .open_for(OPEN)
+            .probes(1)
+            .build()?;
+        endpoint = boxed(AttemptTimeoutLayer::new(ATTEMPT).layer(endpoint));
+        endpoint = boxed(HttpBreakerLayer::new(breaker).layer(endpoint));
+    }
+    Ok(endpoint)
+}
+
+fn boxed<S, B>(service: S) -> Endpoint
+where
+    S: Service<Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    BoxCloneSyncService::new(service.map_response(|response| response.map(Body::new)).map_err(Into::into))
+}
+
+/// `/api/orders/1` of version 2 is `/v2/orders/1` inside; the token stays at the gateway.
+fn internal(mut request: Request<Body>) -> Request<Body> {
+    let version =
+        request.extensions().get::<ApiVersion>().map_or(2, |version| version.version().major_number());
+    let outside = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let inside = format!("/v{version}{}", outside.strip_prefix("/api").unwrap_or(outside));
+    if let Ok(uri) = inside.parse::<Uri>() {
+        *request.uri_mut() = uri;
+    }
+    request.headers_mut().remove(header::AUTHORIZATION);
+    request
+}
+
+/// Sends each attempt to the next replica in turn that the request has not tried yet.
+#[derive(Clone)]
+struct Picker {
+    endpoints: Arc<[Endpoint]>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Service<Request<Body>> for Picker {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.endpoints.len();
+        let attempt = request.extensions().get::<Attempt>();
+        let untried = |index: &usize| attempt.is_none_or(|attempt| !attempt.has_tried(*index as u64));
+        let index = (0..count).map(|step| (turn + step) % count).find(untried).unwrap_or(turn % count);
+        if let Some(attempt) = attempt {
+            attempt.mark(index as u64);
+        }
+        self.endpoints[index].clone().oneshot(request).boxed()
+    }
+}
+
+impl Service<Request<Body>> for Replicas {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = BoxFuture<'static, Result<Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let service = self.service.clone();
+        async move {
+            Ok(service.oneshot(request).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "no replica answered");
+                unavailable(StatusCode::BAD_GATEWAY, "no replica answered")
+            }))
+        }
+        .boxed()
+    }
+}
+
+/// Trouble behind the gateway: worth another try later.
+pub(super) fn unavailable(status: StatusCode, title: &str) -> Response {
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16() });
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,43 @@
+//! A cache store that breaks on request.
+
+use std::sync::Arc;
+
+use tower_cache::key::CacheKey;
+use tower_cache::store::{Entry, Lookup, MemoryStore, Purge, Stamp, Store, StoreError, StoreFuture};
+
+use crate::fault::{Fault, StoreFault};
+
+/// The memory store of a replica, behind the fault that the admin listener sets.
+#[derive(Debug, Clone)]
+pub(super) struct FaultyStore {
+    inner: MemoryStore,
+    fault: Fault,
+}
+
+impl FaultyStore {
+    pub(super) fn new(inner: MemoryStore, fault: Fault) -> Self {
+        Self { inner, fault }
+    }
+
+    fn suffer<T: 'static>(&self, work: impl FnOnce() -> StoreFuture<T>) -> StoreFuture<T> {
+        match self.fault.now().store {
+            StoreFault::Ok => work(),
+            StoreFault::Fail => StoreFuture::ready(Err(StoreError::unavailable("switched off"))),
+            StoreFault::Hang => StoreFuture::new(std::future::pending()),
+        }
+    }
+}
+
+impl Store for FaultyStore {
+    fn lookup(&self, key: &CacheKey) -> StoreFuture<Lookup> {
+        self.suffer(|| self.inner.lookup(key))
+    }
+
+    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+        self.suffer(|| self.inner.commit(entry, stamp))
+    }
+
+    fn purge(&self, purge: &Purge) -> StoreFuture<()> {
+        self.suffer(|| self.inner.purge(purge))
+    }
+}

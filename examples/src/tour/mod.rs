@@ -1,0 +1,69 @@
+//! A client that judges the running system.
+//!
+//! It knows addresses and a client secret, like any client; it sends HTTP requests, injects faults over the admin
+//! listeners, and judges by responses, `/metrics` and log lines alone.
+
+mod client;
+mod guide;
+mod metrics;
+mod steps;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use http::Uri;
+
+use guide::Guide;
+
+/// What the tour is told.
+#[derive(Clone)]
+pub struct Config {
+    /// The uniform address of the system: its balancer.
+    pub target: Uri,
+    /// The token issuer.
+    pub issuer: Uri,
+    /// The admin listener of every instance, by name (`gateway-1`, `orders-2`, `issuer`, …).
+    pub admins: Vec<(String, Uri)>,
+    /// Who asks for tokens.
+    pub client_id: String,
+    /// That client's secret.
+    pub client_secret: String,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("target", &self.target)
+            .field("admins", &self.admins)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Walks through all steps and says which failed; success only if none did.
+pub async fn run(config: Config) -> ExitCode {
+    let mut guide = match Guide::new(config).await {
+        Ok(guide) => guide,
+        Err(reason) => {
+            println!("the tour cannot begin: {reason}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut failed = Vec::new();
+    for step in steps::all() {
+        println!("\nstep {} — {} (decided by {})", step.number, step.title, step.decided_by);
+        match (step.walk)(&mut guide).await {
+            Ok(()) => println!("  as it should be"),
+            Err(reason) => {
+                println!("  NOT as it should be: {reason}");
+                failed.push(format!("{} ({})", step.number, step.decided_by));
+                guide.heal().await;
+            }
+        }
+    }
+    if failed.is_empty() {
+        println!("\nall {} steps as they should be", steps::all().len());
+        return ExitCode::SUCCESS;
+    }
+    println!("\nfailed steps: {}", failed.join(", "));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,59 @@
+//! The steps: what is sent, what has to come back, and which layer decides.
+
+mod auth;
+mod breaker;
+mod cache;
+mod correlation;
+mod counters;
+mod versioning;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::guide::Guide;
+
+/// One step of the tour.
+pub(super) struct Step {
+    /// Its number, as the README has it.
+    pub(super) number: u8,
+    /// What it shows.
+    pub(super) title: &'static str,
+    /// The layer that decides.
+    pub(super) decided_by: &'static str,
+    /// Goes there; the reason why it is not as it should be.
+    pub(super) walk: Walk,
+}
+
+type Walk = for<'a> fn(&'a mut Guide) -> LocalBoxFuture<'a, Result<(), String>>;
+
+/// A step from an async function.
+macro_rules! step {
+    ($number:literal, $by:literal, $title:literal, $walk:path) => {
+        Step { number: $number, title: $title, decided_by: $by, walk: |guide| Box::pin($walk(guide)) }
+    };
+}
+
+/// All steps, in order.
+pub(super) fn all() -> Vec<Step> {
+    vec![
+        step!(1, "tower-auth", "no token: 401 with a challenge", auth::no_token),
+        step!(2, "tower-auth", "a token: 200", auth::token),
+        step!(3, "tower-auth", "a token without the scope: 403", auth::wrong_scope),
+        step!(4, "tower-cache", "the second read is served by the cache", cache::second_read),
+        step!(
+            5,
+            "tower-versioning",
+            "versions by path and header, deprecated and unknown ones",
+            versioning::versions
+        ),
+        step!(6, "tower-breaker", "one replica fails, then all, then they heal", breaker::failing_replicas),
+        step!(
+            7,
+            "tower-correlation",
+            "one id in the logs of gateway, orders and inventory",
+            correlation::one_id
+        ),
+        step!(8, "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
+        step!(9, "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
+        step!(10, "all of them", "the counters equal the tour's own tally", counters::tally),
+    ]
+}

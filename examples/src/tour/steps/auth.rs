@@ -1,0 +1,51 @@
+use http::Method;
+use serde_json::json;
+
+use super::super::guide::{Guide, eventually, expect};
+
+/// 1: refused, and told how to do better (RFC 6750 §3).
+pub(super) async fn no_token(guide: &mut Guide) -> Result<(), String> {
+    let answer = guide.send(guide.call(Method::GET, "/api/v2/orders")?).await?;
+    expect(answer.status == 401, || format!("status {}", answer.status))?;
+    let challenge = answer.header("www-authenticate");
+    expect(challenge.starts_with("Bearer"), || format!("challenge {challenge:?}"))
+}
+
+/// 2
+pub(super) async fn token(guide: &mut Guide) -> Result<(), String> {
+    let answer = guide.get("/api/v2/orders").await?;
+    expect(answer.status == 200, || format!("status {}: {}", answer.status, answer.text()))?;
+    expect(answer.json().as_array().is_some_and(|orders| !orders.is_empty()), || {
+        format!("body {}", answer.text())
+    })
+}
+
+/// 3: known, but not allowed (RFC 6750 §3.1).
+pub(super) async fn wrong_scope(guide: &mut Guide) -> Result<(), String> {
+    let token = guide.fresh_token(Some("inventory:read")).await?;
+    let answer = guide.send(guide.call(Method::GET, "/api/v2/orders")?.bearer(&token)).await?;
+    expect(answer.status == 403, || format!("status {}", answer.status))?;
+    let challenge = answer.header("www-authenticate");
+    let asks = challenge.contains("error=\"insufficient_scope\"") && challenge.contains("orders:read");
+    expect(asks, || format!("challenge {challenge:?}"))
+}
+
+/// 8: new keys are found without a refusal; what a removed key signed is refused soon after.
+pub(super) async fn rotation(guide: &mut Guide) -> Result<(), String> {
+    let old_token = guide.token.clone();
+    let keys = guide.issuer("/rotate-keys", &json!({})).await?;
+    let new_token = guide.fresh_token(None).await?;
+    for token in [&old_token, &new_token, &old_token, &new_token] {
+        let answer = guide.send(guide.call(Method::GET, "/api/v2/orders")?.bearer(token)).await?;
+        expect(answer.status == 200, || format!("refused with {} after the rotation", answer.status))?;
+    }
+    guide.issuer("/remove-key", &json!({ "kid": keys["old"] })).await?;
+    guide.token = new_token;
+    eventually(guide, "the removed key's token is refused", async |guide: &mut Guide| {
+        let answer = guide.send(guide.call(Method::GET, "/api/v2/orders")?.bearer(&old_token)).await?;
+        Ok(answer.status == 401 && answer.header("www-authenticate").contains("invalid_token"))
+    })
+    .await?;
+    let answer = guide.get("/api/v2/orders").await?;
+    expect(answer.status == 200, || format!("the new key's token is refused with {}", answer.status))
+}

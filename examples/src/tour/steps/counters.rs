@@ -1,0 +1,64 @@
+use super::super::guide::{Guide, expect};
+use super::super::metrics::Counters;
+
+/// 10: what the layers counted since the tour began, summed over the gateways, is what the tour saw.
+pub(super) async fn tally(guide: &mut Guide) -> Result<(), String> {
+    let after = guide.counters("gateway").await?;
+    let mut counted = Counters::default();
+    for (name, counters) in &after {
+        let before = guide.before.iter().find(|(known, _)| known == name).map(|(_, counters)| counters);
+        counted.add(&before.map_or_else(|| counters.clone(), |before| counters - before));
+    }
+    for line in counted.lines("tower_") {
+        println!("  {line}");
+    }
+    let tally = guide.tally.clone();
+    println!("  the tour's own: {tally:?}");
+    let ids = |origin| counted.count("tower_correlation_ids_total", &[("origin", origin)]);
+    let versions = |version| counted.count("tower_versioning_requests_total", &[("version", version)]);
+    let auth = |outcome| counted.count("tower_auth_requests_total", &[("outcome", outcome)]);
+    let rows = [
+        // The inner calls carry the id of the request that caused them.
+        ("ids generated", ids("generated"), tally.unnamed),
+        ("ids accepted", ids("accepted"), tally.named + tally.inner),
+        ("requests with a good token", auth("accepted"), tally.all() - tally.unauthenticated),
+        (
+            "requests without a good token",
+            auth("missing-token") + auth("invalid-token"),
+            tally.unauthenticated,
+        ),
+        ("version 1", versions("1"), tally.versions[0]),
+        ("version 2", versions("2"), tally.versions[1] + tally.inner),
+        ("other versions", versions("unsupported"), tally.versions[2]),
+        ("cache decisions", counted.count("tower_cache_requests_total", &[]), reached(&tally)),
+    ];
+    // Attempts that were rejected and then answered by another replica show at no client: these are lower bounds.
+    let bounds = [
+        ("rejections of breakers", counted.count("tower_breaker_rejections_total", &[]), tally.broken),
+        (
+            "breakers opened",
+            counted.count("tower_breaker_transitions_total", &[("to", "open")]),
+            tally.opened,
+        ),
+        (
+            "breakers closed",
+            counted.count("tower_breaker_transitions_total", &[("to", "closed")]),
+            tally.opened,
+        ),
+        ("cache hits", counted.count("tower_cache_requests_total", &[("outcome", "hit")]), tally.hits),
+    ];
+    for (what, counted, seen) in bounds {
+        expect(counted >= seen, || format!("{what}: counted {counted}, seen {seen}"))?;
+    }
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter(|(_, counted, seen)| counted != seen)
+        .map(|(what, counted, seen)| format!("{what}: counted {counted}, seen {seen}"))
+        .collect();
+    expect(wrong.is_empty(), || wrong.join("; "))
+}
+
+/// Requests that got as far as the cache: with a good token, a known version and the right scope.
+fn reached(tally: &super::super::guide::Tally) -> u64 {
+    tally.versions[0] + tally.versions[1] - tally.forbidden + tally.inner
+}
