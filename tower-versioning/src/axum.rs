@@ -1,13 +1,15 @@
 //! Extraction of the resolved version in axum handlers.
 
-use axum_core::extract::FromRequestParts;
-use axum_core::response::{IntoResponse, Response};
-use http::StatusCode;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri};
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use http::{Extensions, StatusCode, Uri};
+use std::convert::Infallible;
 
 use crate::layer::ApiVersion;
 
-/// A handler asks for the [`ApiVersion`], and no layer resolved one: a mistake of the program, answered with 500.
+/// A handler asks for the [`ApiVersion`], and no layer resolved one: a mistake of the program, answered with 500. Where
+/// requests may be neutral, ask for `Option<ApiVersion>`.
 #[derive(Debug, Clone, Copy)]
 pub struct MissingLayer;
 
@@ -21,6 +23,21 @@ impl<S: Sync> FromRequestParts<S> for ApiVersion {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        parts.extensions.get().copied().ok_or(MissingLayer)
+        parts.extensions.get().cloned().ok_or(MissingLayer)
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for ApiVersion {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get().cloned())
+    }
+}
+
+/// axum's routers set [`OriginalUri`] only where it is missing; a rewrite in front of them has to do it.
+pub(crate) fn keep_original_uri(extensions: &mut Extensions, uri: &Uri) {
+    if extensions.get::<OriginalUri>().is_none() {
+        extensions.insert(OriginalUri(uri.clone()));
     }
 }

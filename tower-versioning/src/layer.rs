@@ -1,37 +1,30 @@
-//! Resolves the version of each request, tells the handlers, reports to the client.
+//! The layer and its settings.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, LINK, VARY};
+use http::Uri;
 use http::request::Parts;
-use http::{Request, Response, Uri};
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
-use tower_service::Service;
 
-use crate::body::ResponseBody;
-use crate::metrics::Metrics;
-use crate::policy::source::{Said, Source, requested, rewrite};
+use crate::policy::decide::Sources;
+use crate::policy::source::{Conflict, Source, SourceKind};
 use crate::policy::version::Version;
-use crate::registry::{AfterSunset, Registry};
-use crate::rejection::{Negotiated, RenderRejection, VersionError, VersionErrorKind};
-
-const API_VERSION: HeaderName = HeaderName::from_static("api-version");
-const SUPPORTED: HeaderName = HeaderName::from_static("api-supported-versions");
-const DEPRECATED: HeaderName = HeaderName::from_static("api-deprecated-versions");
-const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
-const SUNSET: HeaderName = HeaderName::from_static("sunset");
+use crate::registry::Registry;
+use crate::rejection::{Negotiated, RenderRejection};
+use crate::report::{API_VERSION, Reports};
+use crate::service::VersionService;
 
 /// The version a request is served as: the one entry that the layer puts into the request's extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiVersion {
-    version: Version,
-    requested: bool,
+    pub(crate) version: Version,
+    pub(crate) requested: Option<Version>,
+    pub(crate) source: Option<SourceKind>,
+    pub(crate) deprecated: bool,
+    pub(crate) original_uri: Option<Uri>,
 }
 
 impl ApiVersion {
@@ -41,52 +34,87 @@ impl ApiVersion {
         self.version
     }
 
-    /// Whether the request named it; otherwise it is the default.
+    /// Whether the request named a version; otherwise it is the default.
     #[must_use]
     pub fn requested(&self) -> bool {
+        self.requested.is_some()
+    }
+
+    /// The version as the request named it, which selection may have replaced.
+    #[must_use]
+    pub fn requested_version(&self) -> Option<Version> {
         self.requested
+    }
+
+    /// Which source named it.
+    #[must_use]
+    pub fn source(&self) -> Option<SourceKind> {
+        self.source
+    }
+
+    /// Whether the version is deprecated, now or from a moment to come.
+    #[must_use]
+    pub fn is_deprecated(&self) -> bool {
+        self.deprecated
+    }
+
+    /// The target as the client sent it, when a segment with the version was taken out of it.
+    #[must_use]
+    pub fn original_uri(&self) -> Option<&Uri> {
+        self.original_uri.as_ref()
     }
 }
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
 #[derive(Clone)]
-struct Config {
-    registry: Registry,
-    sources: Vec<Source>,
-    vary: Option<HeaderValue>,
-    neutral: Option<Predicate>,
-    render: Arc<dyn RenderRejection>,
-    wall_clock: fn() -> SystemTime,
-    metrics: Metrics,
+pub(crate) struct Config {
+    pub(crate) registry: Registry,
+    pub(crate) sources: Sources,
+    pub(crate) neutral: Option<Predicate>,
+    pub(crate) neutral_paths: Vec<Box<str>>,
+    pub(crate) render: Arc<dyn RenderRejection>,
+    pub(crate) wall_clock: fn() -> SystemTime,
+    pub(crate) reports: Reports,
+    pub(crate) misplaced: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("sources", &self.sources).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("registry", &self.registry)
+            .field("sources", &self.sources)
+            .field("reports", &self.reports)
+            .finish_non_exhaustive()
     }
 }
 
-/// Resolves versions by a [`Registry`].
+/// Resolves the version of each request by a [`Registry`], tells the handlers ([`ApiVersion`]), refuses what cannot be
+/// served, and reports to the client.
+///
+/// Where a path source takes its segment out of the path, the layer has to stand around the router:
+/// `layer.layer(router)`. Inside of `Router::layer` routing has happened already, and every versioned path is answered
+/// with 404; the layer notices that and says so once.
 #[derive(Debug, Clone)]
 pub struct VersionLayer {
     config: Arc<Config>,
 }
 
 impl VersionLayer {
-    /// Versions in the first path segment (`/v2/…`, stripped) or in the field `api-version`.
+    /// Versions in the first path segment (`/v2/…`, taken out) or in the field `api-version`.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         let config = Config {
             registry,
-            sources: Vec::new(),
-            vary: None,
+            sources: Sources::new(vec![Source::path(""), Source::header(API_VERSION)], Conflict::Reject),
             neutral: None,
+            neutral_paths: Vec::new(),
             render: Arc::new(Negotiated),
             wall_clock: SystemTime::now,
-            metrics: Metrics::default(),
+            reports: Reports::All,
+            misplaced: Arc::default(),
         };
-        Self { config: Arc::new(config) }.sources([Source::path(""), Source::header(API_VERSION)])
+        Self { config: Arc::new(config) }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -94,28 +122,36 @@ impl VersionLayer {
         self
     }
 
-    /// Where versions are looked for; several sources must agree. Default: the first path segment and `api-version`.
+    /// Where versions are looked for, in this order. Default: the first path segment and the field `api-version`.
     #[must_use]
     pub fn sources(self, sources: impl IntoIterator<Item = Source>) -> Self {
-        let sources: Vec<Source> = sources.into_iter().collect();
-        let consulted: Vec<&str> = sources
-            .iter()
-            .filter_map(|source| match source {
-                Source::Header(name) => Some(name.as_str()),
-                Source::Path(_) => None,
-            })
-            .collect();
-        let vary = HeaderValue::from_str(&consulted.join(", ")).ok().filter(|value| !value.is_empty());
-        self.with(|config| {
-            config.sources = sources;
-            config.vary = vary;
-        })
+        let sources = sources.into_iter().collect();
+        self.with(|config| config.sources = Sources::new(sources, config.sources.conflict))
+    }
+
+    /// What it means when sources name different versions. Default: [`Conflict::Reject`].
+    #[must_use]
+    pub fn conflict(self, conflict: Conflict) -> Self {
+        self.with(|config| config.sources = Sources::new(config.sources.list.clone(), conflict))
     }
 
     /// Requests without versions: they pass untouched, such as health checks. Default: none.
     #[must_use]
     pub fn neutral(self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.with(|config| config.neutral = Some(Arc::new(predicate)))
+    }
+
+    /// A path that needs no version, and what is below it: with any version or none it passes, without a version segment
+    /// and without [`ApiVersion`]. May be called several times. Default: none.
+    #[must_use]
+    pub fn neutral_path(self, path: &str) -> Self {
+        self.with(|config| config.neutral_paths.push(path.trim_end_matches('/').into()))
+    }
+
+    /// How much answers say about versions. Default: [`Reports::All`].
+    #[must_use]
+    pub fn reports(self, reports: Reports) -> Self {
+        self.with(|config| config.reports = reports)
     }
 
     /// How refusals look. Default: [`Negotiated`].
@@ -129,180 +165,21 @@ impl VersionLayer {
     pub fn wall_clock(self, now: fn() -> SystemTime) -> Self {
         self.with(|config| config.wall_clock = now)
     }
+
+    /// Whether a path was rewritten inside of axum's `Router::layer`, where that comes too late.
+    #[must_use]
+    pub fn is_misplaced(&self) -> bool {
+        self.config.misplaced.load(Ordering::Relaxed)
+    }
 }
 
 impl<S> Layer<S> for VersionLayer {
     type Service = VersionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VersionService { inner, config: self.config.clone() }
-    }
-}
-
-/// What [`VersionLayer`] builds.
-#[derive(Debug, Clone)]
-pub struct VersionService<S> {
-    inner: S,
-    config: Arc<Config>,
-}
-
-impl Config {
-    fn resolve(&self, parts: &Parts) -> Result<ApiVersion, VersionError> {
-        let url_only = self.vary.is_none();
-        let refuse = |kind, version| Err(VersionError::new(kind, version, &self.registry, url_only));
-        let (version, requested) = match requested(parts, &self.sources) {
-            Said::Version(version) => (version, true),
-            Said::Malformed => return refuse(VersionErrorKind::Malformed, None),
-            Said::Ambiguous => return refuse(VersionErrorKind::Ambiguous, None),
-            Said::Nothing => match self.registry.inner.default {
-                Some(default) => (default, false),
-                None => return refuse(VersionErrorKind::Missing, None),
-            },
-        };
-        let Some(entry) = self.registry.find(version) else {
-            return refuse(VersionErrorKind::Unsupported, Some(version));
-        };
-        let policy = &entry.policy;
-        let over = || policy.sunset.is_some_and(|sunset| (self.wall_clock)() >= sunset);
-        if policy.after_sunset == AfterSunset::Gone && over() {
-            return refuse(VersionErrorKind::Gone, Some(version));
-        }
-        Ok(ApiVersion { version: policy.version, requested })
-    }
-
-    /// Adds to what the handler said, and overwrites none of it.
-    fn report(&self, headers: &mut HeaderMap, version: Option<Version>, original: &Uri) {
-        let inner = &self.registry.inner;
-        if let Some(vary) = &self.vary {
-            headers.append(VARY, vary.clone());
-        }
-        headers.entry(SUPPORTED).or_insert_with(|| inner.supported.clone());
-        if let Some(deprecated) = &inner.deprecated {
-            headers.entry(DEPRECATED).or_insert_with(|| deprecated.clone());
-        }
-        let Some(entry) = version.and_then(|version| self.registry.find(version)) else { return };
-        headers.entry(API_VERSION).or_insert_with(|| entry.name.clone());
-        if let Some(deprecation) = &entry.deprecation {
-            headers.entry(DEPRECATION).or_insert_with(|| deprecation.clone());
-        }
-        if let Some(sunset) = &entry.sunset {
-            headers.entry(SUNSET).or_insert_with(|| sunset.clone());
-        }
-        for link in &entry.links {
-            headers.append(LINK, link.clone());
-        }
-        if let Some(link) = entry.policy.successor.and_then(|successor| self.successor(successor, original)) {
-            headers.append(LINK, link);
-        }
-    }
-
-    /// The same resource under the successor, where the path says the version (RFC 5829 §3.3).
-    fn successor(&self, successor: Version, original: &Uri) -> Option<HeaderValue> {
-        let path = original.path();
-        let range = self.sources.iter().find_map(|source| source.segment(path))?;
-        let target = format!(
-            "<{}/v{successor}{}>; rel=\"successor-version\"",
-            &path[..range.start],
-            &path[range.end..]
-        );
-        HeaderValue::from_str(&target).ok()
-    }
-}
-
-impl<S, ReqB, ResB> Service<Request<ReqB>> for VersionService<S>
-where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
-{
-    type Response = Response<ResponseBody<ResB>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        if self.config.neutral.as_ref().is_some_and(|neutral| neutral(&parts)) {
-            return ResponseFuture::served(self.inner.call(Request::from_parts(parts, body)), None);
-        }
-        let config = self.config.clone();
-        match config.resolve(&parts) {
-            Ok(version) => {
-                config.metrics.decided(&config.registry, Some(version.version));
-                let original = parts.uri.clone();
-                if let Some(uri) = rewrite(&parts.uri, &config.sources) {
-                    parts.uri = uri;
-                }
-                parts.extensions.insert(version);
-                let report = Some(Report { config, version: version.version, original });
-                ResponseFuture::served(self.inner.call(Request::from_parts(parts, body)), report)
-            }
-            Err(error) => {
-                config.metrics.decided(&config.registry, None);
-                let mut response = config.render.render(&error, &parts);
-                config.report(response.headers_mut(), None, &parts.uri);
-                response.extensions_mut().insert(error);
-                ResponseFuture::refused(response)
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Report {
-    config: Arc<Config>,
-    version: Version,
-    original: Uri,
-}
-
-pin_project! {
-    /// The future of [`VersionService`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
-        #[pin]
-        kind: Kind<F>,
-    }
-}
-
-pin_project! {
-    #[project = KindProj]
-    #[derive(Debug)]
-    enum Kind<F> {
-        Served { #[pin] inner: F, report: Option<Report> },
-        Refused { response: Option<Response<bytes::Bytes>> },
-    }
-}
-
-impl<F> ResponseFuture<F> {
-    fn served(inner: F, report: Option<Report>) -> Self {
-        Self { kind: Kind::Served { inner, report } }
-    }
-
-    fn refused(response: Response<bytes::Bytes>) -> Self {
-        Self { kind: Kind::Refused { response: Some(response) } }
-    }
-}
-
-impl<F, B, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = Result<Response<ResponseBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            KindProj::Served { inner, report } => {
-                let mut response = ready!(inner.poll(cx))?;
-                if let Some(report) = report.take() {
-                    report.config.report(response.headers_mut(), Some(report.version), &report.original);
-                }
-                Poll::Ready(Ok(response.map(ResponseBody::inner)))
-            }
-            KindProj::Refused { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
-                None => Poll::Pending,
-            },
-        }
+        // axum hands its layers a `Route`; whoever wraps a router hands over a `Router`.
+        let below_routing = std::any::type_name::<S>().contains("axum::routing::route::Route");
+        let misplaced = below_routing && self.config.sources.strips();
+        VersionService { inner, config: self.config.clone(), misplaced }
     }
 }

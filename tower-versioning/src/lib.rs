@@ -4,23 +4,48 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
+pub mod boxed;
 mod error;
 mod grpc;
+pub mod guard;
 mod layer;
 mod metrics;
 mod policy;
 mod problem;
 mod registry;
 mod rejection;
+mod report;
 mod router;
+mod service;
 
 #[cfg(feature = "axum")]
 pub use axum::MissingLayer;
 pub use body::ResponseBody;
 pub use error::{BoxError, ConfigError};
-pub use layer::{ApiVersion, ResponseFuture, VersionLayer, VersionService};
-pub use policy::source::{PathSource, Source};
-pub use policy::version::{ParseVersionError, Version};
-pub use registry::{AfterSunset, Registry, RegistryBuilder, VersionPolicy};
-pub use rejection::{Negotiated, RenderRejection, VersionError, VersionErrorKind};
-pub use router::{RouteFuture, VersionRouter};
+pub use layer::{ApiVersion, VersionLayer};
+pub use policy::decide::VersionErrorKind;
+pub use policy::moment::Moment;
+pub use policy::range::VersionRange;
+pub use policy::source::Source;
+pub use policy::version::Version;
+pub use registry::{Registry, RegistryBuilder};
+pub use rejection::{Negotiated, RenderRejection, VersionError};
+pub use router::VersionRouter;
+pub use service::VersionService;
+
+/// What settings are made of: lifecycle, selection, conflicts, reports; and errors of parsing.
+pub mod settings {
+    pub use crate::policy::lifecycle::{AfterSunset, VersionPolicy};
+    pub use crate::policy::range::ParseRangeError;
+    pub use crate::policy::select::{CustomSelect, Select};
+    pub use crate::policy::source::{Conflict, SourceKind};
+    pub use crate::policy::version::ParseVersionError;
+    pub use crate::report::Reports;
+}
+
+/// The futures of the services.
+pub mod future {
+    pub use crate::guard::ResponseFuture as InRangeFuture;
+    pub use crate::router::RouteFuture;
+    pub use crate::service::ResponseFuture;
+}

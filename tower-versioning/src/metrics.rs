@@ -1,47 +1,121 @@
-//! What this crate counts.
+//! What this crate counts. Without the `metrics` feature nothing.
 
-use crate::policy::version::Version;
-use crate::registry::Registry;
+use crate::policy::decide::VersionErrorKind;
+use crate::registry::Registered;
 
-/// `tower_versioning_requests_total{version}`: one handle per registered version and one for the refused; made on the
-/// first request, so that a recorder installed at start-up is found.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Metrics {
-    #[cfg(feature = "metrics")]
-    handles: std::sync::Arc<std::sync::OnceLock<Handles>>,
+/// What became of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event {
+    /// Served as the version of that index.
+    Served {
+        entry: usize,
+        past_sunset: bool,
+    },
+    Refused(VersionErrorKind),
 }
 
 #[cfg(feature = "metrics")]
-struct Handles {
-    served: Vec<metrics::Counter>,
-    refused: metrics::Counter,
-}
+pub(crate) use with::Metrics;
+#[cfg(not(feature = "metrics"))]
+pub(crate) use without::Metrics;
 
 #[cfg(feature = "metrics")]
-impl std::fmt::Debug for Handles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Handles")
+mod with {
+    use std::sync::OnceLock;
+
+    use metrics::{Counter, Label, counter, describe_counter};
+
+    use super::{Event, Registered, VersionErrorKind};
+
+    const REQUESTS: &str = "tower_versioning_requests_total";
+    const REJECTIONS: &str = "tower_versioning_rejections_total";
+    const PAST_SUNSET: &str = "tower_versioning_past_sunset_total";
+    const REASONS: [&str; 5] = ["malformed", "missing", "ambiguous", "unsupported", "gone"];
+
+    /// Handles are made when the first request comes, on its thread, so that a recorder installed until then counts.
+    #[derive(Default)]
+    pub(crate) struct Metrics {
+        handles: OnceLock<Handles>,
+    }
+
+    struct Handles {
+        served: Vec<(Counter, Counter)>,
+        unsupported: Counter,
+        refused: [Counter; 5],
+    }
+
+    impl Metrics {
+        #[inline]
+        pub(crate) fn count(registered: &Registered, event: Event) {
+            let handles = registered.metrics.handles.get_or_init(|| Handles::new(registered));
+            match event {
+                Event::Served { entry, past_sunset } => {
+                    let (requests, late) = &handles.served[entry];
+                    requests.increment(1);
+                    if past_sunset {
+                        late.increment(1);
+                    }
+                }
+                Event::Refused(kind) => {
+                    handles.unsupported.increment(1);
+                    handles.refused[index(kind)].increment(1);
+                }
+            }
+        }
+    }
+
+    fn index(kind: VersionErrorKind) -> usize {
+        match kind {
+            VersionErrorKind::Malformed => 0,
+            VersionErrorKind::Missing => 1,
+            VersionErrorKind::Ambiguous => 2,
+            VersionErrorKind::Unsupported => 3,
+            VersionErrorKind::Gone => 4,
+        }
+    }
+
+    impl Handles {
+        fn new(registered: &Registered) -> Self {
+            describe_counter!(REQUESTS, "Requests by the API version they are served as");
+            describe_counter!(REJECTIONS, "Requests refused because of their API version, by reason");
+            describe_counter!(PAST_SUNSET, "Requests served by API versions whose sunset has passed");
+            let labels = |name: &'static str, value: String| -> Vec<Label> {
+                let api = registered.name.clone().map(|api| Label::new("api", api));
+                api.into_iter().chain([Label::new(name, value)]).collect()
+            };
+            let served = registered.table.versions.iter().map(|version| {
+                let requests = counter!(REQUESTS, labels("version", version.to_string()));
+                (requests, counter!(PAST_SUNSET, labels("version", version.to_string())))
+            });
+            Self {
+                served: served.collect(),
+                unsupported: counter!(REQUESTS, labels("version", "unsupported".to_owned())),
+                refused: REASONS.map(|reason| counter!(REJECTIONS, labels("reason", reason.to_owned()))),
+            }
+        }
+    }
+
+    impl std::fmt::Debug for Metrics {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Metrics")
+        }
     }
 }
 
-impl Metrics {
-    /// `None`: refused.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn decided(&self, registry: &Registry, version: Option<Version>) {
-        let handles = self.handles.get_or_init(|| {
-            const NAME: &str = "tower_versioning_requests_total";
-            metrics::describe_counter!(NAME, "Requests by resolved API version");
-            let served = registry
-                .versions()
-                .map(|version| metrics::counter!(NAME, "version" => version.to_string()))
-                .collect();
-            Handles { served, refused: metrics::counter!(NAME, "version" => "unsupported") }
-        });
-        let index = version.and_then(|version| registry.versions().position(|known| known == version));
-        index.and_then(|index| handles.served.get(index)).unwrap_or(&handles.refused).increment(1);
-    }
+#[cfg(not(feature = "metrics"))]
+mod without {
+    use super::{Event, Registered};
 
-    #[cfg(not(feature = "metrics"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    pub(crate) fn decided(&self, _: &Registry, _: Option<Version>) {}
+    #[derive(Debug, Default)]
+    pub(crate) struct Metrics;
+
+    impl Metrics {
+        #[inline]
+        pub(crate) fn count(registered: &Registered, event: Event) {
+            let Registered { metrics: Self, name: _, table: _ } = registered;
+            match event {
+                Event::Served { entry: _, past_sunset: _ } | Event::Refused(_) => {}
+            }
+        }
+    }
 }

@@ -3,76 +3,54 @@
 use std::fmt;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::grpc;
+use crate::policy::decide::{Refusal, VersionErrorKind};
 use crate::policy::version::Version;
 use crate::problem::Problem;
-use crate::registry::Registry;
 
 /// Why a request was refused; also in the extensions of the response.
 #[derive(Debug, Clone)]
 pub struct VersionError {
-    kind: VersionErrorKind,
-    requested: Option<Version>,
-    registry: Registry,
-    url_only: bool,
-}
-
-/// What was wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum VersionErrorKind {
-    /// What the request says is no version.
-    Malformed,
-    /// The request names no version, and there is no default.
-    Missing,
-    /// The request names several versions.
-    Ambiguous,
-    /// The version is not registered.
-    Unsupported,
-    /// The version's sunset has passed.
-    Gone,
+    refusal: Refusal,
+    supported: Vec<Version>,
 }
 
 impl VersionError {
-    pub(crate) fn new(
-        kind: VersionErrorKind,
-        requested: Option<Version>,
-        registry: &Registry,
-        url_only: bool,
-    ) -> Self {
-        Self { kind, requested, registry: registry.clone(), url_only }
+    pub(crate) fn new(refusal: Refusal, supported: Vec<Version>) -> Self {
+        Self { refusal, supported }
     }
 
     /// What was wrong.
     #[must_use]
     pub fn kind(&self) -> VersionErrorKind {
-        self.kind
+        self.refusal.kind
     }
 
     /// The version asked for, when it could be read.
     #[must_use]
     pub fn requested(&self) -> Option<Version> {
-        self.requested
+        self.refusal.requested
     }
 
-    /// The status of the default rendering: 400; 410 after a sunset; 404 where only the URL carries versions, because
-    /// there the URL names nothing.
+    /// The versions that are served now, in ascending order.
+    #[must_use]
+    pub fn supported(&self) -> &[Version] {
+        &self.supported
+    }
+
+    /// The status of the default rendering: 400; 410 after a sunset; 404 where only the target of the request carries
+    /// versions, because there the target names nothing; 406 or 415 where only media types do.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        match self.kind {
-            VersionErrorKind::Gone => StatusCode::GONE,
-            VersionErrorKind::Unsupported | VersionErrorKind::Missing if self.url_only => {
-                StatusCode::NOT_FOUND
-            }
-            _ => StatusCode::BAD_REQUEST,
-        }
+        self.refusal.status
     }
 
     fn words(&self) -> (&'static str, &'static str) {
-        match self.kind {
+        match self.refusal.kind {
             VersionErrorKind::Malformed => ("malformed-version", "the requested API version cannot be read"),
             VersionErrorKind::Missing => ("missing-version", "an API version is required"),
             VersionErrorKind::Ambiguous => ("ambiguous-version", "the request names several API versions"),
@@ -115,14 +93,31 @@ impl RenderRejection for Negotiated {
         if grpc::is_grpc(&request.headers) {
             return grpc::trailers_only(&request.headers, 12, title);
         }
-        let supported: Vec<String> =
-            rejection.registry.versions().map(|version| version.to_string()).collect();
         let type_uri = format!("https://docs.rs/tower-versioning/latest/tower_versioning/#{kind}");
-        let mut problem =
-            Problem::new(&type_uri, title, rejection.status()).text("supported", &supported.join(", "));
-        if let Some(requested) = rejection.requested {
+        let mut problem = Problem::new(&type_uri, title, rejection.status());
+        if let Some(requested) = rejection.refusal.requested {
             problem = problem.text("requested", &requested.to_string());
+        } else if let Some(text) = &rejection.refusal.text {
+            problem = problem.text("requested", text);
         }
-        problem.correlation(&request.headers).into_response(request)
+        let response = problem.correlation(&request.headers).into_response(request);
+        with_supported(response, &rejection.supported)
     }
+}
+
+/// The member `supported`, a list. The writer shared by the crates knows texts alone; versions need no escapes.
+fn with_supported(response: Response<Bytes>, supported: &[Version]) -> Response<Bytes> {
+    let list: Vec<String> = supported.iter().map(|version| format!("\"{version}\"")).collect();
+    let member = format!(",\"supported\":[{}]", list.join(","));
+    let (mut parts, body) = response.into_parts();
+    let length =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if let Some(length) = length {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length + member.len()));
+    }
+    let body = match body.strip_suffix(b"}") {
+        Some(start) => Bytes::from([start, member.as_bytes(), b"}"].concat()),
+        None => body,
+    };
+    Response::from_parts(parts, body)
 }

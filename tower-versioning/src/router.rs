@@ -8,7 +8,9 @@ use http::Request;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::error::ConfigError;
 use crate::layer::ApiVersion;
+use crate::policy::range::VersionRange;
 use crate::policy::version::Version;
 
 /// Sends each request to the service of its resolved version, and to the fallback when there is none. Only the chosen
@@ -16,6 +18,8 @@ use crate::policy::version::Version;
 #[derive(Debug, Clone)]
 pub struct VersionRouter<S> {
     routes: Vec<(Version, S)>,
+    ranges: Vec<(VersionRange, S)>,
+    neutral: Option<S>,
     fallback: S,
 }
 
@@ -23,7 +27,7 @@ impl<S> VersionRouter<S> {
     /// Everything goes to `fallback`: requests without an [`ApiVersion`], and versions without a service.
     #[must_use]
     pub fn new(fallback: S) -> Self {
-        Self { routes: Vec::new(), fallback }
+        Self { routes: Vec::new(), ranges: Vec::new(), neutral: None, fallback }
     }
 
     /// Sends requests of `version` to `service`; a second service for the same version replaces the first.
@@ -32,6 +36,35 @@ impl<S> VersionRouter<S> {
         self.routes.retain(|(known, _)| *known != version);
         self.routes.push((version, service));
         self
+    }
+
+    /// Sends requests of every version in the range to `service`. A version of its own ([`version`](Self::version))
+    /// goes before a range.
+    ///
+    /// # Errors
+    /// When the range is empty, or some version is in another range too.
+    pub fn range(mut self, range: VersionRange, service: S) -> Result<Self, ConfigError> {
+        if range.is_empty() || self.ranges.iter().any(|(other, _)| other.overlaps(&range)) {
+            return Err(ConfigError::new("range", format!("{range} is empty or overlaps another range")));
+        }
+        self.ranges.push((range, service));
+        Ok(self)
+    }
+
+    /// Sends requests without an [`ApiVersion`] to `service`. Default: to the fallback.
+    #[must_use]
+    pub fn neutral(mut self, service: S) -> Self {
+        self.neutral = Some(service);
+        self
+    }
+
+    fn choose(&self, version: Option<Version>) -> &S {
+        let Some(version) = version else { return self.neutral.as_ref().unwrap_or(&self.fallback) };
+        if let Some((_, service)) = self.routes.iter().find(|(known, _)| *known == version) {
+            return service;
+        }
+        let range = self.ranges.iter().find(|(range, _)| range.contains(version));
+        range.map_or(&self.fallback, |(_, service)| service)
     }
 }
 
@@ -50,8 +83,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let version = request.extensions().get::<ApiVersion>().map(ApiVersion::version);
-        let route = self.routes.iter().find(|(known, _)| Some(*known) == version);
-        let service = route.map_or(&self.fallback, |(_, service)| service).clone();
+        let service = self.choose(version).clone();
         RouteFuture { state: State::Waits { service, request: Some(request) } }
     }
 }

@@ -1,5 +1,16 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub(crate) mod decide;
+pub(crate) mod extract;
+pub(crate) mod lifecycle;
+pub(crate) mod media;
+pub(crate) mod moment;
+pub(crate) mod path;
+pub(crate) mod range;
+pub(crate) mod select;
 pub(crate) mod source;
+pub(crate) mod table;
+pub(crate) mod template;
+pub(crate) mod vary;
 pub(crate) mod version;

@@ -1,140 +1,266 @@
-//! Where a request says which version it means, and what it says.
+//! The places of a request that may carry a version.
 
-use http::header::HeaderName;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
 
-use super::version::Version;
+use super::extract::{self, Found};
+use super::media::{MediaSource, Place};
+use super::path::{PathTemplate, Segment};
+use super::template::Template;
+use super::version::{ParseVersionError, Version};
+use crate::error::ConfigError;
 
-/// A place of the request that may carry a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Source {
-    /// The path segment after a prefix, such as `v2` in `/api/v2/orders` after `/api`.
-    Path(PathSource),
-    /// A request field, such as `api-version: 2`.
+type Ask = dyn Fn(&Parts) -> Result<Option<Version>, ParseVersionError> + Send + Sync;
+
+/// A place of the request that may carry a version. A layer may have several; see
+/// [`VersionLayer::sources`](crate::VersionLayer::sources).
+#[derive(Clone)]
+#[must_use]
+pub struct Source {
+    pub(crate) kind: Kind,
+    varies_on: Option<Vec<HeaderName>>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Kind {
+    Path(PathTemplate),
+    Query(Box<str>),
     Header(HeaderName),
+    Media(MediaSource),
+    Host(Template),
+    GrpcPackage,
+    Pin(Arc<Ask>),
+    Custom(Arc<Ask>),
 }
 
-/// A version in the path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathSource {
-    /// Ends without a slash; empty for the root.
-    prefix: String,
-    strip: bool,
+/// Which kind of source named the version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SourceKind {
+    /// A segment of the path.
+    Path,
+    /// A parameter of the query.
+    Query,
+    /// A header field.
+    Header,
+    /// A media type.
+    MediaType,
+    /// The host.
+    Host,
+    /// The package of a gRPC method.
+    GrpcPackage,
+    /// A version pinned for the caller.
+    Pin,
+    /// A function.
+    Custom,
+}
+
+/// What several sources that name different versions mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// The request is ambiguous: 400. The default: a client that says two things has a mistake worth knowing.
+    #[default]
+    Reject,
+    /// The first source that says something is believed, and the others are not asked.
+    Ordered,
+}
+
+impl From<Kind> for Source {
+    fn from(kind: Kind) -> Self {
+        Self { kind, varies_on: None }
+    }
+}
+
+fn wrong(text: &str) -> ConfigError {
+    ConfigError::new("source", format!("`{}` needs `{{version}}` exactly once", text.escape_default()))
 }
 
 impl Source {
-    /// The path segment right after `prefix` (`""` or `"/"`: the first one), of the form `v2`, `v1.1`, `v2026-05-01`;
-    /// taken out of the path, so that `/api/v2/orders` becomes `/api/orders`. Other segments are none of its business.
-    #[must_use]
+    /// The path segment right after `prefix` (`""` or `"/"`: the first one) of the form `v2`, `V1.1`, `v2026-05-01`.
+    /// It is taken out of the path, so that `/api/v2/orders` becomes `/api/orders`; the query stays octet by octet.
+    /// Segments without a digit after the `v` carry no version; nothing is decoded, so `/%76%31` and `//v1` carry none.
     pub fn path(prefix: &str) -> Self {
-        Self::Path(PathSource { prefix: prefix.trim_end_matches('/').to_owned(), strip: true })
+        Kind::Path(PathTemplate::below(prefix)).into()
     }
 
-    /// The same, and the path stays as it is.
-    #[must_use]
+    /// The same as [`Source::path`], and the path stays as it is.
     pub fn path_kept(prefix: &str) -> Self {
-        Self::Path(PathSource { prefix: prefix.trim_end_matches('/').to_owned(), strip: false })
+        Self::path(prefix).keep_segment()
     }
 
-    /// A request field with the version as its value, such as `api-version`.
-    #[must_use]
+    /// A path segment of another form, such as `/{version}` or `/api/version-{version}`; the segment with the version
+    /// is the last one of the template.
+    ///
+    /// # Errors
+    /// When `{version}` does not stand in the last segment, once.
+    pub fn path_template(template: &str) -> Result<Self, ConfigError> {
+        Ok(Kind::Path(PathTemplate::new(template).ok_or_else(|| wrong(template))?).into())
+    }
+
+    /// The first segment, wherever in the path, that is of this form, such as `v{version}`, to its last octet.
+    ///
+    /// # Errors
+    /// When `{version}` does not stand in it once, or there is a slash in it.
+    pub fn path_anywhere(segment: &str) -> Result<Self, ConfigError> {
+        Ok(Kind::Path(PathTemplate::anywhere(segment).ok_or_else(|| wrong(segment))?).into())
+    }
+
+    /// Leaves the segment in the path; for path sources, no effect on others.
+    pub fn keep_segment(mut self) -> Self {
+        if let Kind::Path(path) = &mut self.kind {
+            path.strip = false;
+        }
+        self
+    }
+
+    /// A parameter of the query, such as `api-version`, in this case. An empty one says nothing; equal ones collapse.
+    pub fn query(name: impl Into<Box<str>>) -> Self {
+        Kind::Query(name.into()).into()
+    }
+
+    /// A header field, such as `api-version`. Equal lines collapse, and an empty one says nothing.
     pub fn header(name: HeaderName) -> Self {
-        Self::Header(name)
+        Kind::Header(name).into()
     }
-}
 
-impl Source {
-    /// Where a version segment stands in the path.
-    pub(crate) fn segment(&self, path: &str) -> Option<std::ops::Range<usize>> {
-        match self {
-            Self::Path(source) => source.segment(path).map(|(_, range)| range),
-            Self::Header(_) => None,
+    /// A parameter of the media types in `Accept` and `Content-Type`, such as `v` in `application/json; v=2`.
+    ///
+    /// Of several ranges in `Accept` the one that is wanted most counts; what the content is weighs as much as `q=1`.
+    pub fn media_type(parameter: impl Into<Box<str>>) -> Self {
+        Self::media(Place::Parameter(parameter.into()))
+    }
+
+    /// A part of the media types in `Accept` and `Content-Type`, such as `application/vnd.orders.v{version}+json`, or
+    /// `vnd-v{version}+json` for a subtype of any type.
+    ///
+    /// # Errors
+    /// When `{version}` does not stand in it once.
+    pub fn vendor(template: &str) -> Result<Self, ConfigError> {
+        let parsed = Template::new(template).ok_or_else(|| wrong(template))?;
+        Ok(Self::media(Place::Essence(parsed, !template.contains('/'))))
+    }
+
+    fn media(place: Place) -> Self {
+        Kind::Media(MediaSource { place, only: Vec::new(), except: Vec::new() }).into()
+    }
+
+    /// Looks at these media types (`type/subtype`) alone; for media type sources, no effect on others. Default: all.
+    pub fn only<T: Into<Box<str>>>(mut self, media_types: impl IntoIterator<Item = T>) -> Self {
+        if let Kind::Media(media) = &mut self.kind {
+            media.only.extend(media_types.into_iter().map(Into::into));
+        }
+        self
+    }
+
+    /// Never looks at these media types; for media type sources, no effect on others. Default: none.
+    pub fn except<T: Into<Box<str>>>(mut self, media_types: impl IntoIterator<Item = T>) -> Self {
+        if let Kind::Media(media) = &mut self.kind {
+            media.except.extend(media_types.into_iter().map(Into::into));
+        }
+        self
+    }
+
+    /// The host, such as `v{version}.api.example.com`: of the target, or of the field `Host` when the target has none.
+    ///
+    /// # Errors
+    /// When `{version}` does not stand in it once.
+    pub fn host(template: &str) -> Result<Self, ConfigError> {
+        Ok(Kind::Host(Template::new(template).ok_or_else(|| wrong(template))?).into())
+    }
+
+    /// The package of a gRPC method: `/orders.v1.Orders/Get` means `1`, `/orders.v2beta1.Orders/Get` means `2-beta1`.
+    pub fn grpc_package() -> Self {
+        Kind::GrpcPackage.into()
+    }
+
+    /// The version kept for the caller, found in what outer layers put into the extensions (claims, an account). It
+    /// speaks for requests that name no version themselves, so it never conflicts. `Vary` names `Authorization`;
+    /// another field is set by [`varies_on`](Self::varies_on).
+    pub fn pin(pin: impl Fn(&Parts) -> Option<Version> + Send + Sync + 'static) -> Self {
+        Kind::Pin(Arc::new(move |parts| Ok(pin(parts)))).into()
+    }
+
+    /// What a function says. The request fields it reads are to be told by [`varies_on`](Self::varies_on).
+    pub fn custom(
+        ask: impl Fn(&Parts) -> Result<Option<Version>, ParseVersionError> + Send + Sync + 'static,
+    ) -> Self {
+        Kind::Custom(Arc::new(ask)).into()
+    }
+
+    /// The request fields that go into `Vary` because of this source; in the place of those it would name by itself.
+    pub fn varies_on(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.varies_on = Some(fields.into_iter().collect());
+        self
+    }
+
+    /// The request fields this source consults (RFC 9110 §12.5.5); none for the target.
+    pub(crate) fn fields(&self) -> Cow<'_, [HeaderName]> {
+        match (&self.varies_on, &self.kind) {
+            (Some(fields), _) => Cow::Borrowed(fields),
+            (None, Kind::Header(name)) => Cow::Borrowed(std::slice::from_ref(name)),
+            (None, Kind::Media(_)) => Cow::Owned(vec![ACCEPT, CONTENT_TYPE]),
+            (None, Kind::Pin(_)) => Cow::Owned(vec![AUTHORIZATION]),
+            _ => Cow::Borrowed(&[]),
         }
     }
-}
 
-/// What a request says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
-    Nothing,
-    Version(Version),
-    Malformed,
-    Ambiguous,
-}
-
-/// Asks all sources; they must agree.
-pub(crate) fn requested(parts: &Parts, sources: &[Source]) -> Said {
-    let mut said = Said::Nothing;
-    for source in sources {
-        match (said, ask(parts, source)) {
-            (_, Said::Nothing) => {}
-            (_, Said::Malformed) => return Said::Malformed,
-            (Said::Version(before), Said::Version(now)) if before != now => return Said::Ambiguous,
-            (_, now) => said = now,
-        }
-        if said == Said::Ambiguous {
-            return said;
+    pub(crate) fn kind(&self) -> SourceKind {
+        match self.kind {
+            Kind::Path(_) => SourceKind::Path,
+            Kind::Query(_) => SourceKind::Query,
+            Kind::Header(_) => SourceKind::Header,
+            Kind::Media(_) => SourceKind::MediaType,
+            Kind::Host(_) => SourceKind::Host,
+            Kind::GrpcPackage => SourceKind::GrpcPackage,
+            Kind::Pin(_) => SourceKind::Pin,
+            Kind::Custom(_) => SourceKind::Custom,
         }
     }
-    said
-}
 
-fn ask(parts: &Parts, source: &Source) -> Said {
-    match source {
-        Source::Path(source) => match source.segment(parts.uri.path()) {
-            Some((version, _)) => Said::Version(version),
-            None => Said::Nothing,
-        },
-        Source::Header(name) => {
-            let mut said = Said::Nothing;
-            for value in parts.headers.get_all(name) {
-                let version = value.to_str().ok().and_then(|value| Version::parse(value.trim()).ok());
-                // An empty field is one that was left out (behaviour 32).
-                let version = match version {
-                    None if value.as_bytes().trim_ascii().is_empty() => continue,
-                    None => return Said::Malformed,
-                    Some(version) => version,
+    /// What the request says here, the segment that says it, and the field.
+    #[inline]
+    pub(crate) fn ask(&self, parts: &Parts) -> (Found, Option<Segment>, Option<HeaderName>) {
+        let found = match &self.kind {
+            Kind::Path(path) => {
+                return match path.find(parts.uri.path()) {
+                    Some((segment, version)) => (Found::parse(version), Some(segment), None),
+                    None => (Found::Absent, None, None),
                 };
-                match said {
-                    Said::Version(before) if before != version => return Said::Ambiguous,
-                    _ => said = Said::Version(version),
-                }
             }
-            said
+            Kind::Header(name) => extract::header(&parts.headers, name),
+            Kind::Query(name) => parts.uri.query().map_or(Found::Absent, |query| extract::query(query, name)),
+            Kind::Media(media) => {
+                let (found, field) = media.find(&parts.headers);
+                return (found, None, Some(field));
+            }
+            Kind::Host(template) => extract::host(&parts.uri, &parts.headers, template),
+            Kind::GrpcPackage => extract::grpc_package(parts.uri.path()),
+            Kind::Pin(ask) | Kind::Custom(ask) => match ask(parts) {
+                Ok(Some(version)) => Found::Version(version),
+                Ok(None) => Found::Absent,
+                Err(error) => Found::Malformed(error.to_string()),
+            },
+        };
+        (found, None, None)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Path(path) => path.fmt(f),
+            Kind::Query(name) => f.debug_tuple("Query").field(name).finish(),
+            Kind::Header(name) => f.debug_tuple("Header").field(name).finish(),
+            Kind::Media(media) => media.fmt(f),
+            Kind::Host(template) => f.debug_tuple("Host").field(template).finish(),
+            Kind::GrpcPackage => f.write_str("GrpcPackage"),
+            Kind::Pin(_) => f.write_str("Pin(<fn>)"),
+            Kind::Custom(_) => f.write_str("Custom(<fn>)"),
         }
     }
-}
-
-impl PathSource {
-    /// The version, and where its segment with the slash before it begins and ends.
-    fn segment(&self, path: &str) -> Option<(Version, std::ops::Range<usize>)> {
-        let rest = path.strip_prefix(self.prefix.as_str())?.strip_prefix('/')?;
-        let segment = rest.split('/').next()?;
-        let number = segment.strip_prefix(['v', 'V'])?;
-        let version = number.bytes().next()?.is_ascii_digit().then(|| Version::parse(number).ok())??;
-        let start = self.prefix.len();
-        Some((version, start..start + 1 + segment.len()))
-    }
-}
-
-/// The URI without the version segment; the query stays byte for byte.
-pub(crate) fn rewrite(uri: &Uri, sources: &[Source]) -> Option<Uri> {
-    let path_and_query = uri.path_and_query()?.as_str();
-    let strip = |source: &Source| match source {
-        Source::Path(source) if source.strip => source.segment(uri.path()).map(|(_, range)| range),
-        _ => None,
-    };
-    let range = sources.iter().find_map(strip)?;
-    let mut rewritten = String::with_capacity(path_and_query.len());
-    rewritten.push_str(&path_and_query[..range.start]);
-    let rest = &path_and_query[range.end..];
-    if rewritten.is_empty() && !rest.starts_with('/') {
-        rewritten.push('/');
-    }
-    rewritten.push_str(rest);
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(rewritten).ok()?);
-    Uri::from_parts(parts).ok()
 }

@@ -1,173 +1,376 @@
-//! Versions: how they are written, and their order.
+//! The version value: parsed in constant time and space, ordered totally.
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-/// Longest status (`alpha`, `rc1`, `preview.1`) in bytes.
-const MAX_STATUS: usize = 12;
+/// Longest status or pre-release, in octets.
+const TAG: usize = 12;
+/// Longest text that can be a version: a date, two numbers of ten digits, and a status.
+const LONGEST: usize = 10 + 3 * 11 + 1 + TAG;
+/// The largest number a component can have.
+const LARGEST: u32 = i32::MAX as u32;
 
-/// A version of an API: `2`, `1.1`, `1.4.2`, `2026-05-01`, `2026-05-01.1`, each with an optional status such as `-beta`.
+/// An API version: `2`, `2.1`, `2.1.3`, `2026-03-01`, `2026-03-01.2.1`, each optionally with a status such as `-beta`
+/// or `-preview.1`.
 ///
-/// `1` and `1.0` are the same version; a status sorts below the release it precedes and is compared without regard to
-/// case; dated versions sort before numbered ones.
+/// Copying is a copy of 32 octets. Versions are ordered totally: by date first (a version without a date is below all
+/// dated ones), then by numbers, where missing minor and patch numbers count as zero, then by status, where any status
+/// is below the release. Status is compared without regard to case, identifier by identifier as semantic versioning
+/// compares pre-releases. `1`, `1.0` and `1.0.0` are equal; each is printed as it was written.
+///
+/// Numbers are at most 2³¹ − 1 and have no leading zeros. A status is one or more identifiers of ASCII letters and
+/// digits, separated by dots, the first beginning with a letter, at most 12 octets in all.
+///
+/// ```
+/// use tower_versioning::Version;
+/// const V1: Version = Version::literal("1.0");
+/// assert_eq!(V1, "1".parse().unwrap());
+/// assert!(Version::literal("1-beta") < V1 && V1 < Version::literal("2026-03-01"));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Version {
-    /// `yyyymmdd`, or zero without a date.
-    date: u32,
-    numbers: [u32; 3],
-    /// How many numbers were written.
-    written: u8,
-    status_length: u8,
-    status: [u8; MAX_STATUS],
+    /// Date, major + 1, minor and patch in 32 bits each: one comparison orders the numbers.
+    key: u128,
+    tag: [u8; TAG],
+    tag_length: u8,
+    /// How many numbers were written; for printing only.
+    numbers: u8,
 }
 
-/// A text that is no version.
+/// Why a text is not a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ParseVersionError;
+pub enum ParseVersionError {
+    /// There is nothing.
+    Empty,
+    /// No version is that long.
+    TooLong,
+    /// It does not have the shape of a version.
+    Malformed,
+    /// A number is larger than 2³¹ − 1.
+    Overflow,
+    /// There is no such day.
+    Date,
+    /// The status is malformed or longer than 12 octets.
+    Status,
+}
 
 impl fmt::Display for ParseVersionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a version such as 2, 1.1 or 2026-05-01, with an optional status such as -beta")
+        f.write_str(match self {
+            Self::Empty => "an empty version",
+            Self::TooLong => "the version is too long",
+            Self::Malformed => "not a version",
+            Self::Overflow => "a number of the version is too large",
+            Self::Date => "the date of the version does not exist",
+            Self::Status => "the status of the version is malformed or longer than 12 characters",
+        })
     }
 }
 
 impl std::error::Error for ParseVersionError {}
 
 impl Version {
-    /// `major`
+    /// A version known when the program is written; meant for constants.
+    ///
+    /// # Panics
+    /// When the text is no version; in a constant that is a compile error.
+    #[must_use]
+    pub const fn literal(text: &str) -> Self {
+        match Self::parse(text) {
+            Ok(version) => version,
+            Err(_) => panic!("not a version"),
+        }
+    }
+
+    /// The version `major`. Numbers above 2³¹ − 1 become that.
     #[must_use]
     pub const fn major(major: u32) -> Self {
-        Self { date: 0, numbers: [major, 0, 0], written: 1, status_length: 0, status: [0; MAX_STATUS] }
+        Self::assemble(0, [bounded(major), 0, 0], 1)
     }
 
-    /// `major.minor`
+    /// The version `major.minor`. Numbers above 2³¹ − 1 become that.
     #[must_use]
     pub const fn new(major: u32, minor: u32) -> Self {
-        Self { numbers: [major, minor, 0], written: 2, ..Self::major(major) }
+        Self::assemble(0, [bounded(major), bounded(minor), 0], 2)
     }
 
-    /// Parses a version; usable in constants.
+    /// Reads a version; usable in constants.
     ///
     /// # Errors
-    ///
-    /// Whatever is not of the forms above: empty text, signs, leading or trailing dots, dates that do not exist, numbers
-    /// beyond 32 bits, a status that is longer than 12 bytes or not of the form `letters` `digits` with dots inside.
+    /// The way in which the text is no version.
     pub const fn parse(text: &str) -> Result<Self, ParseVersionError> {
-        let bytes = text.as_bytes();
-        let mut version = Self::major(0);
-        version.written = 0;
+        Self::from_octets(text.as_bytes())
+    }
+
+    #[inline]
+    pub(crate) const fn from_octets(text: &[u8]) -> Result<Self, ParseVersionError> {
+        // The commonest of all: one digit.
+        if let [digit @ b'0'..=b'9'] = text {
+            return Ok(Self::assemble(0, [(*digit - b'0') as u32, 0, 0], 1));
+        }
+        Self::parse_long(text)
+    }
+
+    const fn parse_long(text: &[u8]) -> Result<Self, ParseVersionError> {
+        if text.is_empty() {
+            return Err(ParseVersionError::Empty);
+        }
+        if text.len() > LONGEST {
+            return Err(ParseVersionError::TooLong);
+        }
         let mut at = 0;
-        if bytes.len() >= 10 && bytes[4] == b'-' && bytes[7] == b'-' {
-            version.date = match date(bytes) {
-                Some(date) => date,
-                None => return Err(ParseVersionError),
+        let mut date = 0;
+        let mut more = true;
+        let mut most = 3;
+        if text.len() >= 10 && text[4] == b'-' && text[7] == b'-' {
+            date = match day(text) {
+                Ok(date) => date,
+                Err(error) => return Err(error),
             };
+            most = 2;
             at = 10;
-            if at < bytes.len() && bytes[at] == b'.' {
-                at += 1;
-            } else if at < bytes.len() && bytes[at] != b'-' {
-                return Err(ParseVersionError);
-            }
+            more = at < text.len() && text[at] == b'.';
+            at += more as usize;
         }
-        let dated = version.date != 0;
-        if !dated || (at > 10) {
-            loop {
-                let start = at;
-                let mut number: u32 = 0;
-                while at < bytes.len() && bytes[at].is_ascii_digit() {
-                    number = match number.checked_mul(10) {
-                        Some(tens) => match tens.checked_add((bytes[at] - b'0') as u32) {
-                            Some(number) => number,
-                            None => return Err(ParseVersionError),
-                        },
-                        None => return Err(ParseVersionError),
-                    };
-                    at += 1;
-                }
-                if at == start || version.written == 3 {
-                    return Err(ParseVersionError);
-                }
-                version.numbers[version.written as usize] = number;
-                version.written += 1;
-                if at < bytes.len() && bytes[at] == b'.' {
-                    at += 1;
-                } else {
-                    break;
-                }
+        let mut parts = [0; 3];
+        let mut numbers = 0;
+        while more {
+            if numbers == most {
+                return Err(ParseVersionError::Malformed);
             }
+            (parts[numbers], at) = match number(text, at) {
+                Ok(found) => found,
+                Err(error) => return Err(error),
+            };
+            numbers += 1;
+            more = at < text.len() && text[at] == b'.';
+            at += more as usize;
         }
-        if at < bytes.len() {
-            if bytes[at] != b'-' {
-                return Err(ParseVersionError);
+        let version = Self::assemble(date, parts, numbers as u8);
+        if at == text.len() {
+            Ok(version)
+        } else if text[at] == b'-' {
+            version.tagged(text, at + 1)
+        } else {
+            Err(ParseVersionError::Malformed)
+        }
+    }
+
+    const fn assemble(date: u32, parts: [u32; 3], numbers: u8) -> Self {
+        let major = if numbers == 0 { 0 } else { parts[0] + 1 };
+        let key = (date as u128) << 96 | (major as u128) << 64 | (parts[1] as u128) << 32 | parts[2] as u128;
+        Self { key, tag: [0; TAG], tag_length: 0, numbers }
+    }
+
+    const fn tagged(mut self, text: &[u8], start: usize) -> Result<Self, ParseVersionError> {
+        let length = text.len() - start;
+        if length == 0 || length > TAG || !text[start].is_ascii_alphabetic() {
+            return Err(ParseVersionError::Status);
+        }
+        let mut at = 0;
+        let mut identifier = 0;
+        while at < length {
+            let octet = text[start + at];
+            if octet == b'.' {
+                if at == identifier || at + 1 == length {
+                    return Err(ParseVersionError::Status);
+                }
+                identifier = at + 1;
+            } else {
+                let zero = at > identifier && self.tag[identifier] == b'0';
+                if !octet.is_ascii_alphanumeric() || (zero && only_digits(text, start + identifier)) {
+                    return Err(ParseVersionError::Status);
+                }
             }
+            self.tag[at] = octet;
             at += 1;
-            let length = bytes.len() - at;
-            if length == 0 || length > MAX_STATUS || !bytes[at].is_ascii_alphabetic() {
-                return Err(ParseVersionError);
-            }
-            let mut index = 0;
-            while index < length {
-                let byte = bytes[at + index];
-                let last = index + 1 == length;
-                if !(byte.is_ascii_alphanumeric() || (byte == b'.' && !last)) {
-                    return Err(ParseVersionError);
-                }
-                version.status[index] = byte;
-                index += 1;
-            }
-            version.status_length = length as u8;
         }
-        Ok(version)
+        self.tag_length = length as u8;
+        Ok(self)
     }
 
-    /// The status, such as `beta`; empty for a release.
+    /// Year, month and day, when the version has a date.
     #[must_use]
-    pub fn status(&self) -> &str {
-        std::str::from_utf8(&self.status[..usize::from(self.status_length)]).unwrap_or_default()
+    pub const fn date(&self) -> Option<(u16, u8, u8)> {
+        let date = (self.key >> 96) as u32;
+        if date == 0 {
+            return None;
+        }
+        Some(((date >> 9) as u16, (date >> 5 & 0xf) as u8, (date & 0x1f) as u8))
     }
 
-    /// The first number.
+    /// The major number; zero when none was given.
     #[must_use]
     pub const fn major_number(&self) -> u32 {
-        self.numbers[0]
+        ((self.key >> 64) as u32).saturating_sub(1)
     }
 
-    fn key(&self) -> (bool, u32, [u32; 3], bool, [u8; MAX_STATUS]) {
-        (
-            self.date == 0,
-            self.date,
-            self.numbers,
-            self.status_length == 0,
-            self.status.map(|b| b.to_ascii_lowercase()),
-        )
+    /// The minor number; zero when none was given.
+    #[must_use]
+    pub const fn minor_number(&self) -> u32 {
+        (self.key >> 32) as u32
+    }
+
+    /// The patch number; zero when none was given.
+    #[must_use]
+    pub const fn patch_number(&self) -> u32 {
+        self.key as u32
+    }
+
+    /// The status or pre-release, empty for a release.
+    #[must_use]
+    pub fn status(&self) -> &str {
+        std::str::from_utf8(self.tag()).unwrap_or_default()
+    }
+
+    /// How many numbers were written, 0 to 3.
+    pub(crate) const fn numbers(&self) -> u8 {
+        self.numbers
+    }
+
+    /// The octets of the status.
+    fn tag(&self) -> &[u8] {
+        &self.tag[..usize::from(self.tag_length)]
+    }
+
+    pub(crate) const fn is_release(&self) -> bool {
+        self.tag_length == 0
+    }
+
+    fn compare_tags(&self, other: &Self) -> Ordering {
+        match (self.tag_length, other.tag_length) {
+            (0, 0) => return Ordering::Equal,
+            (0, _) => return Ordering::Greater,
+            (_, 0) => return Ordering::Less,
+            _ => {}
+        }
+        let mut ours = self.tag().split(|&octet| octet == b'.');
+        let mut theirs = other.tag().split(|&octet| octet == b'.');
+        loop {
+            let order = match (ours.next(), theirs.next()) {
+                (None, None) => return Ordering::Equal,
+                (None, Some(_)) => return Ordering::Less,
+                (Some(_), None) => return Ordering::Greater,
+                (Some(ours), Some(theirs)) => compare_identifiers(ours, theirs),
+            };
+            if order.is_ne() {
+                return order;
+            }
+        }
     }
 }
 
-/// A calendar date of the form `yyyy-mm-dd`.
-const fn date(bytes: &[u8]) -> Option<u32> {
-    let mut value = 0;
-    let mut index = 0;
-    while index < 10 {
-        if index != 4 && index != 7 {
-            if !bytes[index].is_ascii_digit() {
-                return None;
-            }
-            value = value * 10 + (bytes[index] - b'0') as u32;
+/// Identifiers of digits are compared as numbers and stand below all others (Semantic Versioning 2.0.0 §11).
+fn compare_identifiers(ours: &[u8], theirs: &[u8]) -> Ordering {
+    match (ours.iter().all(u8::is_ascii_digit), theirs.iter().all(u8::is_ascii_digit)) {
+        (true, true) => ours.len().cmp(&theirs.len()).then_with(|| ours.cmp(theirs)),
+        (true, false) => Ordering::Less,
+        (false, true) => Ordering::Greater,
+        (false, false) => {
+            let lower = |octets: &'_ [u8]| octets.to_ascii_lowercase();
+            lower(ours).cmp(&lower(theirs))
         }
-        index += 1;
     }
-    let (year, month, day) = (value / 10_000, value / 100 % 100, value % 100);
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
+}
+
+const fn bounded(number: u32) -> u32 {
+    if number > LARGEST { LARGEST } else { number }
+}
+
+/// Whether the identifier that starts here is a number.
+const fn only_digits(text: &[u8], mut at: usize) -> bool {
+    while at < text.len() && text[at] != b'.' {
+        if !text[at].is_ascii_digit() {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// A number without leading zeros, and where it ends.
+const fn number(text: &[u8], start: usize) -> Result<(u32, usize), ParseVersionError> {
+    let mut at = start;
+    let mut value: u32 = 0;
+    while at < text.len() && text[at].is_ascii_digit() {
+        if at > start && value == 0 {
+            return Err(ParseVersionError::Malformed);
+        }
+        value = match value.checked_mul(10) {
+            Some(tens) if tens <= LARGEST => tens + (text[at] - b'0') as u32,
+            _ => return Err(ParseVersionError::Overflow),
+        };
+        if value > LARGEST {
+            return Err(ParseVersionError::Overflow);
+        }
+        at += 1;
+    }
+    if at == start { Err(ParseVersionError::Malformed) } else { Ok((value, at)) }
+}
+
+/// `YYYY-MM-DD` at the start of the text, as year × 512 + month × 32 + day.
+const fn day(text: &[u8]) -> Result<u32, ParseVersionError> {
+    let mut digits = [0; 10];
+    let mut at = 0;
+    while at < 10 {
+        if at != 4 && at != 7 {
+            if !text[at].is_ascii_digit() {
+                return Err(ParseVersionError::Malformed);
+            }
+            digits[at] = (text[at] - b'0') as u32;
+        }
+        at += 1;
+    }
+    let year = digits[0] * 1000 + digits[1] * 100 + digits[2] * 10 + digits[3];
+    let month = digits[5] * 10 + digits[6];
+    let day = digits[8] * 10 + digits[9];
+    if year == 0 || month == 0 || month > 12 || day == 0 || day > days_of(year, month) {
+        return Err(ParseVersionError::Date);
+    }
+    Ok(year << 9 | month << 5 | day)
+}
+
+/// The length of a month of the Gregorian calendar.
+pub(crate) const fn days_of(year: u32, month: u32) -> u32 {
+    match month {
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if year == 0 || day == 0 || day > days { None } else { Some(value) }
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+impl PartialEq for Version {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && self.tag().eq_ignore_ascii_case(other.tag())
+    }
+}
+
+impl Eq for Version {}
+
+impl Hash for Version {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+        self.tag.to_ascii_lowercase().hash(state);
+    }
+}
+
+impl PartialOrd for Version {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Version {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key).then_with(|| self.compare_tags(other))
+    }
 }
 
 impl FromStr for Version {
@@ -178,43 +381,17 @@ impl FromStr for Version {
     }
 }
 
-impl PartialEq for Version {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Version {}
-
-impl std::hash::Hash for Version {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Version {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.date != 0 {
-            let (year, month, day) = (self.date / 10_000, self.date / 100 % 100, self.date % 100);
+        if let Some((year, month, day)) = self.date() {
             write!(f, "{year:04}-{month:02}-{day:02}")?;
         }
-        for (index, number) in self.numbers[..usize::from(self.written)].iter().enumerate() {
-            let dot = if index > 0 || self.date != 0 { "." } else { "" };
-            write!(f, "{dot}{number}")?;
+        let parts = [self.major_number(), self.minor_number(), self.patch_number()];
+        for (index, part) in parts.iter().take(usize::from(self.numbers)).enumerate() {
+            let dot = if index > 0 || self.date().is_some() { "." } else { "" };
+            write!(f, "{dot}{part}")?;
         }
-        if self.status_length > 0 {
+        if !self.is_release() {
             write!(f, "-{}", self.status())?;
         }
         Ok(())

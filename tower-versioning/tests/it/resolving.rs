@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_versioning::{
-    AfterSunset, ApiVersion, Registry, Source, Version, VersionError, VersionErrorKind, VersionLayer,
-};
+use tower_versioning::settings::AfterSunset;
+use tower_versioning::{ApiVersion, Registry, Source, Version, VersionError, VersionErrorKind, VersionLayer};
 
 const V1: Version = Version::major(1);
 const V2: Version = Version::major(2);
@@ -94,7 +93,7 @@ async fn an_unsupported_version_names_those_that_are() {
     let (response, body) = send(&layer(), get("/api/v9/orders")).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
-    assert!(body.contains("\"supported\":\"1, 2\"") && body.contains("\"requested\":\"9\""), "{body}");
+    assert!(body.contains("\"supported\":[\"1\",\"2\"]") && body.contains("\"requested\":\"9\""), "{body}");
     let url_only = layer().sources([Source::path("/api")]);
     let (response, _) = send(&url_only, get("/api/v9/orders")).await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);

@@ -66,7 +66,7 @@ fn order_follows_date_then_numbers_then_status() {
     assert_eq!(version("1-Alpha"), version("1.0-alpha"));
     assert!(version("1-Alpha") < version("1"));
     assert!(version("1-Alpha") < version("1-beta"));
-    assert!(version("2013-08-06") < version("1"));
+    assert!(version("1") < version("2013-08-06"));
     assert!(version("2013-08-06.1.1") < version("2013-08-06.2"));
     assert!(version("1.9") < version("1.10"));
     assert!(size_of::<Version>() <= 32);

@@ -1,0 +1,209 @@
+//! Versions in media types: a parameter, or a part of a vendor's subtype (RFC 9110 §8.3.1, §12.5.1).
+
+use std::borrow::Cow;
+
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
+
+use super::extract::Found;
+use super::template::Template;
+use super::version::Version;
+
+/// Where in a media type the version stands, and which media types are looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct MediaSource {
+    pub(crate) place: Place,
+    /// Only these `type/subtype`; all when empty.
+    pub(crate) only: Vec<Box<str>>,
+    /// Never these.
+    pub(crate) except: Vec<Box<str>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Parameter(Box<str>),
+    /// Of `type/subtype`, or of the subtype alone when the flag is set.
+    Essence(Template, bool),
+}
+
+/// What a field says: the version it weighs most, and that weight in thousandths.
+struct Weighed {
+    version: Option<Version>,
+    weight: u16,
+    ambiguous: bool,
+}
+
+impl MediaSource {
+    /// The version of the content and of the answer wanted, and the field that told. The content's weighs as much as an
+    /// answer that is wanted most; a lesser wish gives way to it.
+    pub(crate) fn find(&self, headers: &HeaderMap) -> (Found, HeaderName) {
+        let content = match self.content(headers) {
+            Ok(content) => content,
+            Err(found) => return (found, CONTENT_TYPE),
+        };
+        let mut best = Weighed { version: None, weight: 0, ambiguous: false };
+        for line in headers.get_all(ACCEPT) {
+            if let Err(text) = self.weigh(line.as_bytes(), &mut best) {
+                return (Found::malformed(text), ACCEPT);
+            }
+        }
+        let accept = match (best.version, best.ambiguous) {
+            (Some(_), true) => return (Found::ambiguous(first(headers, &ACCEPT)), ACCEPT),
+            (version, _) => version,
+        };
+        match (content, accept) {
+            (Some(content), Some(accept)) if content != accept && best.weight == 1000 => {
+                (Found::ambiguous(first(headers, &ACCEPT)), ACCEPT)
+            }
+            (Some(content), _) => (Found::Version(content), CONTENT_TYPE),
+            (None, Some(accept)) => (Found::Version(accept), ACCEPT),
+            (None, None) => (Found::Absent, ACCEPT),
+        }
+    }
+
+    fn content(&self, headers: &HeaderMap) -> Result<Option<Version>, Found> {
+        let mut lines = headers.get_all(CONTENT_TYPE).iter();
+        let Some(line) = lines.next() else { return Ok(None) };
+        let line = line.as_bytes();
+        if lines.next().is_some() {
+            return Err(Found::malformed(line));
+        }
+        match self.version_of(line) {
+            Some(Ok(version)) => Ok(Some(version)),
+            Some(Err(text)) => Err(Found::malformed(&text)),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes the ranges of one line of `Accept` into account; fails with a range whose version is malformed.
+    fn weigh<'a>(&self, line: &'a [u8], best: &mut Weighed) -> Result<(), &'a [u8]> {
+        for range in split(line, b',') {
+            let Some(found) = self.version_of(range) else { continue };
+            let Some(weight) = weight(range).filter(|weight| *weight > 0) else { continue };
+            let Ok(version) = found else { return Err(range) };
+            if weight > best.weight {
+                *best = Weighed { version: Some(version), weight, ambiguous: false };
+            } else if weight == best.weight && best.version != Some(version) {
+                best.ambiguous = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The version in a media type, if it carries one; an error holds what stands there instead.
+    #[inline]
+    fn version_of<'a>(&self, media_type: &'a [u8]) -> Option<Result<Version, Cow<'a, [u8]>>> {
+        let end = media_type.iter().position(|&octet| octet == b';').unwrap_or(media_type.len());
+        let essence = media_type[..end].trim_ascii();
+        match &self.place {
+            Place::Essence(template, subtype) => {
+                let part = if *subtype { &essence[slash(essence)? + 1..] } else { essence };
+                let text = template.capture(part).filter(|_| self.looks_at(essence))?;
+                Some(Version::from_octets(text).map_err(|_| Cow::Borrowed(text)))
+            }
+            Place::Parameter(name) => {
+                let text = parameter(media_type.get(end + 1..)?, name)?;
+                if text.is_empty() || !self.looks_at(essence) {
+                    return None;
+                }
+                Some(Version::from_octets(&text).map_err(|_| text))
+            }
+        }
+    }
+
+    fn looks_at(&self, essence: &[u8]) -> bool {
+        let listed = |list: &[Box<str>]| list.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(essence));
+        (self.only.is_empty() || listed(&self.only)) && !listed(&self.except)
+    }
+}
+
+fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
+    headers.get(name).map_or(b"", |value| value.as_bytes())
+}
+
+fn slash(essence: &[u8]) -> Option<usize> {
+    essence.iter().position(|&octet| octet == b'/')
+}
+
+/// The value of the parameter of that name, unescaped (RFC 9110 §5.6.6).
+fn parameter<'a>(parameters: &'a [u8], wanted: &str) -> Option<Cow<'a, [u8]>> {
+    for parameter in split(parameters, b';') {
+        let Some(equals) = parameter.iter().position(|&octet| octet == b'=') else { continue };
+        if parameter[..equals].eq_ignore_ascii_case(wanted.as_bytes()) {
+            return Some(unquote(&parameter[equals + 1..]));
+        }
+    }
+    None
+}
+
+fn unquote(value: &[u8]) -> Cow<'_, [u8]> {
+    let Some(quoted) = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return Cow::Borrowed(value);
+    };
+    if !quoted.contains(&b'\\') {
+        return Cow::Borrowed(quoted);
+    }
+    let mut escaped = false;
+    let unescaped = |octet: &&u8| {
+        let keep = escaped || **octet != b'\\';
+        escaped = !keep;
+        keep
+    };
+    Cow::Owned(quoted.iter().filter(unescaped).copied().collect())
+}
+
+/// The weight of a media range in thousandths: 1000 without one, `None` when it is not between 0 and 1 with at most
+/// three decimals (RFC 9110 §12.4.2).
+fn weight(range: &[u8]) -> Option<u16> {
+    for parameter in split(range, b';').skip(1) {
+        if let [b'q' | b'Q', b'=', value @ ..] = parameter {
+            return thousandths(value);
+        }
+    }
+    Some(1000)
+}
+
+fn thousandths(value: &[u8]) -> Option<u16> {
+    let (whole, decimals) = match value {
+        [whole @ (b'0' | b'1')] => (*whole, &[][..]),
+        [whole @ (b'0' | b'1'), b'.', decimals @ ..] => (*whole, decimals),
+        // Not in the grammar, yet common: `q=.8`.
+        [b'.', decimals @ ..] if !decimals.is_empty() => (b'0', decimals),
+        _ => return None,
+    };
+    if decimals.len() > 3 || !decimals.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let mut value = u16::from(whole - b'0');
+    for index in 0..3 {
+        value = value * 10 + u16::from(decimals.get(index).map_or(0, |digit| digit - b'0'));
+    }
+    (value <= 1000).then_some(value)
+}
+
+/// The parts between separators outside quoted strings, without the white space around them.
+fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = unquoted(text, separator);
+        rest = end.map(|end| &text[end + 1..]);
+        Some(text[..end.unwrap_or(text.len())].trim_ascii())
+    })
+}
+
+/// Where the separator first stands outside a quoted string.
+#[inline]
+fn unquoted(text: &[u8], separator: u8) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (index, &octet) in text.iter().enumerate() {
+        if quoted {
+            quoted = escaped || octet != b'"';
+            escaped = !escaped && octet == b'\\';
+        } else if octet == separator {
+            return Some(index);
+        } else if octet == b'"' {
+            quoted = true;
+        }
+    }
+    None
+}

@@ -1,0 +1,117 @@
+//! A version in a segment of the path, and the path without it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::Uri;
+use http::uri::PathAndQuery;
+
+use super::template::Template;
+use super::version::Version;
+
+/// Where in the path the version stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathTemplate {
+    /// The segments before it, each with its slash: empty or `/api`.
+    parent: Box<str>,
+    segment: Template,
+    pub(crate) anywhere: bool,
+    pub(crate) strip: bool,
+}
+
+/// A segment that carries a version: from its slash to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl PathTemplate {
+    /// From `/v{version}` or `/api/v{version}`. The segment with the version is the last one.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let slash = text.rfind('/')?;
+        let (parent, segment) = text.split_at(slash);
+        let proper = (parent.is_empty() || parent.starts_with('/')) && !parent.contains(['{', '?', '#']);
+        Some(Self {
+            parent: parent.into(),
+            segment: Template::new(&segment[1..]).filter(|_| proper)?,
+            anywhere: false,
+            strip: true,
+        })
+    }
+
+    /// A segment `v…` right below `parent`.
+    pub(crate) fn below(parent: &str) -> Self {
+        let segment = Template::prefix("v");
+        Self { parent: parent.trim_end_matches('/').into(), segment, anywhere: false, strip: true }
+    }
+
+    /// The segment of another version in the place of one.
+    pub(crate) fn write(&self, version: Version) -> String {
+        self.segment.write(version)
+    }
+
+    /// From `v{version}`, for whichever segment of the path is the first to match.
+    pub(crate) fn anywhere(text: &str) -> Option<Self> {
+        let segment = Template::new(text).filter(|_| !text.contains(['/', '?', '#']))?;
+        Some(Self { parent: Box::default(), segment, anywhere: true, strip: true })
+    }
+
+    /// The segment that carries a version, and the octets of the version.
+    #[inline]
+    pub(crate) fn find<'a>(&self, path: &'a str) -> Option<(Segment, &'a [u8])> {
+        if self.anywhere { self.find_anywhere(path) } else { self.find_below(path.as_bytes()) }
+    }
+
+    #[inline]
+    fn find_below<'a>(&self, path: &'a [u8]) -> Option<(Segment, &'a [u8])> {
+        let rest = path.strip_prefix(self.parent.as_bytes())?.strip_prefix(b"/")?;
+        let length = rest.iter().position(|&octet| octet == b'/').unwrap_or(rest.len());
+        let start = self.parent.len();
+        let version = self.segment.capture(&rest[..length])?;
+        Some((Segment { start, end: start + 1 + length }, version))
+    }
+
+    /// A segment elsewhere counts only when it is a version to the last octet: `/orders/v2x` names an order.
+    fn find_anywhere<'a>(&self, path: &'a str) -> Option<(Segment, &'a [u8])> {
+        let mut start = 0;
+        for segment in path.as_bytes().strip_prefix(b"/")?.split(|&octet| octet == b'/') {
+            let end = start + 1 + segment.len();
+            if let Some(version) = self.segment.capture(segment)
+                && Version::from_octets(version).is_ok()
+            {
+                return Some((Segment { start, end }, version));
+            }
+            start = end;
+        }
+        None
+    }
+}
+
+/// The URI without that segment of its path. Scheme, authority and query stay as they are, octet by octet. `None` when
+/// the rest is no URI, which cannot happen for a part of one.
+pub(crate) fn without(uri: &Uri, segment: Segment) -> Option<Uri> {
+    let whole = uri.path_and_query()?.as_str().as_bytes();
+    let (before, after) = (whole.get(..segment.start)?, whole.get(segment.end..)?);
+    let slash = before.is_empty() && after.first() != Some(&b'/');
+    let mut rest = BytesMut::with_capacity(before.len() + after.len() + usize::from(slash));
+    rest.put_slice(before);
+    if slash {
+        rest.put_u8(b'/');
+    }
+    rest.put_slice(after);
+    let path_and_query = PathAndQuery::from_maybe_shared::<Bytes>(rest.freeze()).ok()?;
+    if uri.scheme().is_none() && uri.authority().is_none() {
+        return Some(Uri::from(path_and_query));
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query);
+    Uri::from_parts(parts).ok()
+}
+
+/// Whether the path, without that segment, is `prefix` or below it.
+pub(crate) fn is_below(path: &str, segment: Option<Segment>, prefix: &str) -> bool {
+    let rest = match segment {
+        Some(Segment { start: 0, end }) => path.get(end..).unwrap_or_default(),
+        _ => path,
+    };
+    rest.strip_prefix(prefix).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}

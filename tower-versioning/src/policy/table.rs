@@ -1,0 +1,185 @@
+//! The registered versions with every header field written out.
+
+use http::HeaderValue;
+
+use super::lifecycle::{
+    self, AfterSunset, VersionPolicy, deprecation_value, links_value, list_value, sunset_value,
+};
+use super::moment::Moment;
+use super::select::{Select, find};
+use super::version::Version;
+use crate::error::ConfigError;
+
+/// Which version a request gets that names none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum DefaultVersion {
+    #[default]
+    None,
+    Constant(Version),
+    Latest,
+    Lowest,
+}
+
+/// One registered version.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) text: HeaderValue,
+    pub(crate) deprecated: Option<Moment>,
+    pub(crate) deprecation: Option<HeaderValue>,
+    pub(crate) sunset: Option<(Moment, HeaderValue)>,
+    pub(crate) gone: bool,
+    pub(crate) links: Option<HeaderValue>,
+    /// The successor, by index, and whether `links` tells where it lives.
+    pub(crate) successor: Option<(Version, bool)>,
+}
+
+impl Entry {
+    #[inline]
+    pub(crate) fn is_past_sunset(&self, now: Moment) -> bool {
+        self.sunset.as_ref().is_some_and(|(at, _)| now >= *at)
+    }
+
+    #[inline]
+    pub(crate) fn is_gone(&self, now: Moment) -> bool {
+        self.gone && self.is_past_sunset(now)
+    }
+
+    /// Whether nothing is said but the version.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.deprecation.is_none() && self.sunset.is_none() && self.links.is_none()
+    }
+}
+
+/// What the lists say from a moment on.
+#[derive(Debug)]
+struct Epoch {
+    from: Moment,
+    lists: Lists,
+}
+
+/// The lists of versions: those supported, and those supported but deprecated.
+#[derive(Debug, Clone)]
+pub(crate) struct Lists {
+    pub(crate) supported: Option<HeaderValue>,
+    pub(crate) deprecated: Option<HeaderValue>,
+    /// Both together: what a refused client may choose from.
+    pub(crate) served: Vec<Version>,
+}
+
+/// The versions of an API, in ascending order.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) versions: Vec<Version>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) default: Option<usize>,
+    select: Select,
+    /// In ascending order; the first begins before all time.
+    epochs: Vec<Epoch>,
+    /// Whether any answer depends on the time.
+    pub(crate) timed: bool,
+}
+
+impl Table {
+    pub(crate) fn new(
+        mut policies: Vec<(Version, VersionPolicy)>,
+        default: DefaultVersion,
+        select: Select,
+    ) -> Result<Self, ConfigError> {
+        policies.sort_by_key(|(version, _)| *version);
+        let versions: Vec<Version> = policies.iter().map(|(version, _)| *version).collect();
+        if versions.is_empty() {
+            return Err(ConfigError::new("version", "an API has at least one version"));
+        }
+        if let Some(twice) = versions.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(ConfigError::new("version", format!("{} is registered twice", twice[0])));
+        }
+        for (version, policy) in &policies {
+            policy.check()?;
+            if let Some(successor) = policy.successor
+                && (find(&versions, successor).is_none() || successor == *version)
+            {
+                return Err(ConfigError::new(
+                    "successor",
+                    format!("{successor} is no other registered version"),
+                ));
+            }
+        }
+        let default = match default {
+            DefaultVersion::None => None,
+            DefaultVersion::Latest => Some(latest(&versions)),
+            DefaultVersion::Lowest => Some(0),
+            DefaultVersion::Constant(version) => Some(find(&versions, version).ok_or_else(|| {
+                ConfigError::new("default_version", format!("{version} is not registered"))
+            })?),
+        };
+        let entries: Vec<Entry> = (0..policies.len()).map(|index| entry(&policies, index)).collect();
+        let epochs = epochs(&versions, &entries);
+        let timed = epochs.len() > 1 || entries.iter().any(|entry| entry.sunset.is_some());
+        Ok(Self { versions, entries, default, select, epochs, timed })
+    }
+
+    #[inline]
+    pub(crate) fn choose(&self, version: Version) -> Option<usize> {
+        self.select.choose(&self.versions, version)
+    }
+
+    #[inline]
+    pub(crate) fn lists(&self, now: Moment) -> &Lists {
+        let after = self.epochs[1..].partition_point(|epoch| epoch.from <= now);
+        &self.epochs[after].lists
+    }
+}
+
+/// The newest release, or the newest of all when none is released.
+fn latest(versions: &[Version]) -> usize {
+    versions.iter().rposition(Version::is_release).unwrap_or(versions.len() - 1)
+}
+
+fn entry(policies: &[(Version, VersionPolicy)], index: usize) -> Entry {
+    let (version, policy) = &policies[index];
+    let location = |index: usize| policies[index].1.location.as_deref();
+    let versions: Vec<Version> = policies.iter().map(|(version, _)| *version).collect();
+    let latest = latest(&versions);
+    let successor = policy.successor.and_then(|version| find(&versions, version));
+    let successor_location = successor.and_then(location);
+    // RFC 5829 §3: relations are told only of versions that exist, and only when it is known where.
+    let related = [
+        (successor_location, "successor-version"),
+        (index.checked_sub(1).and_then(location), "predecessor-version"),
+        (location(latest).filter(|_| latest != index), "latest-version"),
+    ];
+    let given = policy.links.iter().map(|(uri, rel)| (uri.as_ref(), rel.as_ref()));
+    let related = related.into_iter().filter_map(|(uri, rel)| Some((uri?, rel)));
+    Entry {
+        text: lifecycle::text_value(&version.to_string()),
+        deprecated: policy.deprecated,
+        deprecation: policy.deprecated.map(deprecation_value),
+        sunset: policy.sunset.map(|at| (at, sunset_value(at))),
+        gone: policy.after_sunset == AfterSunset::Gone,
+        links: links_value(given.chain(related)),
+        successor: policy.successor.map(|version| (version, successor_location.is_some())),
+    }
+}
+
+/// One epoch from each moment at which a list changes.
+fn epochs(versions: &[Version], entries: &[Entry]) -> Vec<Epoch> {
+    let ends = entries.iter().filter(|entry| entry.gone).filter_map(|entry| Some(entry.sunset.as_ref()?.0));
+    let mut moments: Vec<Moment> = entries.iter().filter_map(|entry| entry.deprecated).chain(ends).collect();
+    moments.push(Moment::from_unix(i64::MIN));
+    moments.sort();
+    moments.dedup();
+    let lists = |now: Moment| {
+        let served = || versions.iter().zip(entries).filter(move |(_, entry)| !entry.is_gone(now));
+        let deprecated = |entry: &Entry| entry.deprecated.is_some_and(|at| at <= now);
+        Lists {
+            supported: list_value(
+                served().filter(|(_, entry)| !deprecated(entry)).map(|(version, _)| version),
+            ),
+            deprecated: list_value(
+                served().filter(|(_, entry)| deprecated(entry)).map(|(version, _)| version),
+            ),
+            served: served().map(|(version, _)| *version).collect(),
+        }
+    };
+    moments.into_iter().map(|from| Epoch { from, lists: lists(from) }).collect()
+}

@@ -1,0 +1,49 @@
+//! `Vary`: appended to what a handler says, without saying a thing twice (RFC 9110 §12.5.5).
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, VARY};
+
+/// The request fields the choice of a version depends on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Consulted {
+    names: Vec<HeaderName>,
+    value: Option<HeaderValue>,
+}
+
+impl Consulted {
+    pub(crate) fn new(fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        let mut names: Vec<HeaderName> = Vec::new();
+        for name in fields {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let list = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
+        let value = HeaderValue::from_str(&list).ok().filter(|_| !names.is_empty());
+        Self { names, value }
+    }
+
+    /// Adds the fields the answer does not name yet. `*` says everything already.
+    #[inline]
+    pub(crate) fn append_to(&self, headers: &mut HeaderMap) {
+        let Some(value) = &self.value else { return };
+        if !headers.contains_key(VARY) {
+            headers.insert(VARY, value.clone());
+            return;
+        }
+        let told = |name: &str| {
+            headers.get_all(VARY).iter().any(|line| {
+                let mut members = line.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii);
+                members.any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes()))
+            })
+        };
+        let missing: Vec<&str> =
+            self.names.iter().map(HeaderName::as_str).filter(|name| !told(name)).collect();
+        if missing.len() == self.names.len() {
+            headers.append(VARY, value.clone());
+        } else if let Ok(value) = HeaderValue::from_str(&missing.join(", "))
+            && !missing.is_empty()
+        {
+            headers.append(VARY, value);
+        }
+    }
+}
