@@ -64,8 +64,7 @@ async fn relay(State(client): State<Outbound>, body: Bytes) -> Result<Json<Value
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let client = PropagateLayer::new().layer(Client::builder(TokioExecutor::new()).build_http());
-    let app =
-        Router::new().route("/test", post(relay)).with_state(client).layer(CorrelationLayer::new());
+    let app = Router::new().route("/test", post(relay)).with_state(client).layer(CorrelationLayer::new());
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app)
