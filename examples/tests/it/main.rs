@@ -1,2 +1,5 @@
-//! Behaviour tests: one file per behaviour.
+//! What only shows when the crates meet.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod readme;
+mod roles;
