@@ -18,6 +18,7 @@ mod passing;
 mod plan;
 mod policy;
 mod problem;
+mod refresh;
 mod service;
 mod status;
 

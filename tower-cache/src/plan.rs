@@ -282,6 +282,22 @@ impl Question {
     }
 }
 
+/// A request that is to be answered by the origin, to renew what is stored; none where nothing would be stored.
+pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<Lead>> {
+    cache.metrics.resolve();
+    let Admission::Lookup(asks) = request::admit(request, cache.config.honour_requests) else { return None };
+    let key = cache.config.keys.of_request(request).filter(|_| !asks.head)?;
+    let lookup = cache.guard.lookup(&key, cache::now())?;
+    let lookup = tokio::time::timeout(cache.config.store_timeout, lookup).await;
+    let lookup = lookup.unwrap_or_else(|_| Err(StoreError::timeout()));
+    cache.note(Operation::Lookup, &lookup);
+    let lookup = lookup.ok()?;
+    let stored = select(cache, &key, asks, request, &lookup).ok().map(Arc::clone);
+    let found = Found { stamp: Some(lookup.stamp), stored, ..Found::unknown() };
+    let question = Question { cache: Arc::clone(cache), key, asks, found };
+    Some(Box::new(Lead::alone(question, request).in_background()))
+}
+
 /// The stamp of this moment, where the store answers at once.
 pub(crate) fn stamp(cache: &Arc<Inner>, key: &CacheKey) -> Option<Stamp> {
     let mut lookup = cache.guard.available()?.lookup(key);

@@ -19,8 +19,8 @@ use crate::future::ResponseFuture;
 /// others wait for goes on in the background when its own request is dropped.
 #[derive(Debug, Clone)]
 pub struct CacheService<S> {
-    inner: S,
-    cache: Cache,
+    pub(crate) inner: S,
+    pub(crate) cache: Cache,
 }
 
 impl<S> CacheService<S> {

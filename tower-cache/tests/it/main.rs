@@ -17,6 +17,7 @@ mod post;
 mod purge;
 mod ranges;
 mod readiness;
+mod refresh;
 mod revalidation;
 mod sharing;
 mod status;
