@@ -112,9 +112,12 @@ mod without {
     impl Metrics {
         #[inline]
         pub(crate) fn count(registered: &Registered, event: Event) {
-            let Registered { metrics: Self, name: _, table: _ } = registered;
+            // Read, so that what only metrics need is no dead code without them.
+            let Registered { metrics: Self, name, .. } = registered;
+            let _ = name;
             match event {
-                Event::Served { entry: _, past_sunset: _ } | Event::Refused(_) => {}
+                Event::Served { entry, past_sunset } => _ = (entry, past_sunset),
+                Event::Refused(kind) => _ = kind,
             }
         }
     }

@@ -29,7 +29,9 @@ impl PathTemplate {
     pub(crate) fn new(text: &str) -> Option<Self> {
         let slash = text.rfind('/')?;
         let (parent, segment) = text.split_at(slash);
-        let proper = (parent.is_empty() || parent.starts_with('/')) && !parent.contains(['{', '?', '#']);
+        let proper = (parent.is_empty() || parent.starts_with('/'))
+            && !parent.contains('{')
+            && !text.contains(['?', '#']);
         Some(Self {
             parent: parent.into(),
             segment: Template::new(&segment[1..]).filter(|_| proper)?,

@@ -1,5 +1,22 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod auto_traits;
+mod bad_input;
+mod behaviours;
+mod lifecycle;
+mod media_types;
+mod metrics;
+mod negotiation;
+mod properties;
+mod ranges;
+mod reload;
 mod resolving;
+mod router;
+mod selection;
+mod sources;
+mod support;
 mod versions;
+
+#[cfg(feature = "axum")]
+mod mounting;

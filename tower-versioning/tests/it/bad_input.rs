@@ -1,0 +1,120 @@
+//! Input that is odd or hostile: the answer to each is decided here.
+
+use http::StatusCode;
+use tower_versioning::settings::Conflict;
+use tower_versioning::{Source, VersionErrorKind, VersionLayer};
+
+use crate::support::{Answer, get, name, registry, send, with};
+
+fn path_only() -> VersionLayer {
+    VersionLayer::new(registry(&["1", "2", "10"])).sources([Source::path("")])
+}
+
+fn header_only() -> VersionLayer {
+    VersionLayer::new(registry(&["1", "2"])).sources([Source::header(name("api-version"))])
+}
+
+async fn header(values: &[&str]) -> Answer {
+    let lines: Vec<_> = values.iter().map(|value| ("api-version", *value)).collect();
+    send(&header_only(), with("/x", &lines)).await
+}
+
+#[tokio::test]
+async fn paths() {
+    for (path, expected) in [
+        // The letter in either case, as Asp.Versioning has it.
+        ("/V2/x", Some("2 /x")),
+        // An empty segment is a segment.
+        ("//v1/x", None),
+        // Nothing is decoded: what routers see and what we see stays the same text.
+        ("/%76%31/x", None),
+        ("/v10/x", Some("10 /x")),
+        ("/v1", Some("1 /")),
+        ("/v1/", Some("1 /")),
+        ("/v1?a=b", Some("1 /?a=b")),
+        ("/v1//x", Some("1 //x")),
+        ("/v/x", None),
+        ("/v01/x", None),
+        ("/v99999999999/x", None),
+        ("/vx/x", None),
+        ("/", None),
+        ("*", None),
+    ] {
+        let answer = send(&path_only(), get(path)).await;
+        match expected {
+            Some(seen) => assert_eq!(answer.body, seen, "{path}"),
+            None => assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn header_values() {
+    assert_eq!(header(&["1"]).await.status, StatusCode::OK);
+    let long = "1".repeat(8192);
+    for (values, kind) in [
+        (&["", ""][..], VersionErrorKind::Missing),
+        (&[" "], VersionErrorKind::Missing),
+        (&["v1"], VersionErrorKind::Malformed),
+        (&["99999999999"], VersionErrorKind::Malformed),
+        (&["2147483648"], VersionErrorKind::Malformed),
+        (&["ä"], VersionErrorKind::Malformed),
+        (&["1;2"], VersionErrorKind::Malformed),
+        (&[&long], VersionErrorKind::Malformed),
+        (&["1", "2"], VersionErrorKind::Ambiguous),
+        (&["1, 2"], VersionErrorKind::Ambiguous),
+        (&["1", "x"], VersionErrorKind::Malformed),
+        (&["2147483647"], VersionErrorKind::Unsupported),
+    ] {
+        let answer = header(values).await;
+        assert_eq!(answer.kind(), Some(kind), "{:?}", values[0].chars().take(20).collect::<String>());
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    }
+    for same in [&["1", "1.0"][..], &["1, 1"], &["1", ""], &[" 1 "]] {
+        assert_eq!(header(same).await.body, "1 /x", "{same:?}");
+    }
+}
+
+#[tokio::test]
+async fn input_is_echoed_escaped_and_capped() {
+    let hostile = format!("\"<script>\\{}", "x".repeat(8192));
+    let answer = header(&[&hostile]).await;
+    assert_eq!(answer.kind(), Some(VersionErrorKind::Malformed));
+    assert!(answer.body.len() < 700, "{}", answer.body.len());
+    assert!(answer.body.contains(r#""requested":"\"<script>\\xxx"#), "{}", answer.body);
+    assert_eq!(answer.headers["content-length"], answer.body.len().to_string());
+}
+
+#[tokio::test]
+async fn head_has_the_header_fields_without_the_body() {
+    let mut request = get("/x");
+    assert!(!send(&header_only(), request.clone()).await.body.is_empty());
+    *request.method_mut() = http::Method::HEAD;
+    let answer = send(&header_only(), request).await;
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::BAD_REQUEST, ""));
+    let length: usize = answer.headers["content-length"].to_str().unwrap().parse().unwrap();
+    assert_eq!(length, send(&header_only(), get("/x")).await.body.len());
+}
+
+#[tokio::test]
+async fn a_grpc_request_is_refused_by_trailers_only() {
+    let request = |version| with("/x", &[("content-type", "application/grpc"), ("api-version", version)]);
+    assert_eq!(send(&header_only(), request("1")).await.body, "1 /x");
+    let answer = send(&header_only(), request("9")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""));
+    assert_eq!(answer.headers["grpc-status"], "12");
+}
+
+#[tokio::test]
+async fn in_order_the_first_source_wins_and_the_others_are_not_consulted() {
+    let sources = || [Source::path(""), Source::header(name("api-version"))];
+    let layer = VersionLayer::new(registry(&["1", "2"])).sources(sources());
+    let request = || with("/v1/x", &[("api-version", "2")]);
+    assert_eq!(send(&layer, request()).await.kind(), Some(VersionErrorKind::Ambiguous));
+    let ordered = layer.conflict(Conflict::Ordered);
+    let answer = send(&ordered, request()).await;
+    assert_eq!(answer.body, "1 /x");
+    assert!(answer.headers.get("vary").is_none());
+    let answer = send(&ordered, with("/x", &[("api-version", "2")])).await;
+    assert_eq!((answer.body.as_str(), &answer.headers["vary"]), ("2 /x", &"api-version".parse().unwrap()));
+}

@@ -1,0 +1,143 @@
+//! Deprecation, sunset and what follows.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tower_versioning::settings::{AfterSunset, Reports};
+use tower_versioning::{Moment, Registry, Version, VersionErrorKind, VersionLayer};
+
+use crate::support::{V1, V2, day, get, send, send_to};
+
+fn builder() -> tower_versioning::RegistryBuilder {
+    Registry::builder().version(V1, |v| {
+        v.deprecated(day(10)).sunset(day(20)).gone_after_sunset().successor(V2).location("/v1")
+    })
+}
+
+fn layer() -> VersionLayer {
+    let registry = builder().version(V2, |v| v.location("/v2")).build().unwrap();
+    VersionLayer::new(registry).wall_clock(|| day(15))
+}
+
+#[tokio::test]
+async fn one_version_goes_while_the_other_stays() {
+    let at = [
+        (layer().wall_clock(|| day(5)), StatusCode::OK, "1, 2", None),
+        (layer().wall_clock(|| day(10)), StatusCode::OK, "2", Some("1")),
+        (layer().wall_clock(|| day(20) - Duration::from_secs(1)), StatusCode::OK, "2", Some("1")),
+        (layer().wall_clock(|| day(20)), StatusCode::GONE, "2", None),
+    ];
+    for (layer, status, supported, deprecated) in at {
+        let old = send(&layer, get("/v1/x")).await;
+        assert_eq!(old.status, status);
+        assert_eq!(old.all("api-supported-versions"), [supported]);
+        assert_eq!(old.all("api-deprecated-versions"), deprecated.into_iter().collect::<Vec<_>>());
+        let new = send(&layer, get("/v2/x")).await;
+        assert_eq!((new.status, new.all("api-supported-versions")), (StatusCode::OK, vec![supported]));
+    }
+    let gone = send(&layer().wall_clock(|| day(20)), get("/v1/x")).await;
+    assert_eq!(gone.kind(), Some(VersionErrorKind::Gone));
+    assert!(
+        gone.body.contains("#gone-version") && gone.body.contains("\"supported\":[\"2\"]"),
+        "{}",
+        gone.body
+    );
+}
+
+#[tokio::test]
+async fn links_name_only_versions_that_exist_and_have_a_place() {
+    let answer = send(&layer(), get("/v1/x")).await;
+    assert_eq!(answer.all("link"), ["</v2>; rel=\"successor-version\", </v2>; rel=\"latest-version\""]);
+    assert_eq!(answer.all("deprecation"), ["@864000"]);
+    assert_eq!(answer.all("sunset"), ["Wed, 21 Jan 1970 00:00:00 GMT"]);
+    let answer = send(&layer(), get("/v2/x")).await;
+    assert_eq!(answer.all("link"), ["</v1>; rel=\"predecessor-version\""]);
+    assert!(answer.all("deprecation").is_empty() && answer.all("sunset").is_empty());
+}
+
+#[tokio::test]
+async fn what_the_handler_says_stays() {
+    let answer = send_to(&layer(), get("/v1/x"), |headers| {
+        headers.insert("deprecation", "@1".parse().unwrap());
+        headers.insert("sunset", "Thu, 01 Jan 1970 00:00:01 GMT".parse().unwrap());
+        headers.insert("api-version", "mine".parse().unwrap());
+        headers.insert("link", "</mine>; rel=\"next\"".parse().unwrap());
+        headers.insert("api-supported-versions", "7".parse().unwrap());
+    })
+    .await;
+    // A second line would make the whole field void (RFC 9745 §2, RFC 9651 §4.2).
+    assert_eq!(answer.all("deprecation"), ["@1"]);
+    assert_eq!(answer.all("sunset"), ["Thu, 01 Jan 1970 00:00:01 GMT"]);
+    assert_eq!(answer.all("api-version"), ["mine"]);
+    assert_eq!(answer.all("api-supported-versions"), ["7", "2"]);
+    assert_eq!(answer.all("link").len(), 2);
+    assert_eq!(answer.all("link")[0], "</mine>; rel=\"next\"");
+}
+
+#[tokio::test]
+async fn reports_can_be_less() {
+    let fields = |answer: &crate::support::Answer| {
+        let mut names: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        names.join(" ")
+    };
+    let full = send(&layer(), get("/v1/x")).await;
+    assert_eq!(
+        fields(&full),
+        "api-deprecated-versions api-supported-versions api-version deprecation link sunset vary"
+    );
+    let some = send(&layer().reports(Reports::NoLists), get("/v1/x")).await;
+    assert_eq!(fields(&some), "api-version deprecation link sunset vary");
+    let none = send(&layer().reports(Reports::None), get("/v1/x")).await;
+    assert_eq!(fields(&none), "vary");
+}
+
+/// A Deprecation is a structured-field Date: `@` and digits; every day of the calendar re-parses as what was meant.
+#[test]
+fn every_day_from_1970_to_9999_re_parses() {
+    let mut days = 0;
+    for year in 1970..=9999u16 {
+        for month in 1..=12u8 {
+            let length = (28..=31).rev().find(|day| is_day(year, month, *day)).unwrap();
+            for date in 1..=length {
+                let moment = Moment::utc(year, month, date);
+                assert_eq!(moment.unix(), days * 86_400, "{year}-{month}-{date}");
+                let text = moment.to_string();
+                assert_eq!(Moment::parse_http_date(&text), Some(moment), "{text}");
+                assert_eq!(text.len(), 29, "{text}");
+                assert_eq!(&text[5..7], format!("{date:02}"), "{text}");
+                assert!(text.ends_with(" 00:00:00 GMT"), "{text}");
+                days += 1;
+            }
+        }
+    }
+    assert_eq!(days, 2_932_897);
+}
+
+fn is_day(year: u16, month: u8, day: u8) -> bool {
+    Version::parse(&format!("{year:04}-{month:02}-{day:02}")).is_ok()
+}
+
+#[test]
+fn wrong_lives_are_refused_when_built() {
+    let field = |builder: tower_versioning::RegistryBuilder| builder.build().unwrap_err().field().to_owned();
+    let one = |policy: fn(tower_versioning::settings::VersionPolicy) -> _| {
+        assert!(Registry::builder().version(V1, |v| v).build().is_ok());
+        field(Registry::builder().version(V1, policy))
+    };
+    assert_eq!(one(|v| v.deprecated(day(2)).sunset(day(1))), "sunset");
+    assert_eq!(one(|v| v.sunset(Moment::from_unix(-1))), "sunset");
+    assert_eq!(one(|v| v.sunset(Moment::from_unix(253_402_300_800))), "sunset");
+    assert_eq!(one(|v| v.deprecated(Moment::from_unix(1_000_000_000_000_000))), "deprecated");
+    assert_eq!(one(|v| v.after_sunset(AfterSunset::Gone)), "gone_after_sunset");
+    assert_eq!(one(|v| v.successor(V1)), "successor");
+    assert_eq!(one(|v| v.link("a b", "x")), "link");
+    assert_eq!(one(|v| v.link("/a>", "x")), "link");
+    assert_eq!(one(|v| v.link("/a", "")), "link");
+    assert_eq!(one(|v| v.location("")), "link");
+    assert_eq!(field(builder().version(v_one_zero(), |v| v).version(V2, |v| v)), "version");
+}
+
+fn v_one_zero() -> Version {
+    Version::new(1, 0)
+}

@@ -1,0 +1,102 @@
+//! Where the layer stands in an axum program, and what happens elsewhere.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, OriginalUri};
+use axum::routing::get;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::{Layer, ServiceExt};
+use tower_versioning::{ApiVersion, Source, VersionLayer, VersionRouter};
+
+use crate::support::{V1, V2, name, registry};
+
+async fn show(path: MatchedPath, original: OriginalUri, version: ApiVersion) -> String {
+    format!("{} {} {}", version.version(), path.as_str(), original.0)
+}
+
+fn users() -> Router {
+    Router::new().route("/users/{id}", get(show))
+}
+
+fn layer() -> VersionLayer {
+    VersionLayer::new(registry(&["1", "2"])).sources([Source::path("")])
+}
+
+async fn ask<S, B>(service: S, uri: &str) -> (StatusCode, String)
+where
+    S: tower::Service<Request<Body>, Response = http::Response<B>, Error = std::convert::Infallible>,
+    B: http_body::Body<Data = bytes::Bytes, Error: std::fmt::Debug>,
+{
+    let response = service.oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (parts.status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn around_the_router() {
+    let layer = layer();
+    let (status, body) = ask(layer.layer(users()), "/v1/users/7?q").await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "1 /users/{id} /v1/users/7?q"));
+    assert!(!layer.is_misplaced());
+}
+
+#[tokio::test]
+async fn around_a_router_by_version() {
+    let one = users();
+    let two = Router::new().route("/people/{id}", get(show));
+    let app = layer().layer(VersionRouter::new(Router::new()).version(V1, one).version(V2, two));
+    assert_eq!(ask(app.clone(), "/v1/users/7").await.1, "1 /users/{id} /v1/users/7");
+    assert_eq!(ask(app.clone(), "/v2/people/7").await.1, "2 /people/{id} /v2/people/7");
+    // 404 and 405 of a router stay the router's.
+    assert_eq!(ask(app.clone(), "/v2/users/7").await, (StatusCode::NOT_FOUND, String::new()));
+    let post = Request::post("/v1/users/7").body(Body::empty()).unwrap();
+    let response = app.oneshot(post).await.unwrap();
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()["allow"], "GET,HEAD");
+}
+
+#[tokio::test]
+async fn as_the_fallback_service_and_nested_service_of_a_router() {
+    let outer = Router::new().route("/health", get(async || "well")).fallback_service(layer().layer(users()));
+    assert_eq!(ask(outer.clone(), "/health").await.1, "well");
+    assert_eq!(ask(outer, "/v1/users/7?q").await.1, "1 /users/{id} /v1/users/7?q");
+    let nested = Router::new().nest_service("/api", layer().layer(users()));
+    assert_eq!(ask(nested, "/api/v1/users/7").await.1, "1 /api/users/{id} /api/v1/users/7");
+}
+
+#[tokio::test]
+async fn two_apis_with_schemes_of_their_own() {
+    let header = VersionLayer::new(registry(&["2"])).sources([Source::header(name("api-version"))]);
+    let app = Router::new()
+        .nest_service("/orders", layer().layer(users()))
+        .nest_service("/stock", header.layer(users()));
+    assert_eq!(ask(app.clone(), "/orders/v1/users/7").await.0, StatusCode::OK);
+    assert_eq!(ask(app.clone(), "/orders/users/7").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask(app, "/stock/users/7").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_rewrite_inside_of_router_layer_comes_too_late_and_is_noticed() {
+    let outside = layer();
+    assert_eq!(ask(outside.layer(users()), "/v1/users/7").await.0, StatusCode::OK);
+    let inside = layer();
+    let wrong = users().layer(inside.clone());
+    assert!(!inside.is_misplaced());
+    assert_eq!(ask(wrong, "/v1/users/7").await.0, StatusCode::NOT_FOUND);
+    assert!(inside.is_misplaced());
+    // A segment that stays may be routed as part of the path.
+    let kept = layer().sources([Source::path_kept("")]);
+    let router = Router::new().route("/{version}/users/{id}", get(show)).layer(kept.clone());
+    assert_eq!(ask(router, "/v1/users/7").await.1, "1 /{version}/users/{id} /v1/users/7");
+    assert!(!kept.is_misplaced());
+}
+
+#[tokio::test]
+async fn a_handler_that_needs_a_version_without_the_layer_is_500() {
+    let optional = async |version: Option<ApiVersion>| format!("{}", version.is_some());
+    let router = Router::new().route("/need", get(async |_: ApiVersion| "")).route("/may", get(optional));
+    assert_eq!(ask(router.clone(), "/may").await.1, "false");
+    assert_eq!(ask(router, "/need").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+}
