@@ -87,15 +87,13 @@ pub async fn build(context: Context, config: Config) -> Result<Component, BoxErr
     // A layer that rewrites paths goes around the router; inside of `Router::layer` routing has already happened.
     let mut app = match layers.has(Layer::Versioning) {
         true => Router::new().fallback_service(versions()?.layer(api)),
-        false => api,
+        // Without versions there is the newest one, at its old address.
+        false => Router::new().fallback_service(ServiceBuilder::new().map_request(newest).service(api)),
     };
     if layers.has(Layer::Auth) {
         app = app.layer(AuthLayer::new(authenticator(&config.issuer)?));
     }
-    app = app
-        .layer(ServiceBuilder::new().layer(CatchPanicLayer::new()))
-        .layer(from_fn(deadline))
-        .layer(from_fn(access_log));
+    app = app.layer(CatchPanicLayer::new()).layer(from_fn(deadline)).layer(from_fn(access_log));
     if layers.has(Layer::Correlation) {
         app = app.layer(CorrelationLayer::new());
     }
@@ -146,6 +144,15 @@ fn versions() -> Result<VersionLayer, BoxError> {
         .build()?;
     let header = Source::header(HeaderName::from_static("api-version"));
     Ok(VersionLayer::new(registry).sources([Source::path("/api"), header]))
+}
+
+/// `/api/v2/…` as a plain path.
+fn newest(mut request: Request) -> Request {
+    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    if let Some(Ok(uri)) = path.strip_prefix("/api/v2/").map(|rest| format!("/api/{rest}").parse()) {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// Accepts the tokens of one issuer, whose keys are fetched over HTTP.
