@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::generate::{Generator, random};
+use crate::policy::baggage::Baggage;
 use crate::policy::id::CorrelationId;
 use crate::policy::inbound::Origin;
+use crate::policy::state::TraceState;
 use crate::policy::trace::TraceParent;
 
 /// The identity of a request: its id, where that came from, and its place in a trace. Cheap to clone; the one entry
@@ -12,24 +18,48 @@ use crate::policy::trace::TraceParent;
 #[derive(Debug, Clone)]
 pub struct Correlation(Arc<Inner>);
 
-#[derive(Debug)]
-struct Inner {
-    id: CorrelationId,
-    origin: Origin,
-    parent: Option<TraceParent>,
-    trace: TraceParent,
-    state: Option<String>,
+#[derive(Debug, Clone)]
+pub(crate) struct Inner {
+    pub(crate) id: CorrelationId,
+    pub(crate) origin: Origin,
+    pub(crate) cause: Option<Box<CorrelationId>>,
+    pub(crate) parent: Option<TraceParent>,
+    pub(crate) trace: TraceParent,
+    pub(crate) state: Option<TraceState>,
+    pub(crate) baggage: Option<Baggage>,
 }
 
 impl Correlation {
-    pub(crate) fn new(
-        id: CorrelationId,
-        origin: Origin,
-        parent: Option<TraceParent>,
-        trace: TraceParent,
-        state: Option<String>,
-    ) -> Self {
-        Self(Arc::new(Inner { id, origin, parent, trace, state }))
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// A new id in a new trace, for work that no request asked for.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self::new(Inner {
+            id: Generator::hex128().generate(),
+            origin: Origin::Generated,
+            cause: None,
+            parent: None,
+            trace: TraceParent::generate(random(), random(), false),
+            state: None,
+            baggage: None,
+        })
+    }
+
+    /// A new id for work that this one leads to and that is to be told apart, such as one of many messages: the new
+    /// correlation names this one as its [cause](Self::cause) and stays in its trace.
+    #[must_use]
+    pub fn follow_up(&self) -> Self {
+        Self::new(Inner {
+            id: Generator::hex128().generate(),
+            origin: Origin::Generated,
+            cause: Some(Box::new(self.0.id)),
+            parent: Some(self.0.trace),
+            trace: self.0.trace.child(random()),
+            ..Inner::clone(&self.0)
+        })
     }
 
     /// The id that follows the request through all services.
@@ -44,13 +74,19 @@ impl Correlation {
         self.0.origin
     }
 
-    /// The caller's span, when it sent a valid `traceparent`.
+    /// The id of the request or job that led to this one, when that had another id: see [`follow_up`](Self::follow_up).
+    #[must_use]
+    pub fn cause(&self) -> Option<&CorrelationId> {
+        self.0.cause.as_deref()
+    }
+
+    /// The caller's span, when it sent a valid `traceparent`: which request led to this one.
     #[must_use]
     pub fn parent(&self) -> Option<TraceParent> {
         self.0.parent
     }
 
-    /// This hop's own span: the caller's trace, or a new one.
+    /// This hop's own span: in the caller's trace, or in a new one.
     #[must_use]
     pub fn trace(&self) -> TraceParent {
         self.0.trace
@@ -58,8 +94,45 @@ impl Correlation {
 
     /// The caller's `tracestate`, when it was valid: what other tracing systems passed along.
     #[must_use]
-    pub fn tracestate(&self) -> Option<&str> {
-        self.0.state.as_deref()
+    pub fn tracestate(&self) -> Option<&TraceState> {
+        self.0.state.as_ref()
+    }
+
+    /// The caller's `baggage`, within the limits of the layer.
+    #[must_use]
+    pub fn baggage(&self) -> Option<&Baggage> {
+        self.0.baggage.as_ref()
+    }
+
+    /// The same request with another `tracestate` for its outbound calls.
+    #[must_use]
+    pub fn with_tracestate(&self, state: Option<TraceState>) -> Self {
+        Self::new(Inner { state, ..Inner::clone(&self.0) })
+    }
+
+    /// The same request with other `baggage` for its outbound calls.
+    #[must_use]
+    pub fn with_baggage(&self, baggage: Option<Baggage>) -> Self {
+        Self::new(Inner { baggage, ..Inner::clone(&self.0) })
+    }
+
+    /// The same request with a span made elsewhere, such as by an OpenTelemetry SDK.
+    #[must_use]
+    pub fn with_trace(&self, trace: TraceParent) -> Self {
+        Self::new(Inner { trace, ..Inner::clone(&self.0) })
+    }
+
+    /// The id as a field value that shares this correlation's memory.
+    pub(crate) fn value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(Bytes::from_owner(IdBytes(self.clone()))).ok()
+    }
+}
+
+struct IdBytes(Correlation);
+
+impl AsRef<[u8]> for IdBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.0.0.id.as_bytes()
     }
 }
 
@@ -89,6 +162,22 @@ mod ambient {
     pub(crate) fn sync_scope<T>(correlation: &Correlation, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(correlation.clone(), work)
     }
+
+    /// Runs `work`, which awaits nothing, as part of `correlation`.
+    pub fn scope_sync<T>(correlation: &Correlation, work: impl FnOnce() -> T) -> T {
+        sync_scope(correlation, work)
+    }
+
+    /// Takes the current correlation along wherever a future is run.
+    pub trait InCurrentCorrelation: Future + Sized {
+        /// The future, run as part of the correlation that is current now; without one, the future as it is under a
+        /// correlation of its own.
+        fn in_current_correlation(self) -> TaskLocalFuture<Correlation, Self> {
+            scope(current().unwrap_or_else(Correlation::generate), self)
+        }
+    }
+
+    impl<F: Future> InCurrentCorrelation for F {}
 
     /// [`tokio::spawn`] that takes the current correlation along; tokio itself does not.
     ///
@@ -126,7 +215,7 @@ mod ambient {
 #[cfg(feature = "tokio")]
 pub(crate) use ambient::sync_scope;
 #[cfg(feature = "tokio")]
-pub use ambient::{current, scope, spawn, spawn_blocking};
+pub use ambient::{InCurrentCorrelation, current, scope, scope_sync, spawn, spawn_blocking};
 
 #[cfg(not(feature = "tokio"))]
 pub(crate) fn sync_scope<T>(_: &Correlation, work: impl FnOnce() -> T) -> T {

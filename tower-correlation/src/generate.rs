@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::RngExt;
 
@@ -14,6 +15,9 @@ pub struct Generator(Kind);
 #[derive(Clone)]
 enum Kind {
     Hex128,
+    UuidV4,
+    UuidV7,
+    Ulid,
     Custom(Arc<dyn Fn() -> String + Send + Sync>),
 }
 
@@ -24,15 +28,38 @@ impl Generator {
         Self(Kind::Hex128)
     }
 
+    /// UUID version 4 (RFC 9562 §5.4): 122 random bits.
+    #[must_use]
+    pub const fn uuid_v4() -> Self {
+        Self(Kind::UuidV4)
+    }
+
+    /// UUID version 7 (RFC 9562 §5.7): Unix milliseconds, then 74 random bits; sorts by time.
+    #[must_use]
+    pub const fn uuid_v7() -> Self {
+        Self(Kind::UuidV7)
+    }
+
+    /// ULID: Unix milliseconds, then 80 random bits, 26 characters; sorts by time.
+    #[must_use]
+    pub const fn ulid() -> Self {
+        Self(Kind::Ulid)
+    }
+
     /// Your own. What it returns must be 1 to 128 visible ASCII characters; anything else is replaced by
     /// [`Generator::hex128`].
     pub fn custom(generate: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self(Kind::Custom(Arc::new(generate)))
     }
 
-    pub(crate) fn generate(&self) -> CorrelationId {
+    /// A new id.
+    #[must_use]
+    pub fn generate(&self) -> CorrelationId {
         match &self.0 {
             Kind::Hex128 => CorrelationId::hex(random()),
+            Kind::UuidV4 => CorrelationId::uuid(random(), 4),
+            Kind::UuidV7 => CorrelationId::uuid_v7(millis(), random()),
+            Kind::Ulid => CorrelationId::ulid(millis(), random()),
             Kind::Custom(generate) => {
                 CorrelationId::new(generate().as_bytes()).unwrap_or_else(|| CorrelationId::hex(random()))
             }
@@ -50,9 +77,16 @@ impl fmt::Debug for Generator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Kind::Hex128 => "Generator::hex128",
+            Kind::UuidV4 => "Generator::uuid_v4",
+            Kind::UuidV7 => "Generator::uuid_v7",
+            Kind::Ulid => "Generator::ulid",
             Kind::Custom(_) => "Generator::custom(<fn>)",
         })
     }
+}
+
+fn millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Bits nobody can foresee, from a generator of this thread.

@@ -12,11 +12,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
-use crate::context::{Correlation, sync_scope};
+use crate::context::{Correlation, Inner, sync_scope};
+use crate::echo::{EchoLayer, EchoSlot};
 use crate::generate::{Generator, random};
 use crate::metrics::Metrics;
+use crate::policy::baggage::{Baggage, BaggageLimits};
 use crate::policy::inbound::{Origin, Validation, inbound};
-use crate::policy::trace::{TraceParent, tracestate};
+use crate::policy::state::TraceState;
+use crate::policy::trace::TraceParent;
 use crate::span::Span;
 
 /// `x-request-id`
@@ -25,6 +28,10 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(crate) const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 /// `traceparent`
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `traceresponse`
+const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+/// `baggage`
+pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// `tracestate`
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -67,6 +74,8 @@ struct Config {
     generator: Generator,
     trust: Trust,
     validation: Validation,
+    baggage: BaggageLimits,
+    traceresponse: bool,
     metrics: Metrics,
 }
 
@@ -92,6 +101,8 @@ impl CorrelationLayer {
             generator: Generator::default(),
             trust: Trust::default(),
             validation: Validation::default(),
+            baggage: BaggageLimits::default(),
+            traceresponse: false,
             metrics: Metrics::default(),
         };
         Self { config: Arc::new(config) }
@@ -122,7 +133,7 @@ impl CorrelationLayer {
         self.with(|config| config.generator = generator)
     }
 
-    /// Whose ids are taken over. Default: [`Trust::Always`].
+    /// Whose ids, trace context and baggage are taken over. Default: [`Trust::Always`].
     #[must_use]
     pub fn trust(self, trust: Trust) -> Self {
         self.with(|config| config.trust = trust)
@@ -132,6 +143,26 @@ impl CorrelationLayer {
     #[must_use]
     pub fn validate(self, validation: Validation) -> Self {
         self.with(|config| config.validation = validation)
+    }
+
+    /// How much baggage is taken along. Default: 64 members, 8192 bytes.
+    #[must_use]
+    pub fn baggage(self, limits: BaggageLimits) -> Self {
+        self.with(|config| config.baggage = limits)
+    }
+
+    /// Whether responses name this hop's span in `traceresponse` (W3C Trace Context HTTP Response Headers, a draft).
+    /// Default: no; it tells callers whether they are traced.
+    #[must_use]
+    pub fn traceresponse(self, send: bool) -> Self {
+        self.with(|config| config.traceresponse = send)
+    }
+
+    /// A layer for outside of an error handler such as axum's `HandleErrorLayer`: an error that leaves this layer has no
+    /// header to put the id in, but the response that the handler makes of it has.
+    #[must_use]
+    pub fn echo_mapper(&self) -> EchoLayer {
+        EchoLayer::new(self.config.response.clone())
     }
 }
 
@@ -153,33 +184,54 @@ pub struct CorrelationService<S> {
 impl Config {
     /// Decides and tells everybody inside: the extension, and the request field for layers that know no extension.
     fn identify<B>(&self, request: Request<B>) -> (Request<B>, Correlation, Option<HeaderValue>) {
-        let (mut parts, body) = request.into_parts();
-        let trusted = match &self.trust {
-            Trust::Always => true,
-            Trust::Never => false,
-            Trust::When(predicate) => predicate(&parts),
+        let (mut request, trusted) = match &self.trust {
+            Trust::Always => (request, true),
+            Trust::Never => (request, false),
+            Trust::When(predicate) => {
+                let (parts, body) = request.into_parts();
+                let trusted = predicate(&parts);
+                (Request::from_parts(parts, body), trusted)
+            }
         };
-        let (id, origin) = match inbound(&parts.headers, &self.inbound, trusted, &self.validation) {
+        let headers = request.headers();
+        let (id, origin) = match inbound(headers, &self.inbound, trusted, &self.validation) {
             Ok(id) => (id, Origin::Accepted),
             Err(origin) => (self.generator.generate(), origin),
         };
         self.metrics.identified(origin);
-        let parent = one_parent(&parts.headers);
-        let trace = parent.map_or_else(
-            || TraceParent::generate(random(), random(), false),
-            |parent| parent.child(random()),
-        );
+        let parent = if trusted { one_parent(headers) } else { None };
+        // Whoever made a span for this request already, such as an OpenTelemetry SDK, keeps it.
+        let own = request.extensions().get::<TraceParent>().copied();
+        let trace = own.unwrap_or_else(|| match (parent, origin) {
+            (Some(parent), _) => parent.child(random()),
+            // Services that share an id but no trace agree on the bits that sampling goes by.
+            (None, Origin::Accepted) => TraceParent::derived(random(), random(), id.hash64()),
+            (None, _) => TraceParent::generate(random(), random(), false),
+        });
         // Without a valid parent the state means nothing (§4.3, step 5).
-        let state = parent.and_then(|_| tracestate(lines(&parts.headers, &TRACESTATE)));
-        let correlation = Correlation::new(id, origin, parent, trace, state);
-        let value = HeaderValue::from_bytes(id.as_str().as_bytes()).ok();
-        if let Some(value) = &value
-            && let Some(name) = self.inbound.first()
-        {
-            parts.headers.insert(name, value.clone());
+        let state = parent.and_then(|_| TraceState::parse(lines(headers, &TRACESTATE)));
+        let baggage = if trusted { Baggage::parse(lines(headers, &BAGGAGE), self.baggage) } else { None };
+        let correlation = Correlation::new(Inner { id, origin, cause: None, parent, trace, state, baggage });
+        let value = self.tell(request.headers_mut(), &correlation);
+        if let (Some(slot), Some(value)) = (request.extensions().get::<EchoSlot>(), &value) {
+            slot.fill(value);
         }
-        parts.extensions.insert(correlation.clone());
-        (Request::from_parts(parts, body), correlation, value)
+        request.extensions_mut().insert(correlation.clone());
+        (request, correlation, value)
+    }
+
+    /// Leaves exactly the chosen id in the first inbound field.
+    fn tell(&self, headers: &mut HeaderMap, correlation: &Correlation) -> Option<HeaderValue> {
+        let first = self.inbound.first()?;
+        if correlation.origin() == Origin::Accepted {
+            let mut values = headers.get_all(first).iter();
+            if let (Some(value), None) = (values.next(), values.next()) {
+                return Some(value.clone());
+            }
+        }
+        let value = correlation.value()?;
+        headers.insert(first, value.clone());
+        Some(value)
     }
 }
 
@@ -210,9 +262,11 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (request, correlation, value) = self.config.identify(request);
+        let value = value.or_else(|| correlation.value());
+        let trace = self.config.traceresponse.then(|| correlation.trace());
         let span = Span::new(&correlation);
         let inner = span.in_scope(|| sync_scope(&correlation, || self.inner.call(request)));
-        ResponseFuture { inner, correlation, span, name: self.config.response.clone(), value }
+        ResponseFuture { inner, correlation, span, name: self.config.response.clone(), value, trace }
     }
 }
 
@@ -226,6 +280,7 @@ pin_project! {
         span: Span,
         name: HeaderName,
         value: Option<HeaderValue>,
+        trace: Option<TraceParent>,
     }
 }
 
@@ -238,11 +293,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.span.in_scope(|| sync_scope(this.correlation, || this.inner.poll(cx))));
+        if result.is_err() {
+            this.span.failed();
+        }
         Poll::Ready(result.map(|mut response| {
             if let Some(value) = this.value.take() {
                 response.headers_mut().insert(&*this.name, value);
             }
-            response.extensions_mut().insert(this.correlation.clone());
+            if let Some(Ok(value)) = this.trace.map(|trace| HeaderValue::from_bytes(&trace.to_bytes())) {
+                response.headers_mut().insert(TRACERESPONSE, value);
+            }
             let (correlation, span) = (this.correlation.clone(), this.span.clone());
             response.map(|body| ResponseBody::new(body, correlation, span))
         }))

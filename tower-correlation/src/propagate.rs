@@ -1,14 +1,15 @@
 //! The client side: carries id and trace context to outbound calls.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::context::Correlation;
 use crate::generate::random;
-use crate::layer::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
+use crate::layer::{BAGGAGE, TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::policy::trace::TraceParent;
 
 /// Stamps the id and the trace context of the request at hand on outbound requests; without one, a new trace begins.
@@ -17,7 +18,14 @@ use crate::policy::trace::TraceParent;
 /// elsewhere lose nothing.
 #[derive(Debug, Clone)]
 pub struct PropagateLayer {
+    config: Arc<Config>,
+}
+
+#[derive(Debug, Clone)]
+struct Config {
     outbound: Vec<HeaderName>,
+    trace_context: bool,
+    baggage: bool,
 }
 
 impl Default for PropagateLayer {
@@ -27,16 +35,35 @@ impl Default for PropagateLayer {
 }
 
 impl PropagateLayer {
-    /// Sends the id as `x-request-id`.
+    /// Sends the id as `x-request-id`, the trace context and the baggage.
     #[must_use]
     pub fn new() -> Self {
-        Self { outbound: vec![X_REQUEST_ID] }
+        Self { config: Arc::new(Config { outbound: vec![X_REQUEST_ID], trace_context: true, baggage: true }) }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
     }
 
     /// The fields that carry the id. Default: `x-request-id`.
     #[must_use]
     pub fn outbound(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        Self { outbound: names.into_iter().collect() }
+        let names = names.into_iter().collect();
+        self.with(|config| config.outbound = names)
+    }
+
+    /// Whether `traceparent` and `tracestate` are sent. Default: yes; `false` for a party that is to learn nothing of the
+    /// trace, or where a tracing SDK writes them.
+    #[must_use]
+    pub fn trace_context(self, send: bool) -> Self {
+        self.with(|config| config.trace_context = send)
+    }
+
+    /// Whether `baggage` is sent. Default: yes; `false` towards parties that are not to read it.
+    #[must_use]
+    pub fn baggage(self, send: bool) -> Self {
+        self.with(|config| config.baggage = send)
     }
 }
 
@@ -44,7 +71,7 @@ impl<S> Layer<S> for PropagateLayer {
     type Service = Propagate<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Propagate { inner, outbound: self.outbound.clone().into() }
+        Propagate { inner, config: self.config.clone() }
     }
 }
 
@@ -52,32 +79,44 @@ impl<S> Layer<S> for PropagateLayer {
 #[derive(Debug, Clone)]
 pub struct Propagate<S> {
     inner: S,
-    outbound: std::sync::Arc<[HeaderName]>,
+    config: Arc<Config>,
 }
 
-impl<S> Propagate<S> {
+impl Config {
     fn stamp<B>(&self, request: &mut Request<B>) {
         let correlation = request.extensions().get::<Correlation>().cloned().or_else(ambient);
+        // A span that a tracing SDK made for this very call.
+        let own = request.extensions().get::<TraceParent>().copied();
         let headers = request.headers_mut();
-        let (trace, state) = match &correlation {
-            Some(correlation) => {
-                if let Ok(id) = HeaderValue::from_str(correlation.id().as_str()) {
-                    for name in self.outbound.iter() {
-                        headers.insert(name, id.clone());
-                    }
-                }
-                // Each call is a span of its own (§3.2.2.4).
-                (correlation.trace().child(random()), correlation.tracestate())
+        if let Some(id) = correlation.as_ref().and_then(Correlation::value) {
+            for name in &self.outbound {
+                headers.insert(name, id.clone());
             }
-            None => (TraceParent::generate(random(), random(), false), None),
-        };
-        if let Ok(value) = HeaderValue::from_bytes(&trace.to_bytes()) {
-            headers.insert(TRACEPARENT, value);
         }
-        headers.remove(TRACESTATE);
-        if let Some(Ok(value)) = state.map(HeaderValue::from_str) {
-            headers.insert(TRACESTATE, value);
+        let correlation = correlation.as_ref();
+        if self.trace_context {
+            let trace = own.unwrap_or_else(|| match correlation {
+                // Each call is a span of its own (§3.2.2.4).
+                Some(correlation) => correlation.trace().child(random()),
+                None => TraceParent::generate(random(), random(), false),
+            });
+            set(headers, TRACEPARENT, Some(&trace.to_bytes()));
+            let state = correlation.and_then(Correlation::tracestate);
+            set(headers, TRACESTATE, state.map(|state| state.as_str().as_bytes()));
         }
+        if self.baggage
+            && let Some(baggage) = correlation.and_then(Correlation::baggage)
+        {
+            set(headers, BAGGAGE, Some(baggage.as_str().as_bytes()));
+        }
+    }
+}
+
+/// Exactly this value, or none.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&[u8]>) {
+    match value.map(HeaderValue::from_bytes) {
+        Some(Ok(value)) => drop(headers.insert(name, value)),
+        _ => drop(headers.remove(name)),
     }
 }
 
@@ -104,7 +143,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.stamp(&mut request);
+        self.config.stamp(&mut request);
         self.inner.call(request)
     }
 }

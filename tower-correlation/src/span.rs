@@ -36,4 +36,14 @@ impl Span {
     pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }
+
+    /// The inner service returned an error, which leaves the layer as it is.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn failed(&self) {
+        self.span.in_scope(|| tracing::error!("the request ended in an error without a response"));
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(crate) fn failed(&self) {}
 }

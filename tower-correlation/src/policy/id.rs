@@ -1,4 +1,4 @@
-//! Which ids are acceptable.
+//! Ids: which are acceptable, and how random bits become one.
 
 use std::fmt;
 
@@ -30,11 +30,58 @@ impl CorrelationId {
         Self { length: 32, bytes }
     }
 
+    /// A UUID in its usual form (RFC 9562 §4), version and variant set.
+    pub(crate) fn uuid(bits: u128, version: u8) -> Self {
+        let bits = bits & !(0xf << 76) & !(0b11 << 62) | u128::from(version) << 76 | 0b10 << 62;
+        let mut digits = [0; 32];
+        hex(bits, &mut digits);
+        let mut bytes = [0; MAX_ID];
+        let groups = [(0, 0, 8), (9, 8, 12), (14, 12, 16), (19, 16, 20), (24, 20, 32)];
+        for (to, from, end) in groups {
+            bytes[to..to + end - from].copy_from_slice(&digits[from..end]);
+            if to > 0 {
+                bytes[to - 1] = b'-';
+            }
+        }
+        Self { length: 36, bytes }
+    }
+
+    /// UUID version 7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, the rest random.
+    pub(crate) fn uuid_v7(millis: u64, random: u128) -> Self {
+        Self::uuid(u128::from(millis) << 80 | random & ((1 << 80) - 1), 7)
+    }
+
+    /// ULID: 48 bits of Unix milliseconds and 80 random ones in Crockford's base 32.
+    pub(crate) fn ulid(millis: u64, random: u128) -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let mut bits = u128::from(millis) << 80 | random & ((1 << 80) - 1);
+        let mut bytes = [0; MAX_ID];
+        for digit in bytes[..26].iter_mut().rev() {
+            *digit = DIGITS[(bits & 31) as usize];
+            bits >>= 5;
+        }
+        Self { length: 26, bytes }
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Only ASCII gets in.
-        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// A number that follows from the id alone, the same in every process and version: FNV-1a, then mixed so that all
+    /// bits depend on all of it.
+    pub(crate) fn hash64(&self) -> u64 {
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let mut hash = self.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
+        hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        hash ^ hash >> 31
     }
 }
 
@@ -53,9 +100,10 @@ impl fmt::Display for CorrelationId {
 /// Writes the lowest bits as lower-case hexadecimal digits, most significant first.
 pub(crate) fn hex(bits: u128, out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut bits = bits;
-    for digit in out.iter_mut().rev() {
-        *digit = DIGITS[(bits & 15) as usize];
-        bits >>= 4;
+    let bytes = bits.to_be_bytes();
+    let used = &bytes[16 - out.len() / 2..];
+    for (pair, byte) in out.chunks_exact_mut(2).zip(used) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }

@@ -1,6 +1,8 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub(crate) mod baggage;
 pub(crate) mod id;
 pub(crate) mod inbound;
+pub(crate) mod state;
 pub(crate) mod trace;

@@ -1,4 +1,4 @@
-//! W3C Trace Context, level 2: `traceparent` (§3.2) and `tracestate` (§3.3).
+//! `traceparent` (W3C Trace Context level 2, §3.2).
 
 use super::id::hex;
 
@@ -20,6 +20,25 @@ impl TraceParent {
     pub(crate) fn generate(trace_id: u128, parent_id: u64, sampled: bool) -> Self {
         let flags = RANDOM | if sampled { SAMPLED } else { 0 };
         Self { trace_id: trace_id.max(1), parent_id: parent_id.max(1), flags }
+    }
+
+    /// A position in a trace from its fields, such as those of another SDK's span context; `None` when an id is zero
+    /// (§3.2.2.3). Flags without a meaning are left out.
+    #[must_use]
+    pub fn new(trace_id: u128, parent_id: u64, flags: u8) -> Option<Self> {
+        (trace_id != 0 && parent_id != 0).then_some(Self {
+            trace_id,
+            parent_id,
+            flags: flags & (SAMPLED | RANDOM),
+        })
+    }
+
+    /// A new trace whose lowest 56 bits follow from something that was given: not random for those who ask (level 2
+    /// §3.2.2.5.2).
+    pub(crate) fn derived(random: u128, parent_id: u64, low56: u64) -> Self {
+        const LOW: u128 = (1 << 56) - 1;
+        let trace_id = (random & !LOW) | (u128::from(low56) & LOW);
+        Self { trace_id: trace_id.max(1), parent_id: parent_id.max(1), flags: 0 }
     }
 
     /// The same trace under a new parent: this hop's own span.
@@ -63,6 +82,12 @@ impl TraceParent {
         self.parent_id
     }
 
+    /// `trace-flags`: bit 0 is sampled, bit 1 random.
+    #[must_use]
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+
     /// Whether the caller may have recorded this trace.
     #[must_use]
     pub fn sampled(&self) -> bool {
@@ -86,86 +111,31 @@ impl TraceParent {
     }
 }
 
-/// Up to 32 lower-case hexadecimal digits (§3.2.1: upper case is invalid).
+/// The value of a lower-case hexadecimal digit; 255 for anything else (§3.2.1: upper case is invalid).
+const VALUE: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        table[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    table
+};
+
+/// Up to 32 lower-case hexadecimal digits.
 fn lower_hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |value, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u128::from(digit))
-    })
-}
-
-/// Most members that a `tracestate` may have (§3.3.1.1).
-const MAX_MEMBERS: usize = 32;
-/// Bytes that every implementation passes on at least (§3.3.1.5); what is longer is cut to whole members.
-const MAX_BYTES: usize = 512;
-/// Members longer than this go first when the list is cut (§3.3.1.5).
-const LONG_MEMBER: usize = 128;
-
-/// Joins the field lines into one valid list; `None` when there is nothing to pass on or the list is invalid, which
-/// voids all of it (§3.3.1.6).
-#[must_use]
-pub fn tracestate<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<String> {
-    let mut members: Vec<&str> = Vec::new();
-    for line in lines {
-        let line = std::str::from_utf8(line).ok()?;
-        for member in line.split(',') {
-            let member = member.trim_matches([' ', '\t']);
-            if member.is_empty() {
-                continue;
-            }
-            let (key, value) = member.split_once('=')?;
-            let known =
-                members.iter().any(|other| other.split_once('=').is_some_and(|(other, _)| other == key));
-            if known
-                || !valid_key(key.as_bytes())
-                || !valid_value(value.as_bytes())
-                || members.len() == MAX_MEMBERS
-            {
-                return None;
-            }
-            members.push(member);
+    let mut value = 0;
+    for chunk in digits.chunks(16) {
+        let (mut half, mut bad) = (0u64, 0u8);
+        for &digit in chunk {
+            let digit = VALUE[usize::from(digit)];
+            bad |= digit;
+            half = half << 4 | u64::from(digit & 15);
         }
+        if bad > 15 {
+            return None;
+        }
+        value = value << (4 * chunk.len()) | u128::from(half);
     }
-    let length = |members: &[&str]| members.iter().map(|member| member.len() + 1).sum::<usize>();
-    while length(&members) > MAX_BYTES + 1 {
-        match members.iter().rposition(|member| member.len() > LONG_MEMBER) {
-            Some(long) => drop(members.remove(long)),
-            None => drop(members.pop()),
-        }
-    }
-    (!members.is_empty()).then(|| members.join(","))
-}
-
-/// §3.3.1.3.1: a simple key, or `tenant@system`.
-fn valid_key(key: &[u8]) -> bool {
-    let rest = |part: &[u8]| {
-        part.iter()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'_' | b'-' | b'*' | b'/'))
-    };
-    let mut parts = key.split(|&c| c == b'@');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some([first, more @ ..]), None, None) => {
-            first.is_ascii_lowercase() && more.len() < 256 && rest(more)
-        }
-        (Some([tenant, tenant_more @ ..]), Some([system, system_more @ ..]), None) => {
-            (tenant.is_ascii_lowercase() || tenant.is_ascii_digit())
-                && tenant_more.len() < 241
-                && rest(tenant_more)
-                && system.is_ascii_lowercase()
-                && system_more.len() < 14
-                && rest(system_more)
-        }
-        _ => false,
-    }
-}
-
-/// §3.3.1.3.2: 1 to 256 printable characters without comma and equals sign; spaces only inside.
-fn valid_value(value: &[u8]) -> bool {
-    (1..=256).contains(&value.len())
-        && value.iter().all(|c| matches!(c, b' '..=b'~') && !matches!(c, b',' | b'='))
-        && !value.ends_with(b" ")
+    Some(value)
 }

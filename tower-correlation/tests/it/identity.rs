@@ -16,6 +16,7 @@ async fn answer(
         let extension = request.extensions().get::<Correlation>().expect("one extension");
         assert_eq!(ambient.id(), extension.id());
         let mut response = Response::new(String::new());
+        response.extensions_mut().insert(extension.clone());
         response.extensions_mut().insert(seen);
         Ok::<_, Infallible>(response)
     });

@@ -1,0 +1,121 @@
+//! The id comes back whatever becomes of the request: nine outcomes by three kinds of inbound id.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::error_handling::HandleErrorLayer;
+use axum::routing::{get, post};
+use axum::{Router, response::IntoResponse};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+use tower_correlation::{CorrelationLayer, problem::ProblemIdLayer};
+
+async fn streaming() -> Response<Body> {
+    let chunks = futures_util::stream::iter(["a", "b"].map(Ok::<_, std::io::Error>));
+    Response::new(Body::from_stream(chunks))
+}
+
+async fn trailers_only() -> impl IntoResponse {
+    ([("content-type", "application/grpc"), ("grpc-status", "12")], ())
+}
+
+async fn panics() -> StatusCode {
+    if std::hint::black_box(true) { panic!("on purpose") } else { StatusCode::OK }
+}
+
+fn app() -> Router {
+    let layer = CorrelationLayer::new();
+    let fails = service_fn(async |_: Request<Body>| Err::<Response<Body>, BoxError>("no upstream".into()));
+    // The error leaves the layer; the handler outside of it makes a response, the mapper outside of that names it.
+    let failing = ServiceBuilder::new()
+        .layer(layer.echo_mapper())
+        .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::BAD_GATEWAY))
+        .layer(layer.clone())
+        .service(fails);
+    let slow = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::GATEWAY_TIMEOUT))
+        .layer(tower::timeout::TimeoutLayer::new(Duration::from_secs(1)))
+        .service(service_fn(async |_: Request<Body>| {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok::<_, BoxError>(Response::new(Body::empty()))
+        }));
+    Router::new()
+        .route("/ok", get(async || "ok"))
+        .route("/teapot", get(async || StatusCode::IM_A_TEAPOT))
+        .route("/broken", get(async || StatusCode::INTERNAL_SERVER_ERROR))
+        .route("/panic", get(panics).layer(tower_http::catch_panic::CatchPanicLayer::new()))
+        .route_service("/slow", slow)
+        .route("/stream", get(streaming))
+        .route("/grpc", post(trailers_only))
+        .layer(layer)
+        .route_service("/error", failing)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nine_outcomes_by_three_inbound_cases() {
+    let outcomes = [
+        ("GET", "/ok", 200),
+        ("GET", "/teapot", 418),
+        ("GET", "/broken", 500),
+        ("GET", "/nowhere", 404),
+        ("GET", "/error", 502),
+        ("GET", "/panic", 500),
+        ("GET", "/slow", 504),
+        ("GET", "/stream", 200),
+        ("POST", "/grpc", 200),
+    ];
+    let app = app().fallback_service(
+        ServiceBuilder::new()
+            .layer(CorrelationLayer::new())
+            .service(service_fn(async |_: Request<Body>| Ok(StatusCode::NOT_FOUND.into_response()))),
+    );
+    for (method, path, status) in outcomes {
+        for inbound in [Some("good-1"), Some("not good"), None] {
+            let mut request = Request::builder().method(method).uri(path);
+            if let Some(id) = inbound {
+                request = request.header("x-request-id", id);
+            }
+            let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{path}");
+            let ids: Vec<_> = response.headers().get_all("x-request-id").iter().collect();
+            assert_eq!(ids.len(), 1, "{path} {inbound:?}");
+            match inbound {
+                Some("good-1") => assert_eq!(ids[0], "good-1"),
+                _ => assert!(ids[0].len() == 32 && ids[0] != "not good", "{path}"),
+            }
+        }
+    }
+}
+
+async fn document(content_type: &'static str, body: &'static str) -> (HeaderMap, String) {
+    let app = ServiceBuilder::new().layer(CorrelationLayer::new()).layer(ProblemIdLayer::new()).service(
+        service_fn(move |_: Request<Body>| async move {
+            let response =
+                Response::builder().header("content-type", content_type).header("content-length", body.len());
+            Ok::<_, std::convert::Infallible>(response.body(Body::from(body)).unwrap())
+        }),
+    );
+    let request = Request::builder().header("x-request-id", "p-1").body(Body::empty()).unwrap();
+    let response = app.oneshot(request).await.unwrap();
+    let headers = response.headers().clone();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn problem_documents_carry_the_id_on_request() {
+    let problem = "application/problem+json; charset=utf-8";
+    for (body, expected) in [
+        (r#"{"title":"No"}"#, r#"{"correlation_id":"p-1","title":"No"}"#),
+        (" { }", r#"{"correlation_id":"p-1" }"#),
+        (r#"{"correlation_id":"x"}"#, r#"{"correlation_id":"x"}"#),
+        ("[1]", "[1]"),
+    ] {
+        let (headers, text) = document(problem, body).await;
+        assert_eq!(text, expected);
+        assert!(!headers.contains_key("content-length"), "the length is the transport's to find");
+    }
+    let (headers, text) = document("application/json", r#"{"title":"No"}"#).await;
+    assert!(text == r#"{"title":"No"}"# && headers["content-length"] == "14");
+}
