@@ -11,14 +11,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, Method, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::{get, get_service};
+use axum::routing::{any_service, get};
 use http::Uri;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tower::{Layer as _, ServiceBuilder};
+use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_auth::{AuthLayer, Authenticator, Issuer, RemoteJwks, RequireScopes};
 use tower_cache::key::Partition;
 use tower_cache::{Cache, CacheLayer, MemoryStore};
@@ -124,7 +124,10 @@ fn service_routes(
         writes = writes.layer(RequireScopes::all([format!("{service}:write")])?);
     }
     // GET and HEAD read; what another method does, and whether there is such a method, the service knows.
-    let by_method = get_service(reads).fallback_service(writes);
+    let by_method = any_service(service_fn(move |request: Request| {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if is_read { reads.clone() } else { writes.clone() }.oneshot(request)
+    }));
     Ok(Router::new().route(path, by_method.clone()).route(&format!("{path}/{{*rest}}"), by_method))
 }
 

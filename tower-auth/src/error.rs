@@ -71,6 +71,8 @@ pub enum TokenFault {
     NotYetValid,
     /// Bound to a key of its sender (`cnf`), which a bearer request does not prove.
     SenderConstrained,
+    /// Revoked, as the hook says.
+    Revoked,
     /// The claims do not fit the type they are read into.
     ClaimsType,
 }
@@ -92,6 +94,7 @@ impl fmt::Display for TokenFault {
             Self::Expired => f.write_str("The access token expired"),
             Self::NotYetValid => f.write_str("The access token is not yet valid"),
             Self::SenderConstrained => f.write_str("The access token is bound to a key of its sender"),
+            Self::Revoked => f.write_str("The access token was revoked"),
             Self::ClaimsType => f.write_str("The claims are not of the expected form"),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -25,7 +25,7 @@ pub(crate) async fn exchange<S, B, R>(
     request: Request<B>,
     timeout: Duration,
     max_body: usize,
-) -> Option<(StatusCode, Bytes)>
+) -> Option<Response<Bytes>>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body,
@@ -33,15 +33,15 @@ where
     tokio::time::timeout(timeout, attempt(service, request, max_body)).await.ok().flatten()
 }
 
-async fn attempt<S, B, R>(mut service: S, request: Request<B>, max_body: usize) -> Option<(StatusCode, Bytes)>
+async fn attempt<S, B, R>(mut service: S, request: Request<B>, max_body: usize) -> Option<Response<Bytes>>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body,
 {
     poll_fn(|cx| service.poll_ready(cx)).await.ok()?;
     let response = service.call(request).await.ok()?;
-    let status = response.status();
-    let mut body = pin!(response.into_body());
+    let (parts, body) = response.into_parts();
+    let mut body = pin!(body);
     if body.size_hint().lower() > max_body as u64 {
         return None;
     }
@@ -58,5 +58,5 @@ where
             data.advance(length);
         }
     }
-    Some((status, bytes.into()))
+    Some(Response::from_parts(parts, bytes.into()))
 }

@@ -24,4 +24,4 @@ pub use error::{AuthError, BoxError, ConfigError, TokenFault};
 pub use keys::{RemoteJwks, StaticKeys};
 pub use layer::{Auth, AuthLayer, Negotiated, RenderRejection, RequireScopes};
 pub use policy::validation::TokenType;
-pub use token::{Claims, MaybeVerified, Verified};
+pub use token::{Claims, MaybeVerified, TokenFacts, Verified};

@@ -1,44 +1,40 @@
-//! Counters. With the feature off every function here is empty.
+//! Counters and events, none of which carry a token, claim or key. With the features off every function here is empty.
 //!
-//! Requests are counted through handles kept by the layer's authenticator; fetches are rare and look their counter up.
+//! Handles are kept by what counts, made on its first request and on that request's thread: recorders may be
+//! thread-local, and fetches end on other threads.
+
+#[cfg(feature = "metrics")]
+use std::sync::OnceLock;
 
 use crate::error::AuthError;
 
-/// Outcome of a fetch.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum FetchOutcome {
-    Ok,
-    Failed,
+#[cfg(feature = "metrics")]
+type Handles<const N: usize> = OnceLock<[metrics::Counter; N]>;
+
+#[cfg(feature = "metrics")]
+fn handles<'h, const N: usize>(
+    cell: &'h Handles<N>,
+    name: &'static str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> &'h [metrics::Counter; N] {
+    cell.get_or_init(|| values.map(|value| metrics::counter!(name, label => value)))
 }
 
-impl FetchOutcome {
-    #[cfg(feature = "metrics")]
-    fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// One handle for each outcome, made on the first request.
+/// What became of requests, and whether their tokens were verified before.
 #[derive(Default)]
 pub(crate) struct Requests {
     #[cfg(feature = "metrics")]
-    counters: std::sync::OnceLock<[metrics::Counter; OUTCOMES.len()]>,
+    outcomes: Handles<{ OUTCOMES.len() }>,
+    #[cfg(feature = "metrics")]
+    lookups: Handles<2>,
 }
 
 #[cfg(feature = "metrics")]
-const OUTCOMES: [&str; 7] = [
-    "accepted",
-    "anonymous",
-    "missing-token",
-    "invalid-request",
-    "invalid-token",
-    "insufficient-scope",
-    "keys-unavailable",
-];
+const OUTCOMES: [&str; 6] =
+    ["accepted", "anonymous", "missing-token", "invalid-request", "invalid-token", "keys-unavailable"];
 
+#[cfg_attr(not(feature = "metrics"), allow(clippy::unused_self, reason = "the other form uses it"))]
 impl Requests {
     pub(crate) fn accepted(&self) {
         self.count("accepted");
@@ -49,34 +45,90 @@ impl Requests {
     }
 
     pub(crate) fn refused(&self, error: &AuthError) {
+        #[cfg(feature = "tracing")]
+        tracing::debug!(target: "tower_auth", kind = error.kind(), reason = %error, "request refused");
         self.count(error.kind());
+    }
+
+    pub(crate) fn cache_hit(&self) {
+        self.lookup(0);
+    }
+
+    pub(crate) fn cache_miss(&self) {
+        self.lookup(1);
     }
 
     #[cfg(feature = "metrics")]
     fn count(&self, outcome: &str) {
-        let counters = self.counters.get_or_init(|| {
-            OUTCOMES.map(|outcome| metrics::counter!("tower_auth_requests_total", "outcome" => outcome))
-        });
+        let counters = handles(&self.outcomes, "tower_auth_requests_total", "outcome", OUTCOMES);
         if let Some(index) = OUTCOMES.iter().position(|known| *known == outcome) {
             counters[index].increment(1);
         }
     }
 
+    #[cfg(feature = "metrics")]
+    fn lookup(&self, index: usize) {
+        handles(&self.lookups, "tower_auth_token_cache_total", "result", ["hit", "miss"])[index].increment(1);
+    }
+
     #[cfg(not(feature = "metrics"))]
-    #[allow(clippy::unused_self, reason = "the other form uses it")]
     fn count(&self, _: &str) {}
+
+    #[cfg(not(feature = "metrics"))]
+    fn lookup(&self, _: usize) {}
 }
 
-pub(crate) fn key_fetch(outcome: FetchOutcome) {
+/// What became of checks of scopes.
+#[derive(Default)]
+pub(crate) struct ScopeChecks {
     #[cfg(feature = "metrics")]
-    metrics::counter!("tower_auth_key_fetches_total", "outcome" => outcome.label()).increment(1);
-    #[cfg(not(feature = "metrics"))]
-    let _ = outcome;
+    outcomes: Handles<3>,
 }
 
-pub(crate) fn token_request(outcome: FetchOutcome) {
+impl ScopeChecks {
+    pub(crate) fn count(&self, result: Result<(), &AuthError>) {
+        #[cfg(feature = "metrics")]
+        {
+            let names = ["allowed", "insufficient-scope", "missing-token"];
+            let counters = handles(&self.outcomes, "tower_auth_scope_checks_total", "outcome", names);
+            let index = match result {
+                Ok(()) => 0,
+                Err(AuthError::InsufficientScope { .. }) => 1,
+                Err(_) => 2,
+            };
+            counters[index].increment(1);
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = result;
+    }
+}
+
+/// What became of fetches of one kind.
+#[derive(Default)]
+pub(crate) struct Fetches {
     #[cfg(feature = "metrics")]
-    metrics::counter!("tower_auth_token_requests_total", "outcome" => outcome.label()).increment(1);
-    #[cfg(not(feature = "metrics"))]
-    let _ = outcome;
+    outcomes: Handles<2>,
+}
+
+impl Fetches {
+    /// On the thread of the request that starts a fetch.
+    pub(crate) fn prepare(&self, name: &'static str) {
+        #[cfg(feature = "metrics")]
+        handles(&self.outcomes, name, "outcome", ["ok", "failed"]);
+        #[cfg(not(feature = "metrics"))]
+        let _ = name;
+    }
+
+    pub(crate) fn ended(&self, well: bool) {
+        #[cfg(feature = "tracing")]
+        if !well {
+            tracing::warn!(target: "tower_auth", "the issuer did not give a usable answer");
+        }
+        #[cfg(feature = "metrics")]
+        if let Some([ok, failed]) = self.outcomes.get() {
+            if well { ok } else { failed }.increment(1);
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = well;
+    }
 }

@@ -23,22 +23,33 @@ pub struct Verified<C = Claims> {
 }
 
 struct Inner<C> {
-    registered: Arc<Registered>,
-    token: Box<str>,
+    granted: Granted,
     claims: C,
 }
 
-/// The part that does not depend on the claims type, for layers that decide by scopes.
+/// The part that does not depend on the claims type, for layers that decide by scopes or pass the token on.
 #[derive(Clone)]
-pub(crate) struct Granted(pub(crate) Arc<Registered>);
+pub(crate) struct Granted {
+    pub(crate) registered: Arc<Registered>,
+    pub(crate) token: Arc<str>,
+}
 
 impl<C> Verified<C> {
     pub(crate) fn new(registered: Registered, token: &str, claims: C) -> Self {
-        Self { inner: Arc::new(Inner { registered: Arc::new(registered), token: token.into(), claims }) }
+        let granted = Granted { registered: Arc::new(registered), token: token.into() };
+        Self { inner: Arc::new(Inner { granted, claims }) }
     }
 
     pub(crate) fn granted(&self) -> Granted {
-        Granted(Arc::clone(&self.inner.registered))
+        self.inner.granted.clone()
+    }
+
+    pub(crate) fn registered(&self) -> &Registered {
+        &self.inner.granted.registered
+    }
+
+    pub(crate) fn shared_token(&self) -> Arc<str> {
+        Arc::clone(&self.inner.granted.token)
     }
 
     /// The claims in your type.
@@ -50,30 +61,30 @@ impl<C> Verified<C> {
     /// `sub`: who the token is about.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.inner.registered.sub.as_deref()
+        self.registered().sub.as_deref()
     }
 
     /// `iss`: who issued it.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
-        self.inner.registered.iss.as_deref()
+        self.registered().iss.as_deref()
     }
 
     /// `client_id`: which client it was issued to (RFC 9068 §2.2).
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        self.inner.registered.client_id.as_deref()
+        self.registered().client_id.as_deref()
     }
 
     /// `jti`: the id of the token.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
-        self.inner.registered.jti.as_deref()
+        self.registered().jti.as_deref()
     }
 
     /// The scopes of `scope` and `scp`.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        self.inner.registered.scopes.iter().map(String::as_str)
+        self.registered().scopes.iter().map(String::as_str)
     }
 
     /// Whether it has this scope.
@@ -85,14 +96,14 @@ impl<C> Verified<C> {
     /// `exp`, without leeway.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
-        let seconds = self.inner.registered.exp.and_then(|exp| u64::try_from(exp).ok()).unwrap_or_default();
+        let seconds = self.registered().exp.and_then(|exp| u64::try_from(exp).ok()).unwrap_or_default();
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     /// The token itself, for passing it on. A secret: keep it out of logs.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.inner.token
+        &self.inner.granted.token
     }
 }
 
@@ -106,6 +117,42 @@ impl<C> Clone for Verified<C> {
 impl<C> fmt::Debug for Verified<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified").field("issuer", &self.issuer()).finish_non_exhaustive()
+    }
+}
+
+/// What [`revoked`](crate::AuthenticatorBuilder::revoked) decides by.
+pub struct TokenFacts<'t>(pub(crate) &'t Registered);
+
+impl TokenFacts<'_> {
+    /// `iss`: who issued it.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.0.iss.as_deref()
+    }
+
+    /// `sub`: who the token is about.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.0.sub.as_deref()
+    }
+
+    /// `jti`: the id of the token.
+    #[must_use]
+    pub fn token_id(&self) -> Option<&str> {
+        self.0.jti.as_deref()
+    }
+
+    /// `iat`: when it was issued, for refusing everything issued before some moment.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        let seconds = u64::try_from(self.0.iat?).ok()?;
+        Some(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+}
+
+impl fmt::Debug for TokenFacts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFacts").field("issuer", &self.issuer()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The signature step, callable by itself: a compact JWS against a set of keys, whatever the payload is.
 
+use std::sync::Arc;
+
 use jsonwebtoken::crypto::CryptoProvider;
 
 use crate::error::TokenFault;
@@ -66,17 +68,17 @@ pub struct Jws {
 /// Why the token is not accepted.
 pub fn verify_jws(token: &str, keys: &KeySet, backend: Backend) -> Result<Jws, TokenFault> {
     let compact = jws::parse(token)?;
-    let payload = verify_parsed(&compact, keys, backend)?;
+    let (payload, _) = verify_parsed(&compact, keys, backend)?;
     let Compact { header: Header { algorithm, .. }, header_bytes: header, .. } = compact;
     Ok(Jws { header, payload, algorithm })
 }
 
-/// The payload, once the signature is good.
-pub(crate) fn verify_parsed(
+/// The payload, once the signature is good, and the key it is good with.
+pub(crate) fn verify_parsed<'k>(
     compact: &Compact<'_>,
-    keys: &KeySet,
+    keys: &'k KeySet,
     backend: Backend,
-) -> Result<Vec<u8>, TokenFault> {
+) -> Result<(Vec<u8>, &'k Arc<Key>), TokenFault> {
     let algorithm = compact.header.algorithm;
     let key = keys.select(compact.header.kid.as_deref(), algorithm).ok_or(TokenFault::UnknownKey)?;
     if !algorithm.admits_signature(compact.signature.len())
@@ -84,5 +86,5 @@ pub(crate) fn verify_parsed(
     {
         return Err(TokenFault::Signature);
     }
-    jws::decode(compact.payload)
+    Ok((jws::decode(compact.payload)?, key))
 }

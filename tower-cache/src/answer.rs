@@ -135,14 +135,33 @@ impl Answer<'_> {
 }
 
 /// Prepares the fields of a response for being stored: those that each answer sets have their place already, which
-/// saves it an allocation.
+/// saves it an allocation, and all values lie in one piece, which each answer shares.
 pub(crate) fn prepare(headers: &mut HeaderMap, named: bool) -> bool {
     let upstream_status = headers.contains_key(CACHE_STATUS);
+    gather(headers);
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if named && !upstream_status {
         headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
     }
     upstream_status
+}
+
+/// Puts all values into one buffer: a copy of them then counts one reference up, in one place, instead of one each.
+fn gather(headers: &mut HeaderMap) {
+    let mut buffer = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values() {
+        buffer.extend_from_slice(value.as_bytes());
+    }
+    let buffer = Bytes::from(buffer);
+    let mut start = 0;
+    for value in headers.values_mut() {
+        let end = start + value.len();
+        if let Ok(mut gathered) = HeaderValue::from_maybe_shared(buffer.slice(start..end)) {
+            gathered.set_sensitive(value.is_sensitive());
+            *value = gathered;
+        }
+        start = end;
+    }
 }
 
 /// Takes back what [`prepare`] did.

@@ -33,6 +33,7 @@ pub struct CacheBuilder {
     set_cookie: bool,
     cookie: bool,
     max_body: u64,
+    max_held: u64,
     store_timeout: Duration,
     collapse: bool,
     honour_requests: bool,
@@ -59,6 +60,7 @@ impl Default for CacheBuilder {
             set_cookie: false,
             cookie: false,
             max_body: 8 << 20,
+            max_held: 256 << 20,
             store_timeout: Duration::from_millis(50),
             collapse: true,
             honour_requests: true,
@@ -192,6 +194,14 @@ impl CacheBuilder {
         self
     }
 
+    /// Octets of all responses together that are being fetched and kept meanwhile, to be stored; those that come when
+    /// there are more pass without being stored. Default 256 MiB: many slow large responses at once must not take all
+    /// memory.
+    pub fn max_held(mut self, bytes: u64) -> Self {
+        self.max_held = bytes;
+        self
+    }
+
     /// How long a request waits for the store, in all. Default 50 ms: a store that takes longer is slower than many
     /// an origin. A store that failed three times in a row is left alone for 100 ms, then twice as long each time up
     /// to 5 s, after which one request tries it.
@@ -269,6 +279,7 @@ impl CacheBuilder {
             storage: StorageRules { freshness, set_cookie: self.set_cookie, cookie: self.cookie },
             keys: self.keys,
             max_body: usize::try_from(self.max_body).unwrap_or(usize::MAX),
+            max_held: usize::try_from(self.max_held).unwrap_or(usize::MAX),
             store_timeout: self.store_timeout,
             collapse: self.collapse,
             honour_requests: self.honour_requests,

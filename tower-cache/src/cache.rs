@@ -52,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) storage: StorageRules,
     pub(crate) keys: KeyRules,
     pub(crate) max_body: usize,
+    pub(crate) max_held: usize,
     pub(crate) store_timeout: Duration,
     pub(crate) collapse: bool,
     pub(crate) honour_requests: bool,
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) unshared: Unshared,
     pub(crate) metrics: Metrics,
     pub(crate) outcomes: [AtomicU64; CacheOutcome::KINDS],
+    /// Octets of responses that are being fetched to be stored.
+    pub(crate) held: AtomicUsize,
     background: Arc<AtomicUsize>,
     began: Instant,
 }
@@ -102,6 +105,7 @@ impl Inner {
             unshared: Unshared::new(),
             metrics: Metrics::default(),
             outcomes: Default::default(),
+            held: AtomicUsize::new(0),
             background: Arc::default(),
             began,
         }

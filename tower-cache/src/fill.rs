@@ -1,6 +1,7 @@
 //! Bodies that are stored while they pass.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,13 +21,19 @@ pub(crate) struct Recorder {
     /// What `Content-Length` says.
     pub(crate) declared: Option<u64>,
     pub(crate) received: u64,
+    /// Octets counted among those of all fills.
+    pub(crate) held: usize,
     pub(crate) settled: bool,
 }
 
 impl Recorder {
     pub(crate) fn data(&mut self, data: Bytes) {
         self.received += data.len() as u64;
-        self.flight.push(data, self.cache.config.max_body);
+        self.held += data.len();
+        let config = &self.cache.config;
+        let held = self.cache.held.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        let limit = if held > config.max_held { 0 } else { config.max_body };
+        self.flight.push(data, limit);
     }
 
     /// Nobody reads any more: what is there is stored if it is all that was announced.
@@ -58,6 +65,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        self.cache.held.fetch_sub(self.held, Ordering::Relaxed);
         if !self.settled {
             self.flight.fail(None);
             self.cache.flights.close(&self.head.key, &self.flight);

@@ -253,6 +253,7 @@ impl Lead {
             head: Arc::clone(&head),
             stamp,
             received: 0,
+            held: 0,
             settled: false,
         };
         if body.is_end_stream() {

@@ -5,6 +5,8 @@
 mod axum;
 mod body;
 pub mod boxed;
+#[cfg(feature = "client")]
+pub mod client;
 mod error;
 mod grpc;
 pub mod guard;

@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::{AccessToken, Rejected, TokenAnswer, TokenProvider};
 use crate::error::ConfigError;
 use crate::fetch::{self, Spawn, Task};
-use crate::metrics::{self, FetchOutcome};
+use crate::metrics::Fetches;
 
 /// How the client proves who it is (RFC 6749 §2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +57,7 @@ struct Shared {
     request: Box<dyn Fn() -> Answering + Send + Sync>,
     spawn: Spawn,
     state: Mutex<State>,
+    fetches: Fetches,
 }
 
 type Answering = std::pin::Pin<Box<dyn Future<Output = Option<(AccessToken, Duration)>> + Send>>;
@@ -200,12 +201,13 @@ impl<S> ClientCredentialsBuilder<S> {
             }
             let request = request.body(B::from(form.clone()));
             Box::pin(async move {
-                let (status, body) = fetch::exchange(service, request.ok()?, timeout, max_body).await?;
-                if status == StatusCode::OK { read_answer(&body) } else { None }
+                let answer = fetch::exchange(service, request.ok()?, timeout, max_body).await?;
+                if answer.status() == StatusCode::OK { read_answer(answer.body()) } else { None }
             })
         };
         let state = Mutex::new(State::default());
-        Ok(ClientCredentials { shared: Arc::new(Shared { ahead, request: Box::new(request), spawn, state }) })
+        let (request, fetches) = (Box::new(request), Fetches::default());
+        Ok(ClientCredentials { shared: Arc::new(Shared { ahead, request, spawn, state, fetches }) })
     }
 
     fn form(&self) -> (Bytes, Option<HeaderValue>) {
@@ -240,7 +242,7 @@ fn encode(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => {
-                encoded.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
             b' ' => encoded.push('+'),
             _ => encoded.push_str(&format!("%{byte:02X}")),
@@ -310,6 +312,7 @@ impl Shared {
         if let Some(running) = state.running.as_ref().filter(|running| running.has_changed().is_ok()) {
             return running.clone();
         }
+        shared.fetches.prepare("tower_auth_token_requests_total");
         let (ends, running) = watch::channel(());
         state.running = Some(running.clone());
         let (answering, shared_in_task) = ((shared.request)(), Arc::clone(shared));
@@ -324,7 +327,7 @@ impl Shared {
 
     fn finish(&self, asked_at: Instant, answer: Option<(AccessToken, Duration)>) {
         let mut state = self.lock();
-        metrics::token_request(if answer.is_some() { FetchOutcome::Ok } else { FetchOutcome::Failed });
+        self.fetches.ended(answer.is_some());
         let Some((token, life)) = answer else {
             let backoff = Duration::from_secs(1 << state.failures.min(5));
             state.failures = state.failures.saturating_add(1);

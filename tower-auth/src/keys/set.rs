@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use jsonwebtoken::DecodingKey;
@@ -57,6 +58,11 @@ impl Key {
         &self.decoding
     }
 
+    /// Whether this is the very same key for the same purposes, wherever it was read from.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.shape == other.shape && self.algorithms == other.algorithms
+    }
+
     fn is_symmetric(&self) -> bool {
         matches!(self.shape, Shape::Hmac { .. })
     }
@@ -78,13 +84,17 @@ impl fmt::Debug for Key {
 /// The keys of one issuer at one time.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
     /// Positions by `kid`: usually one, more when one id is used for several kinds of keys.
     by_kid: HashMap<String, Vec<usize>, RandomState>,
     /// By algorithm, the only key for it; tokens without `kid` are verified with that one.
     sole: [Sole; Algorithm::ALL.len()],
     refused: usize,
+    /// Differs between any two sets that were read, so that what was verified with one is checked against the other.
+    generation: u64,
 }
+
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug, Clone, Copy, Default)]
 enum Sole {
@@ -111,15 +121,14 @@ impl KeySet {
         let document: Document<'_> = serde_json::from_slice(json).map_err(|_| KeyFault::Malformed)?;
         let total = document.keys.len();
         let keys = document.keys.iter().take(MAX_KEYS);
-        let keys: Vec<Key> =
-            keys.filter_map(|key| jwk::parse(key.get().as_bytes()).and_then(Key::new).ok()).collect();
-        let mut set = Self::index(keys);
+        let read = |key: &&RawValue| jwk::parse(key.get().as_bytes()).and_then(Key::new).map(Arc::new).ok();
+        let mut set = Self::index(keys.filter_map(read).collect());
         set.refused = total - set.keys.len();
         Ok(set)
     }
 
-    fn index(keys: Vec<Key>) -> Self {
-        let mut groups: HashMap<Option<String>, Vec<Key>, RandomState> = HashMap::default();
+    fn index(keys: Vec<Arc<Key>>) -> Self {
+        let mut groups: HashMap<Option<String>, Vec<Arc<Key>>, RandomState> = HashMap::default();
         let mut order = Vec::new();
         for key in keys {
             let group = groups.entry(key.kid.clone()).or_default();
@@ -131,20 +140,21 @@ impl KeySet {
                 group.push(key);
             }
         }
-        let mut set = Self::default();
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        let mut set = Self { generation, ..Self::default() };
         for kid in order {
             let group = groups.remove(&kid).unwrap_or_default();
             for (position, key) in group.iter().enumerate() {
                 let rivals = group.iter().enumerate().filter(|(other, _)| *other != position);
                 if kid.is_none() || !rivals.into_iter().any(|(_, other)| key.conflicts(other)) {
-                    set.push(key.clone());
+                    set.push(Arc::clone(key));
                 }
             }
         }
         set
     }
 
-    fn push(&mut self, key: Key) {
+    fn push(&mut self, key: Arc<Key>) {
         let position = self.keys.len();
         for algorithm in &key.algorithms {
             let sole = &mut self.sole[*algorithm as usize];
@@ -158,7 +168,7 @@ impl KeySet {
 
     /// The key for a token: by `kid` where it has one; otherwise the only key for the algorithm, and none when there
     /// are several. A set whose keys have no ids at all (a PEM file) ignores the `kid` of the token.
-    pub(crate) fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
+    pub(crate) fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Arc<Key>> {
         if let (Some(kid), false) = (kid, self.by_kid.is_empty()) {
             let positions = self.by_kid.get(kid)?;
             let keys = positions.iter().filter_map(|position| self.keys.get(*position));
@@ -176,6 +186,16 @@ impl KeySet {
         let mut set = Self::index(self.keys.into_iter().filter(|key| !key.is_symmetric()).collect());
         set.refused = before - set.keys.len();
         set
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether both sets answer every lookup alike.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same = |(one, two): (&Arc<Key>, &Arc<Key>)| one.kid == two.kid && one.is_same(two);
+        self.len() == other.len() && self.keys.iter().zip(&other.keys).all(same)
     }
 
     /// How many keys can be used.
@@ -233,7 +253,7 @@ impl StaticKeys {
         let key = jwk::parse(json)
             .and_then(Key::new)
             .map_err(|fault| ConfigError::new("jwk", fault.to_string()))?;
-        Ok(Self { set: Arc::new(KeySet::index(vec![key])) })
+        Ok(Self { set: Arc::new(KeySet::index(vec![Arc::new(key)])) })
     }
 
     /// A set of keys in JSON (RFC 7517 §5). Keys that cannot be used are left out.
@@ -263,7 +283,7 @@ impl StaticKeys {
         let fits = sized.and_then(|()| if shape.fits(algorithm) { Ok(()) } else { Err(KeyFault::Algorithm) });
         let key = fits.and_then(|()| Key::new(Parsed { kid: None, shape, algorithms: vec![algorithm] }));
         let key = key.map_err(|fault| ConfigError::new(field, fault.to_string()))?;
-        Ok(Self { set: Arc::new(KeySet::index(vec![key])) })
+        Ok(Self { set: Arc::new(KeySet::index(vec![Arc::new(key)])) })
     }
 
     /// The keys, for [`verify_jws`](crate::verify::verify_jws).

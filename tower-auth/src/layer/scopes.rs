@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::render::{Negotiated, RenderRejection, refuse};
 use crate::body::ResponseBody;
 use crate::error::{AuthError, ConfigError};
+use crate::metrics::ScopeChecks;
 use crate::policy::challenge::is_scope;
 use crate::token::Granted;
 
@@ -30,6 +31,7 @@ struct Rule {
     scopes: Vec<String>,
     all: bool,
     required: Arc<str>,
+    checks: ScopeChecks,
 }
 
 impl RequireScopes {
@@ -60,7 +62,8 @@ impl RequireScopes {
             ));
         }
         let required = scopes.join(" ").into();
-        Ok(Self { rule: Arc::new(Rule { scopes, all, required }), render: Arc::new(Negotiated::default()) })
+        let rule = Rule { scopes, all, required, checks: ScopeChecks::default() };
+        Ok(Self { rule: Arc::new(rule), render: Arc::new(Negotiated::default()) })
     }
 
     /// The realm named in challenges. None by default.
@@ -78,7 +81,7 @@ impl RequireScopes {
     }
 
     fn check(&self, granted: Option<&Granted>) -> Result<(), AuthError> {
-        let granted = &granted.ok_or(AuthError::MissingToken)?.0.scopes;
+        let granted = &granted.ok_or(AuthError::MissingToken)?.registered.scopes;
         let mut wanted = self.rule.scopes.iter();
         let enough = if self.rule.all {
             wanted.all(|scope| granted.contains(scope))
@@ -127,7 +130,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.rule.check(request.extensions().get()) {
+        let checked = self.rule.check(request.extensions().get());
+        self.rule.rule.checks.count(checked.as_ref().map(|()| ()));
+        match checked {
             Ok(()) => ScopedFuture { kind: Kind::Inner { future: self.inner.call(request) } },
             Err(error) => {
                 let (parts, _) = request.into_parts();

@@ -139,26 +139,22 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
         }
     }
 
-    /// `Ok` with the request made ready, or the answer.
-    fn admit(
-        &self,
-        parts: &mut Parts,
-        result: Result<Verified<C>, AuthError>,
-    ) -> Result<(), Response<Bytes>> {
+    /// `None` with the request made ready, or the answer.
+    fn admit(&self, parts: &mut Parts, result: Result<Verified<C>, AuthError>) -> Option<Response<Bytes>> {
         match result {
             Ok(verified) => {
                 self.authenticator.requests().accepted();
                 parts.extensions.insert(verified.granted());
                 parts.extensions.insert(verified);
-                Ok(())
+                None
             }
             Err(AuthError::MissingToken) if self.optional => {
                 self.authenticator.requests().anonymous();
-                Ok(())
+                None
             }
             Err(error) => {
                 self.authenticator.requests().refused(&error);
-                Err(refuse(&*self.render, &error, parts))
+                Some(refuse(&*self.render, &error, parts))
             }
         }
     }
@@ -187,8 +183,8 @@ where
         }
         match self.config.begin(&parts) {
             Step::Done(result) => match self.config.admit(&mut parts, result) {
-                Ok(()) => ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body))),
-                Err(response) => ResponseFuture { state: State::Refused { response: Some(response) } },
+                None => ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body))),
+                Some(response) => ResponseFuture { state: State::Refused { response: Some(response) } },
             },
             Step::Wait(pending) => {
                 // The instance that was polled ready goes with the request.
@@ -270,8 +266,8 @@ where
                     let token = bearer_token(&parts.headers);
                     let result = token.and_then(|token| config.authenticator.after_waiting(token));
                     match config.admit(&mut parts, result) {
-                        Ok(()) => State::Inner { future: ready.call(Request::from_parts(parts, body)) },
-                        Err(response) => State::Refused { response: Some(response) },
+                        None => State::Inner { future: ready.call(Request::from_parts(parts, body)) },
+                        Some(response) => State::Refused { response: Some(response) },
                     }
                 }
             };

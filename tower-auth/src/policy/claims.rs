@@ -38,7 +38,7 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Registered, TokenFault> {
             "iat" => claims.iat = Some(time(&value, "iat", f64::floor)?),
             "scope" => add_scopes(&mut claims.scopes, &string(value, "scope")?),
             "scp" => {
-                strings(value, "scp")?.into_iter().for_each(|scope| add_scopes(&mut claims.scopes, &scope))
+                strings(value, "scp")?.iter().for_each(|scope| add_scopes(&mut claims.scopes, scope));
             }
             "cnf" => claims.bound = true,
             _ => {}

@@ -106,12 +106,8 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
     match get("key_ops") {
         None => {}
         Some(Value::Array(operations)) => {
-            if !operations
-                .iter()
-                .any(|operation| matches!(operation, Value::String(name) if name == "verify"))
-            {
-                return Err(KeyFault::Purpose);
-            }
+            let verifies = |operation: &Value| matches!(operation, Value::String(name) if name == "verify");
+            operations.iter().any(verifies).then_some(()).ok_or(KeyFault::Purpose)?;
         }
         Some(_) => return Err(KeyFault::Malformed),
     }
@@ -127,10 +123,10 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
         _ => return Err(KeyFault::Unsupported),
     };
     shape.check()?;
-    if let (Shape::Ec { x, .. }, Some(size)) = (&shape, curve_size) {
-        if x.len() != size {
-            return Err(KeyFault::Size);
-        }
+    if let (Shape::Ec { x, .. }, Some(size)) = (&shape, curve_size)
+        && x.len() != size
+    {
+        return Err(KeyFault::Size);
     }
     let algorithms = match text("alg")? {
         None => shape.algorithms(),

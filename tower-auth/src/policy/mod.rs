@@ -4,6 +4,7 @@
 pub(crate) mod challenge;
 pub(crate) mod claims;
 pub(crate) mod der;
+pub(crate) mod document;
 pub(crate) mod json;
 pub(crate) mod jwk;
 pub(crate) mod jws;

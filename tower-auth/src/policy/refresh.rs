@@ -10,7 +10,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
-    /// A set is never used longer than this while the issuer answers.
+    /// A set is never used longer than this while the issuer answers; the issuer may say less.
     pub(crate) refresh_every: Duration,
     /// How much longer the last good set serves while the issuer does not answer.
     pub(crate) stale_for: Duration,
@@ -33,6 +33,23 @@ pub(crate) enum Act {
     Unavailable(Duration),
 }
 
+/// A set of keys in time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) age: Duration,
+    /// At this age the next fetch begins, …
+    pub(crate) ahead: Duration,
+    /// … and at this one it is waited for.
+    pub(crate) life: Duration,
+}
+
+impl Held {
+    /// Whether the set answers a known id without asking [`Refresh`] at all.
+    pub(crate) fn is_young(&self) -> bool {
+        self.age < self.ahead
+    }
+}
+
 /// What happened so far.
 #[derive(Debug)]
 pub(crate) struct Refresh {
@@ -50,37 +67,32 @@ impl Refresh {
         Self { schedule, failures: 0, not_before: None, bucket, refilled: None, unknown: HashMap::new() }
     }
 
-    /// Whether a set of this age answers a known id without asking this value at all.
-    pub(crate) fn is_young(schedule: &Schedule, age: Duration) -> bool {
-        age < schedule.refresh_every.mul_f64(0.75)
-    }
-
-    /// `age`: of the set, `None` before the first. `kid`: the wanted id when the set does not have it.
+    /// `held`: the set there is, `None` before the first. `kid`: the wanted id when the set does not have it.
     pub(crate) fn decide(
         &mut self,
         now: Instant,
-        age: Option<Duration>,
+        held: Option<Held>,
         kid: Option<&str>,
         waited: bool,
     ) -> Act {
         let pause = self.not_before.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let may_fetch = pause.is_zero() && !waited;
         let retry = pause.max(Duration::from_secs(1));
-        let Some(age) = age else {
+        let Some(held) = held else {
             return if may_fetch { Act::FetchAndWait } else { Act::Unavailable(retry) };
         };
-        if age >= self.schedule.refresh_every {
+        if held.age >= held.life {
             if may_fetch {
                 return Act::FetchAndWait;
             }
-            if age >= self.schedule.refresh_every.saturating_add(self.schedule.stale_for) {
+            if held.age >= held.life.saturating_add(self.schedule.stale_for) {
                 return Act::Unavailable(retry);
             }
         }
         if let Some(kid) = kid {
             return self.decide_unknown(now, kid, waited, pause);
         }
-        if may_fetch && !Self::is_young(&self.schedule, age) { Act::UseAndFetch } else { Act::Use }
+        if may_fetch && !held.is_young() { Act::UseAndFetch } else { Act::Use }
     }
 
     fn decide_unknown(&mut self, now: Instant, kid: &str, waited: bool, pause: Duration) -> Act {
@@ -96,10 +108,15 @@ impl Refresh {
             self.remember(now, kid);
             return Act::Use;
         }
-        if self.unknown.get(kid).is_some_and(|until| now < *until) || !self.take(now) {
+        if self.is_known_absent(now, kid) || !self.take(now) {
             return Act::Use;
         }
         Act::FetchAndWait
+    }
+
+    /// Whether a fetch has shown a moment ago that there is no such key.
+    pub(crate) fn is_known_absent(&self, now: Instant, kid: &str) -> bool {
+        self.unknown.get(kid).is_some_and(|until| now < *until)
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -143,6 +160,10 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    fn held(age: u32) -> Option<Held> {
+        Some(Held { age: age * S, ahead: 75 * S, life: 100 * S })
+    }
+
     fn warm() -> (Refresh, Instant) {
         let schedule = Schedule { refresh_every: 100 * S, stale_for: 1_000 * S, burst: 2, refill: 30 * S };
         (Refresh::new(schedule), Instant::now_for_test())
@@ -154,8 +175,8 @@ mod tests {
 
     impl NowForTest for Instant {
         #[allow(clippy::disallowed_methods, reason = "an arbitrary start")]
-        fn now_for_test() -> Instant {
-            Instant::now()
+        fn now_for_test() -> Self {
+            Self::now()
         }
     }
 
@@ -163,14 +184,14 @@ mod tests {
     fn ages() {
         let (mut refresh, now) = warm();
         assert_eq!(refresh.decide(now, None, None, false), Act::FetchAndWait);
-        assert_eq!(refresh.decide(now, Some(74 * S), None, false), Act::Use);
-        assert_eq!(refresh.decide(now, Some(75 * S), None, false), Act::UseAndFetch);
-        assert_eq!(refresh.decide(now, Some(100 * S), None, false), Act::FetchAndWait);
+        assert_eq!(refresh.decide(now, held(74), None, false), Act::Use);
+        assert_eq!(refresh.decide(now, held(75), None, false), Act::UseAndFetch);
+        assert_eq!(refresh.decide(now, held(100), None, false), Act::FetchAndWait);
         refresh.failed(now);
-        assert_eq!(refresh.decide(now, Some(100 * S), None, false), Act::Use);
-        assert_eq!(refresh.decide(now, Some(1_099 * S), None, false), Act::Use);
-        assert_eq!(refresh.decide(now, Some(1_100 * S), None, false), Act::Unavailable(S));
-        assert_eq!(refresh.decide(now, Some(100 * S), Some("new"), false), Act::Unavailable(S));
+        assert_eq!(refresh.decide(now, held(100), None, false), Act::Use);
+        assert_eq!(refresh.decide(now, held(1_099), None, false), Act::Use);
+        assert_eq!(refresh.decide(now, held(1_100), None, false), Act::Unavailable(S));
+        assert_eq!(refresh.decide(now, held(100), Some("new"), false), Act::Unavailable(S));
     }
 
     #[test]
@@ -179,9 +200,9 @@ mod tests {
         let mut fetches = 0;
         for i in 0..100_000_u32 {
             let at = now + Duration::from_micros(u64::from(i) * 599);
-            if refresh.decide(at, Some(S), Some(&i.to_string()), false) == Act::FetchAndWait {
+            if refresh.decide(at, held(1), Some(&i.to_string()), false) == Act::FetchAndWait {
                 fetches += 1;
-                assert_eq!(refresh.decide(at, Some(S), Some(&i.to_string()), true), Act::Use);
+                assert_eq!(refresh.decide(at, held(1), Some(&i.to_string()), true), Act::Use);
             }
         }
         assert_eq!(fetches, 3);

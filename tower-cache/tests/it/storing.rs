@@ -81,3 +81,20 @@ async fn a_body_above_the_limit_passes_and_is_not_stored() {
         assert_eq!((second.outcome() == "hit", second.body.len()), (stored, 1000), "{limit} {declared}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_all_fills_hold_together_is_bounded() {
+    let origin = Origin::new(|_| answer(&[("cache-control", "max-age=60")], &"x".repeat(1000)));
+    for (limit, stored) in [(1000, true), (999, false)] {
+        let cache = origin.behind(Cache::builder().max_held(limit));
+        for _ in 0..3 {
+            assert_eq!(get(&cache, &[]).await.body.len(), 1000);
+        }
+        // What has been given back can be held again.
+        assert_eq!(get(&cache, &[]).await.outcome() == "hit", stored, "{limit}");
+        let other = crate::support::request(http::Method::GET, "http://example.com/other", &[]);
+        crate::support::send(&cache, other).await;
+        let other = crate::support::request(http::Method::GET, "http://example.com/other", &[]);
+        assert_eq!(crate::support::send(&cache, other).await.outcome() == "hit", stored, "{limit}");
+    }
+}

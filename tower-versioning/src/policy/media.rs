@@ -207,3 +207,10 @@ fn unquoted(text: &[u8], separator: u8) -> Option<usize> {
     }
     None
 }
+
+/// Whether a media type has a parameter of that name.
+#[cfg(feature = "client")]
+pub(crate) fn has_parameter(media_type: &str, name: &str) -> bool {
+    let parameters = media_type.split_once(';').map_or("", |(_, parameters)| parameters);
+    parameter(parameters.as_bytes(), name).is_some()
+}

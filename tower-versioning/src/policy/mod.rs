@@ -1,6 +1,8 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[cfg(feature = "client")]
+pub(crate) mod announce;
 pub(crate) mod decide;
 pub(crate) mod extract;
 pub(crate) mod lifecycle;
@@ -10,6 +12,8 @@ pub(crate) mod path;
 pub(crate) mod range;
 pub(crate) mod select;
 pub(crate) mod source;
+#[cfg(feature = "client")]
+pub(crate) mod stamp;
 pub(crate) mod table;
 pub(crate) mod template;
 pub(crate) mod vary;

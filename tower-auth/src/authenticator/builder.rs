@@ -1,0 +1,208 @@
+//! Says what an [`Authenticator`] accepts.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::de::DeserializeOwned;
+
+use super::cache::VerifiedCache;
+use super::{Authenticator, Issuer, Settings, Shared};
+use crate::error::ConfigError;
+use crate::keys::KeySource;
+use crate::metrics::Requests;
+use crate::policy::validation::{MAX_LEEWAY, Rules, TokenType};
+use crate::token::{Claims, TokenFacts};
+use crate::verify::Backend;
+
+impl Authenticator {
+    /// Starts with an issuer and an audience missing; `build` exists once both are said.
+    #[must_use]
+    pub fn builder() -> AuthenticatorBuilder {
+        AuthenticatorBuilder {
+            settings: Settings {
+                issuers: Vec::new(),
+                rules: Rules {
+                    audiences: None,
+                    leeway: Duration::from_secs(60),
+                    max_age: None,
+                    token_type: TokenType::default(),
+                },
+                realm: None,
+                backend: Backend::default(),
+                clock: SystemTime::now,
+                cache_bytes: 16 * 1024 * 1024,
+                revoked: None,
+            },
+            types: PhantomData,
+        }
+    }
+}
+
+/// Types that say what has been set.
+pub mod state {
+    /// Said.
+    #[derive(Debug)]
+    pub enum Set {}
+    /// Not yet said.
+    #[derive(Debug)]
+    pub enum Missing {}
+}
+use state::{Missing, Set};
+
+/// Builds an [`Authenticator`]. `K` and `A` say whether keys and audience are set.
+pub struct AuthenticatorBuilder<C = Claims, K = Missing, A = Missing> {
+    settings: Settings,
+    types: PhantomData<fn() -> (C, K, A)>,
+}
+
+impl<C, K, A> fmt::Debug for AuthenticatorBuilder<C, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticatorBuilder")
+            .field("issuers", &self.settings.issuers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C, K, A> AuthenticatorBuilder<C, K, A> {
+    fn retyped<C2, K2, A2>(self) -> AuthenticatorBuilder<C2, K2, A2> {
+        AuthenticatorBuilder { settings: self.settings, types: PhantomData }
+    }
+
+    /// Accepts tokens of this issuer. May be said for several issuers.
+    #[must_use]
+    pub fn issuer(mut self, issuer: Issuer) -> AuthenticatorBuilder<C, Set, A> {
+        self.settings.issuers.push(issuer);
+        self.retyped()
+    }
+
+    /// Accepts whatever these keys verify, whoever `iss` names. Anyone else who has tokens signed with the same keys is
+    /// let in: for tests and for single-purpose secrets.
+    #[must_use]
+    pub fn danger_any_issuer(mut self, keys: impl KeySource) -> AuthenticatorBuilder<C, Set, A> {
+        self.settings.issuers.push(Issuer { name: None, keys: Arc::new(keys), fault: None });
+        self.retyped()
+    }
+
+    /// Accepts tokens for this audience, compared exactly. May be said for several.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> AuthenticatorBuilder<C, K, Set> {
+        self.settings.rules.audiences.get_or_insert_default().push(audience.into());
+        self.retyped()
+    }
+
+    /// Accepts tokens for any audience: also those that a client obtained for another service.
+    #[must_use]
+    pub fn danger_any_audience(mut self) -> AuthenticatorBuilder<C, K, Set> {
+        self.settings.rules.audiences = None;
+        self.retyped()
+    }
+
+    /// How far clocks may differ. 60 seconds by default, at most 300.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.settings.rules.leeway = leeway;
+        self
+    }
+
+    /// Refuses tokens issued longer ago than this, whatever `exp` says; then `iat` is required. Not limited by default.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.settings.rules.max_age = Some(age);
+        self
+    }
+
+    /// Which `typ` is accepted. [`TokenType::AccessTokenOrJwt`] by default.
+    #[must_use]
+    pub fn token_type(mut self, token_type: TokenType) -> Self {
+        self.settings.rules.token_type = token_type;
+        self
+    }
+
+    /// The realm named in challenges (RFC 9110 §11.5). None by default.
+    #[must_use]
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.settings.realm = Some(realm.into());
+        self
+    }
+
+    /// What computes signatures. aws-lc-rs by default where it is compiled in: several times faster.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.settings.backend = backend;
+        self
+    }
+
+    /// The wall clock that `exp`, `nbf` and `iat` are compared with. `SystemTime::now` by default.
+    #[must_use]
+    pub fn wall_clock(mut self, clock: fn() -> SystemTime) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// How many bytes of tokens that were verified, with their claims, are kept so that their signatures need not be
+    /// verified again; zero keeps none. 16 MiB by default, about 5,000 tokens. Every use still asks whether the token is
+    /// in time, the audience right, and its key still one of the issuer's; a removed key takes its tokens along.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.settings.cache_bytes = bytes;
+        self
+    }
+
+    /// Refuses tokens this says are revoked, by `jti`, `sub` or the time of issue. Asked at every use, also of tokens
+    /// that were verified before, so it must be quick: a look into a set that something else keeps current. None by
+    /// default.
+    #[must_use]
+    pub fn revoked(mut self, revoked: impl Fn(&TokenFacts<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.revoked = Some(Arc::new(revoked));
+        self
+    }
+
+    /// Reads the claims into your own type. [`Claims`] by default.
+    #[must_use]
+    pub fn claims<C2: DeserializeOwned>(self) -> AuthenticatorBuilder<C2, K, A> {
+        self.retyped()
+    }
+}
+
+impl<C: Send + Sync + 'static> AuthenticatorBuilder<C, Set, Set> {
+    /// The finished handle.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot work.
+    pub fn build(self) -> Result<Authenticator<C>, ConfigError> {
+        let Settings { issuers, rules, realm, .. } = &self.settings;
+        if let Some(fault) = issuers.iter().find_map(|issuer| issuer.fault.clone()) {
+            return Err(fault);
+        }
+        let twice = |(index, issuer): (usize, &Issuer)| {
+            issuers[..index].iter().any(|other| other.name == issuer.name)
+        };
+        if issuers.iter().any(|issuer| issuer.name.as_deref() == Some("")) {
+            return Err(ConfigError::new("issuer", "empty"));
+        }
+        if issuers.iter().enumerate().any(twice) {
+            return Err(ConfigError::new("issuer", "the same issuer twice"));
+        }
+        if issuers.len() > 1 && issuers.iter().any(|issuer| issuer.name.is_none()) {
+            return Err(ConfigError::new("danger_any_issuer", "cannot be combined with further issuers"));
+        }
+        if rules.audiences.iter().flatten().any(String::is_empty) {
+            return Err(ConfigError::new("audience", "empty"));
+        }
+        if rules.leeway > MAX_LEEWAY {
+            return Err(ConfigError::new("leeway", "more than 300 seconds"));
+        }
+        if rules.max_age.is_some_and(|age| age.is_zero()) {
+            return Err(ConfigError::new("max_age", "zero"));
+        }
+        if realm.iter().any(|realm| !realm.chars().all(crate::policy::challenge::fit)) {
+            return Err(ConfigError::new("realm", "only printable ASCII without quotes and backslashes"));
+        }
+        let cache = VerifiedCache::new(self.settings.cache_bytes);
+        let shared = Shared { settings: self.settings, cache, requests: Requests::default() };
+        Ok(Authenticator { shared: Arc::new(shared) })
+    }
+}

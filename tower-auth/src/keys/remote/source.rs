@@ -1,0 +1,275 @@
+//! The set as it is held, and its fetches.
+
+use std::hash::BuildHasher;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use super::{Place, RemoteJwks};
+use crate::fetch;
+use crate::keys::{Algorithm, KeySet, KeySource, KeysPending, Lookup};
+use crate::metrics::Fetches;
+use crate::policy::document;
+use crate::policy::refresh::{Act, Held, Refresh};
+
+pub(super) struct Remote<S, B, R>(Arc<Source<S, B, R>>);
+
+struct Source<S, B, R> {
+    config: RemoteJwks<()>,
+    service: Mutex<S>,
+    snapshot: ArcSwapOption<Snapshot>,
+    state: Mutex<State>,
+    fetches: Fetches,
+    types: PhantomData<fn(B) -> R>,
+}
+
+struct Snapshot {
+    keys: Arc<KeySet>,
+    /// When the fetch began: the issuer may have changed its keys right after answering.
+    asked_at: Instant,
+    life: Duration,
+    ahead: Duration,
+    etag: Option<HeaderValue>,
+}
+
+struct State {
+    refresh: Refresh,
+    /// Closed when the fetch has ended in any way, also by a panic or a runtime going down.
+    running: Option<watch::Receiver<()>>,
+}
+
+impl State {
+    fn running(&self) -> Option<watch::Receiver<()>> {
+        self.running.clone().filter(|running| running.has_changed().is_ok())
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl<S, B, R> Remote<S, B, R> {
+    pub(super) fn new(config: RemoteJwks<()>, service: S) -> Self {
+        let state = State { refresh: Refresh::new(config.schedule.clone()), running: None };
+        Self(Arc::new(Source {
+            config,
+            service: Mutex::new(service),
+            snapshot: ArcSwapOption::empty(),
+            state: Mutex::new(state),
+            fetches: Fetches::default(),
+            types: PhantomData,
+        }))
+    }
+}
+
+/// What the snapshot says to a lookup.
+struct View {
+    snapshot: Option<Arc<Snapshot>>,
+    held: Option<Held>,
+    known: bool,
+}
+
+impl<S, B, R> Source<S, B, R> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view(&self, now: Instant, kid: Option<&str>, algorithm: Algorithm) -> View {
+        let snapshot = self.snapshot.load_full();
+        let held = snapshot.as_ref().map(|snapshot| Held {
+            age: now.saturating_duration_since(snapshot.asked_at),
+            ahead: snapshot.ahead,
+            life: snapshot.life,
+        });
+        let known = snapshot.as_ref().is_some_and(|snapshot| snapshot.keys.select(kid, algorithm).is_some());
+        View { snapshot, held, known }
+    }
+
+    fn finish(&self, asked_at: Instant, answer: Option<Response<Bytes>>) {
+        let fresh = answer.and_then(|answer| self.read(asked_at, &answer));
+        let mut state = self.state();
+        self.fetches.ended(fresh.is_some());
+        match fresh {
+            Some(fresh) => {
+                self.snapshot.store(Some(Arc::new(fresh)));
+                state.refresh.succeeded();
+            }
+            None => state.refresh.failed(now()),
+        }
+    }
+
+    /// A document without a usable key is a mistake of the issuer; the last good set serves on, for its time.
+    fn read(&self, asked_at: Instant, answer: &Response<Bytes>) -> Option<Snapshot> {
+        let before = self.snapshot.load_full();
+        let headers = answer.headers();
+        let (keys, etag) = match answer.status() {
+            StatusCode::OK => {
+                let keys = KeySet::from_jwks(answer.body()).ok()?.without_symmetric();
+                (Some(Arc::new(keys)).filter(|keys| !keys.is_empty())?, headers.get(header::ETAG).cloned())
+            }
+            StatusCode::NOT_MODIFIED => {
+                let before = before.as_ref().filter(|before| before.etag.is_some())?;
+                (Arc::clone(&before.keys), before.etag.clone())
+            }
+            _ => return None,
+        };
+        // The same keys stay the same set: what was verified with them needs no second look.
+        let keys = match before {
+            Some(before) if before.keys.is_same(&keys) => Arc::clone(&before.keys),
+            _ => keys,
+        };
+        let life = document::life(headers, self.config.schedule.refresh_every);
+        let chance = foldhash::fast::RandomState::default().hash_one(0_u8);
+        Some(Snapshot { keys, asked_at, life, ahead: document::ahead(life, chance), etag })
+    }
+}
+
+impl<S, B, R> KeySource for Remote<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Default + Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+    R::Error: Send,
+{
+    fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
+        let now = now();
+        let View { snapshot, held, known } = self.0.view(now, kid, algorithm);
+        if let (Some(snapshot), Some(held), true) = (&snapshot, held, known)
+            && held.is_young()
+        {
+            return Lookup::Keys(Arc::clone(&snapshot.keys));
+        }
+        let unknown = kid.filter(|_| !known);
+        let mut state = self.0.state();
+        // A fetch that runs may bring the key, and joining it costs the issuer nothing.
+        if let (Some(kid), Some(running), false) = (unknown, state.running(), waited)
+            && !state.refresh.is_known_absent(now, kid)
+        {
+            drop(state);
+            return self.join(running, kid, algorithm);
+        }
+        match (state.refresh.decide(now, held, unknown, waited), snapshot) {
+            (Act::Unavailable(retry_after), _) => Lookup::Unavailable { retry_after },
+            (Act::Use, Some(snapshot)) => Lookup::Keys(Arc::clone(&snapshot.keys)),
+            (Act::UseAndFetch, Some(snapshot)) => {
+                Source::start(&self.0, &mut state);
+                Lookup::Keys(Arc::clone(&snapshot.keys))
+            }
+            (_, _) => {
+                let running = Source::start(&self.0, &mut state);
+                Lookup::Wait(KeysPending::new(ended(running)))
+            }
+        }
+    }
+}
+
+/// Ends with an error when the sender is dropped, which is how a fetch ends.
+async fn ended(mut running: watch::Receiver<()>) {
+    let _ = running.changed().await;
+}
+
+impl<S, B, R> Remote<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Default + Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+    R::Error: Send,
+{
+    /// Waits for a fetch that began before this request. The issuer may have published the key after answering that, so
+    /// when it is still absent the bucket decides about one more.
+    fn join(&self, running: watch::Receiver<()>, kid: &str, algorithm: Algorithm) -> Lookup {
+        let (source, kid) = (Arc::clone(&self.0), kid.to_owned());
+        Lookup::Wait(KeysPending::new(async move {
+            ended(running).await;
+            let second = {
+                let now = now();
+                let View { held, known, .. } = source.view(now, Some(&kid), algorithm);
+                let mut state = source.state();
+                let act = state.refresh.decide(now, held, Some(&kid), false);
+                (!known && act == Act::FetchAndWait).then(|| Source::start(&source, &mut state))
+            };
+            if let Some(second) = second {
+                ended(second).await;
+            }
+        }))
+    }
+}
+
+impl<S, B, R> Source<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Default + Send + 'static,
+    R: Body + Send + 'static,
+    R::Data: Send,
+    R::Error: Send,
+{
+    /// Starts a fetch, or joins the one that runs.
+    fn start(this: &Arc<Self>, state: &mut State) -> watch::Receiver<()> {
+        if let Some(running) = state.running() {
+            return running;
+        }
+        let (ends, running) = watch::channel(());
+        state.running = Some(running.clone());
+        this.fetches.prepare("tower_auth_key_fetches_total");
+        let source = Arc::clone(this);
+        (this.config.spawn)(Box::pin(async move {
+            let asked_at = now();
+            let timeout = source.config.timeout;
+            let answer = tokio::time::timeout(timeout, source.fetch()).await.ok().flatten();
+            source.finish(asked_at, answer);
+            drop(ends);
+        }));
+        running
+    }
+
+    async fn fetch(&self) -> Option<Response<Bytes>> {
+        let uri = match &self.config.place {
+            Place::At(uri) => uri.clone(),
+            Place::Discovered(issuer) => self.discover(issuer).await?,
+        };
+        let etag = self.snapshot.load().as_ref().and_then(|snapshot| snapshot.etag.clone());
+        self.get(uri, "application/jwk-set+json, application/json", etag).await
+    }
+
+    /// Asked before every fetch of keys, so that an issuer may move them.
+    async fn discover(&self, issuer: &str) -> Option<Uri> {
+        for uri in document::well_known(issuer)? {
+            let answer = self.get(uri, "application/json", None).await?;
+            if answer.status() == StatusCode::OK {
+                return document::jwks_uri(answer.body(), issuer);
+            }
+        }
+        None
+    }
+
+    async fn get(
+        &self,
+        uri: Uri,
+        accept: &'static str,
+        etag: Option<HeaderValue>,
+    ) -> Option<Response<Bytes>> {
+        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut request = Request::new(B::default());
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
+        if let Some(etag) = etag {
+            request.headers_mut().insert(header::IF_NONE_MATCH, etag);
+        }
+        fetch::exchange(service, request, self.config.timeout, self.config.max_body).await
+    }
+}
