@@ -224,9 +224,9 @@ impl Log {
 }
 
 impl<'a> MakeWriter<'a> for Log {
-    type Writer = &'a Log;
+    type Writer = &'a Self;
 
-    fn make_writer(&'a self) -> &'a Log {
+    fn make_writer(&'a self) -> Self::Writer {
         self
     }
 }

@@ -2,6 +2,7 @@
 
 mod keys;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -168,10 +169,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let decoded = String::from_utf8(decoded).ok()?;
     let (id, secret) = decoded.split_once(':')?;
     let decode = |text: &str| {
-        percent_encoding::percent_decode_str(&text.replace('+', " "))
-            .decode_utf8()
-            .ok()
-            .map(|text| text.into_owned())
+        percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(Cow::into_owned)
     };
     Some((decode(id)?, decode(secret)?))
 }

@@ -86,20 +86,20 @@ pub(crate) struct ScopeChecks {
 }
 
 impl ScopeChecks {
-    pub(crate) fn count(&self, result: Result<(), &AuthError>) {
+    pub(crate) fn count(&self, refused: Option<&AuthError>) {
         #[cfg(feature = "metrics")]
         {
             let names = ["allowed", "insufficient-scope", "missing-token"];
             let counters = handles(&self.outcomes, "tower_auth_scope_checks_total", "outcome", names);
-            let index = match result {
-                Ok(()) => 0,
-                Err(AuthError::InsufficientScope { .. }) => 1,
-                Err(_) => 2,
+            let index = match refused {
+                None => 0,
+                Some(AuthError::InsufficientScope { .. }) => 1,
+                Some(_) => 2,
             };
             counters[index].increment(1);
         }
         #[cfg(not(feature = "metrics"))]
-        let _ = result;
+        let _ = refused;
     }
 }
 

@@ -223,7 +223,7 @@ impl Breaker {
         if self.shared.passing.load(Ordering::Acquire) & 1 == 1 {
             return None;
         }
-        self.change(now(), |machine, now| machine.refusal(now))
+        self.change(now(), Machine::refusal)
     }
 
     /// Changes whenever a refused call might pass.

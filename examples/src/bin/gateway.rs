@@ -39,7 +39,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BoxError> {
                 arguments.client_secret_file.as_deref().ok_or_else(|| needs("--client-secret-file PATH"))?,
             )?,
         };
-        return Ok(demo::block_on(tour::run(config))?);
+        return demo::block_on(tour::run(config));
     }
     let system = launch::system(arguments)?;
     let code = if arguments.tour {

@@ -154,7 +154,7 @@ fn a_request_in_flight_is_answered_although_the_system_stops() {
         let client = caller.client.clone();
         let answer = tokio::spawn(async move { send(&client, request).await });
         while !any_has_a_request(&caller, &replicas).await {}
-        system.instances.iter().rev().for_each(|instance| instance.stop());
+        system.instances.iter().rev().for_each(Running::stop);
         assert_eq!(answer.await.unwrap().status, StatusCode::OK);
     });
 }

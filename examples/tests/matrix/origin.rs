@@ -46,7 +46,7 @@ impl Origin {
         self.calls.fetch_add(1, Ordering::SeqCst);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = headers.clone();
         if headers.contains_key(HANG) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

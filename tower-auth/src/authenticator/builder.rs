@@ -35,7 +35,8 @@ impl Authenticator {
                 cache_bytes: 16 * 1024 * 1024,
                 revoked: None,
             },
-            types: PhantomData,
+            claims: PhantomData,
+            said: PhantomData,
         }
     }
 }
@@ -54,7 +55,8 @@ use state::{Missing, Set};
 /// Builds an [`Authenticator`]. `K` and `A` say whether keys and audience are set.
 pub struct AuthenticatorBuilder<C = Claims, K = Missing, A = Missing> {
     settings: Settings,
-    types: PhantomData<fn() -> (C, K, A)>,
+    claims: PhantomData<fn() -> C>,
+    said: PhantomData<(K, A)>,
 }
 
 impl<C, K, A> fmt::Debug for AuthenticatorBuilder<C, K, A> {
@@ -67,7 +69,7 @@ impl<C, K, A> fmt::Debug for AuthenticatorBuilder<C, K, A> {
 
 impl<C, K, A> AuthenticatorBuilder<C, K, A> {
     fn retyped<C2, K2, A2>(self) -> AuthenticatorBuilder<C2, K2, A2> {
-        AuthenticatorBuilder { settings: self.settings, types: PhantomData }
+        AuthenticatorBuilder { settings: self.settings, claims: PhantomData, said: PhantomData }
     }
 
     /// Accepts tokens of this issuer. May be said for several issuers.

@@ -131,7 +131,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let checked = self.rule.check(request.extensions().get());
-        self.rule.rule.checks.count(checked.as_ref().map(|()| ()));
+        self.rule.rule.checks.count(checked.as_ref().err());
         match checked {
             Ok(()) => ScopedFuture { kind: Kind::Inner { future: self.inner.call(request) } },
             Err(error) => {

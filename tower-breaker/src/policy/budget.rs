@@ -63,6 +63,7 @@ impl Budget {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "any moment to start from")]
 mod tests {
     use super::*;
 

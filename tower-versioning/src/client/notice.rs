@@ -62,11 +62,14 @@ impl fmt::Display for NoticeKind {
     }
 }
 
+/// The origin and the version that a notice is about.
+type Subject = (String, Option<Version>);
+
 type Told = dyn Fn(&Notice) + Send + Sync;
 
 /// Shared by all services of a layer.
 pub(crate) struct Notices {
-    told: Mutex<HashMap<(String, Option<Version>), (NoticeKind, Moment)>>,
+    told: Mutex<HashMap<Subject, (NoticeKind, Moment)>>,
     tell: Box<Told>,
     again_after: Duration,
     metrics: ClientMetrics,

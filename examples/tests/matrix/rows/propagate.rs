@@ -23,7 +23,10 @@ impl Row {
 
     /// Inside of one, its id and trace go along.
     pub(crate) async fn decides(&self, host: &Host) {
-        let inbound = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+        let inbound = service_fn(async |request: Request<()>| {
+            let correlation = request.extensions().get::<Correlation>().unwrap().clone();
+            Ok::<_, Infallible>(Response::builder().extension(correlation).body(()).unwrap())
+        });
         let request = Request::builder().header("x-request-id", "caller-1").body(()).unwrap();
         let response = CorrelationLayer::new().layer(inbound).oneshot(request).await.unwrap();
         let correlation = response.extensions().get::<Correlation>().unwrap().clone();
