@@ -1,15 +1,15 @@
 //! What the client counts. Without the `metrics` feature nothing.
 
 #[cfg(feature = "metrics")]
-pub(crate) use with::ClientMetrics;
+pub(crate) use with::{ClientMetrics, SunsetGauge};
 #[cfg(not(feature = "metrics"))]
-pub(crate) use without::ClientMetrics;
+pub(crate) use without::{ClientMetrics, SunsetGauge};
 
 #[cfg(feature = "metrics")]
 mod with {
     use std::sync::OnceLock;
 
-    use metrics::{Counter, counter, describe_counter, describe_gauge, gauge};
+    use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
     use crate::client::NoticeKind;
     use crate::policy::moment::Moment;
@@ -46,18 +46,20 @@ mod with {
         pub(crate) fn noticed(&self, kind: NoticeKind) {
             counter!(NOTICES, "kind" => kind.to_string()).increment(1);
         }
+    }
 
-        /// Origins are those of the program's upstreams, at most as many as are remembered.
-        pub(crate) fn days_to_sunset(
-            &self,
-            origin: &str,
-            version: Option<Version>,
-            sunset: Moment,
-            now: Moment,
-        ) {
-            let version = version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
-            let days = sunset.unix().saturating_sub(now.unix()).div_euclid(86_400);
-            gauge!(SUNSET, "origin" => origin.to_owned(), "version" => version).set(days as f64);
+    /// The gauge of an origin and version: made when the first sunset is read, set by every answer with one. Origins
+    /// are those of the program's upstreams, at most as many as are remembered.
+    #[derive(Default)]
+    pub(crate) struct SunsetGauge(Option<Gauge>);
+
+    impl SunsetGauge {
+        pub(crate) fn set(&mut self, origin: &str, version: Option<Version>, sunset: Moment, now: Moment) {
+            let gauge = self.0.get_or_insert_with(|| {
+                let version = version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
+                gauge!(SUNSET, "origin" => origin.to_owned(), "version" => version)
+            });
+            gauge.set(sunset.unix().saturating_sub(now.unix()).div_euclid(86_400) as f64);
         }
     }
 }
@@ -75,6 +77,12 @@ mod without {
         pub(crate) fn resolve(&self) {}
         pub(crate) fn malformed(&self, _: &str) {}
         pub(crate) fn noticed(&self, _: NoticeKind) {}
-        pub(crate) fn days_to_sunset(&self, _: &str, _: Option<Version>, _: Moment, _: Moment) {}
+    }
+
+    #[derive(Default)]
+    pub(crate) struct SunsetGauge;
+
+    impl SunsetGauge {
+        pub(crate) fn set(&mut self, _: &str, _: Option<Version>, _: Moment, _: Moment) {}
     }
 }

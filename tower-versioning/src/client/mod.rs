@@ -3,8 +3,9 @@
 //! A request that carries a version already keeps it. [`UseVersion`] in the extensions of a request overrides the
 //! layer's version for that request.
 //!
-//! Each origin and version is told about once in a period: by the function set with
-//! [`ClientVersionLayer::on_notice`], or, with the feature `tracing`, by an event of level warning.
+//! Each origin and version is told about once a day, and again as soon as it gets worse: by the function set with
+//! [`ClientVersionLayer::on_notice`], or, with the feature `tracing`, by an event of level warning. At most 1024 pairs of
+//! origin and version are remembered; more than these in one day are not told about.
 
 mod metrics;
 mod notice;
@@ -14,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{Request, Response, Uri};
 use pin_project_lite::pin_project;
@@ -26,11 +27,7 @@ pub use crate::policy::announce::Link;
 pub use crate::policy::stamp::Stamp;
 
 use self::notice::Notices;
-use crate::policy::moment::Moment;
 use crate::policy::version::Version;
-
-/// A day: often enough to be seen, seldom enough to be read.
-const AGAIN_AFTER: Duration = Duration::from_secs(86_400);
 
 /// In a request's extensions: the version this request means, in the place of the layer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +62,7 @@ impl ClientVersionLayer {
     /// Requests stay as they are; answers are read.
     #[must_use]
     pub fn observing() -> Self {
-        let notices = Arc::new(Notices::new(Box::new(say), AGAIN_AFTER));
+        let notices = Arc::new(Notices::new(say));
         Self { version: None, stamps: Vec::new(), notices, wall_clock: SystemTime::now }
     }
 
@@ -79,7 +76,7 @@ impl ClientVersionLayer {
     /// Forgets what was told before.
     #[must_use]
     pub fn on_notice(self, tell: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
-        Self { notices: Arc::new(Notices::new(Box::new(tell), AGAIN_AFTER)), ..self }
+        Self { notices: Arc::new(Notices::new(tell)), ..self }
     }
 
     /// Where the time comes from. Default: [`SystemTime::now`].
@@ -134,13 +131,13 @@ where
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let own = parts.extensions.get::<UseVersion>().map(|own| own.0);
-        let version = own.or(self.layer.version);
-        let target = parts.uri.clone();
-        if let Some(version) = version {
+        let mut version = own.or(self.layer.version);
+        if let Some(wanted) = version {
             for stamp in &self.layer.stamps {
-                stamp.write(&mut parts, version);
+                version = stamp.write(&mut parts, wanted);
             }
         }
+        let target = parts.uri.clone();
         let Self { inner, layer } = self;
         ResponseFuture {
             inner: inner.call(Request::from_parts(parts, body)),
@@ -174,8 +171,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(cx))?;
-        let now = Moment::from((this.wall_clock)());
-        this.notices.read(response.headers(), this.target, *this.version, now);
+        this.notices.read(response.headers(), this.target, *this.version, *this.wall_clock);
         Poll::Ready(Ok(response))
     }
 }

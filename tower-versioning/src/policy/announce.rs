@@ -58,23 +58,15 @@ pub(crate) fn sunset(lines: &GetAll<'_, HeaderValue>) -> Read<Moment> {
 /// A structured-field item that is a Date (RFC 9651 §3.3.7, §4.2).
 fn date_item(line: &str) -> Option<Moment> {
     let rest = line.trim_matches(' ').strip_prefix('@')?;
-    let end = rest.bytes().position(|octet| !octet.is_ascii_digit() && octet != b'-').unwrap_or(rest.len());
-    let (digits, parameters) = rest.split_at(end);
-    let magnitude = digits.strip_prefix('-').unwrap_or(digits);
-    if magnitude.is_empty() || magnitude.len() > 15 || !magnitude.bytes().all(|octet| octet.is_ascii_digit())
-    {
-        return None;
-    }
+    let (digits, parameters) = rest.split_at(integer(rest.as_bytes())?);
     are_parameters(parameters.as_bytes()).then(|| digits.parse().ok().map(Moment::from_unix))?
 }
 
 /// `*( ";" *SP key [ "=" bare-item ] )` (RFC 9651 §3.1.2).
 fn are_parameters(mut rest: &[u8]) -> bool {
     while let Some(after) = rest.strip_prefix(b";") {
-        let after = &after[after.iter().take_while(|&&octet| octet == b' ').count()..];
-        let is_key =
-            |octet: &u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"_-.*".contains(octet);
-        let key = after.iter().take_while(|octet| is_key(octet)).count();
+        let after = &after[run(after, |octet| octet == b' ')..];
+        let key = run(after, |o| o.is_ascii_lowercase() || o.is_ascii_digit() || b"_-.*".contains(&o));
         if key == 0 || !(after[0].is_ascii_lowercase() || after[0] == b'*') {
             return false;
         }
@@ -87,38 +79,65 @@ fn are_parameters(mut rest: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// How long the bare item at the start of the text is.
+/// How many octets at the start fit.
+fn run(text: &[u8], fits: impl Fn(u8) -> bool) -> usize {
+    text.iter().take_while(|&&octet| fits(octet)).count()
+}
+
+/// How long the bare item at the start of the text is (RFC 9651 §3.3).
 fn bare_item(text: &[u8]) -> Option<usize> {
-    let run =
-        |from: usize, fits: fn(u8) -> bool| from + text[from..].iter().take_while(|&&o| fits(o)).count();
-    let number = |octet: u8| octet.is_ascii_digit() || octet == b'.';
     match text.first()? {
-        b'"' => {
-            let mut escaped = false;
-            let closing = text[1..].iter().position(|&octet| {
-                let closes = octet == b'"' && !escaped;
-                escaped = octet == b'\\' && !escaped;
-                closes
-            })?;
-            Some(closing + 2)
-        }
+        b'"' => string(&text[1..]).map(|length| length + 1),
+        b'%' => string(text[1..].strip_prefix(b"\"")?).map(|length| length + 2),
         b'?' => matches!(text.get(1)?, b'0' | b'1').then_some(2),
-        b':' => text[1..].iter().position(|&octet| octet == b':').map(|closing| closing + 2),
-        b'@' | b'-' => {
-            Some(run(if text.get(1) == Some(&b'-') { 2 } else { 1 }, number)).filter(|length| *length > 1)
+        b':' => {
+            let inner = run(&text[1..], |octet| octet.is_ascii_alphanumeric() || b"+/=".contains(&octet));
+            (text.get(inner + 1) == Some(&b':')).then_some(inner + 2)
         }
-        b'0'..=b'9' => Some(run(0, number)),
+        b'@' => integer(&text[1..]).map(|length| length + 1),
+        b'-' | b'0'..=b'9' => number(text),
         b'a'..=b'z' | b'A'..=b'Z' | b'*' => {
-            Some(run(1, |octet| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&octet)))
+            Some(run(text, |octet| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&octet)))
         }
         _ => None,
     }
 }
 
+/// Up to the closing quote and with it; only a quote and a backslash may be escaped.
+fn string(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => matches!(text.get(at + 1)?, b'"' | b'\\').then_some(2)?,
+            b' '..=b'~' => 1,
+            _ => return None,
+        };
+    }
+}
+
+/// At most 15 digits, perhaps with a sign.
+fn integer(text: &[u8]) -> Option<usize> {
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let digits = run(&text[sign..], |octet| octet.is_ascii_digit());
+    (1..=15).contains(&digits).then_some(sign + digits)
+}
+
+/// An integer, or a decimal of at most twelve and three digits.
+fn number(text: &[u8]) -> Option<usize> {
+    let whole = integer(text)?;
+    if text.get(whole) != Some(&b'.') {
+        return Some(whole);
+    }
+    let digits = whole - usize::from(text[0] == b'-');
+    let decimals = run(&text[whole + 1..], |octet| octet.is_ascii_digit());
+    (digits <= 12 && (1..=3).contains(&decimals)).then_some(whole + 1 + decimals)
+}
+
 /// A list of versions; empty and invalid members are passed over.
-pub(crate) fn versions(lines: &GetAll<'_, HeaderValue>) -> Vec<Version> {
+pub(crate) fn versions<'a>(lines: &GetAll<'a, HeaderValue>) -> impl Iterator<Item = Version> + use<'a> {
     let members = lines.iter().flat_map(|line| line.as_bytes().split(|&octet| octet == b','));
-    members.filter_map(|member| Version::from_octets(member.trim_ascii()).ok()).collect()
+    members.filter_map(|member| Version::from_octets(member.trim_ascii()).ok())
 }
 
 /// A link of an answer (RFC 8288).
@@ -130,35 +149,47 @@ pub struct Link {
     pub relations: Vec<String>,
 }
 
-/// The links of an answer, resolved; `None` when a line is malformed.
-pub(crate) fn links(lines: &GetAll<'_, HeaderValue>, base: &Uri) -> Option<Vec<Link>> {
-    let mut links = Vec::new();
+/// The links of an answer, resolved, and how many lines are malformed; those say nothing. A link without a relation is
+/// none (RFC 8288 §3.3), and one with an anchor is about something else (§3.2).
+pub(crate) fn links(lines: &GetAll<'_, HeaderValue>, base: &Uri) -> (Vec<Link>, usize) {
+    let (mut links, mut malformed) = (Vec::new(), 0);
     for line in lines {
-        let mut rest = line.to_str().ok()?.trim_matches([' ', '\t', ',']);
-        while !rest.is_empty() {
-            let (link, after) = link(rest, base)?;
-            links.push(link);
-            rest = after.trim_start_matches([' ', '\t', ',']);
+        match line.to_str().ok().and_then(|line| links_of(line, base)) {
+            Some(of_line) => links.extend(of_line),
+            None => malformed += 1,
         }
+    }
+    (links, malformed)
+}
+
+fn links_of(line: &str, base: &Uri) -> Option<Vec<Link>> {
+    let mut links = Vec::new();
+    let mut rest = line.trim_matches([' ', '\t', ',']);
+    while !rest.is_empty() {
+        let (found, after) = link(rest, base)?;
+        links.extend(found);
+        rest = after.trim_start_matches([' ', '\t', ',']);
     }
     Some(links)
 }
 
-/// One link and what follows it. Of several `rel` the first counts (RFC 8288 §3.3).
-fn link<'a>(text: &'a str, base: &Uri) -> Option<(Link, &'a str)> {
+/// One link, if it counts, and what follows it. Of several `rel` the first counts (RFC 8288 §3.3).
+fn link<'a>(text: &'a str, base: &Uri) -> Option<(Option<Link>, &'a str)> {
     let (target, mut rest) = text.strip_prefix('<')?.split_once('>')?;
-    let mut relations: Option<Vec<String>> = None;
+    if target.contains([' ', '\t', '<', '"']) {
+        return None;
+    }
+    let (mut relations, mut anchored): (Option<Vec<String>>, bool) = (None, false);
     loop {
         rest = rest.trim_start_matches([' ', '\t']);
         let Some(parameter) = rest.strip_prefix(';') else { break };
-        let parameter = parameter.trim_start_matches([' ', '\t']);
-        let name = parameter.find(['=', ';', ',', ' ', '\t']).unwrap_or(parameter.len());
-        let (name, after) = parameter.split_at(name);
+        let (name, after) = token(parameter.trim_start_matches([' ', '\t']))?;
         let after = after.trim_start_matches([' ', '\t']);
         let (value, after) = match after.strip_prefix('=') {
             None => (String::new(), after),
             Some(value) => value_of(value.trim_start_matches([' ', '\t']))?,
         };
+        anchored |= name.eq_ignore_ascii_case("anchor");
         if name.eq_ignore_ascii_case("rel") && relations.is_none() {
             relations = Some(value.split_ascii_whitespace().map(str::to_ascii_lowercase).collect());
         }
@@ -167,14 +198,20 @@ fn link<'a>(text: &'a str, base: &Uri) -> Option<(Link, &'a str)> {
     if !(rest.is_empty() || rest.starts_with(',')) {
         return None;
     }
-    Some((Link { target: resolve(target, base), relations: relations.unwrap_or_default() }, rest))
+    let relations = relations.filter(|relations| !relations.is_empty() && !anchored);
+    Some((relations.map(|relations| Link { target: resolve(target, base), relations }), rest))
+}
+
+/// A token (RFC 9110 §5.6.2), and what follows it.
+fn token(text: &str) -> Option<(&str, &str)> {
+    let length = run(text.as_bytes(), |o| o.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&o));
+    (length > 0).then(|| text.split_at(length))
 }
 
 /// A token or quoted string, and what follows it.
 fn value_of(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([';', ',', ' ', '\t']).unwrap_or(text.len());
-        return Some((text[..end].to_owned(), &text[end..]));
+        return token(text).map(|(value, rest)| (value.to_owned(), rest));
     };
     let (mut value, mut escaped) = (String::new(), false);
     for (index, character) in quoted.char_indices() {
@@ -193,8 +230,10 @@ fn value_of(text: &str) -> Option<(String, &str)> {
 
 /// A reference resolved against the request's target (RFC 3986 §5.2).
 fn resolve(reference: &str, base: &Uri) -> String {
-    let scheme_end = reference.find([':', '/', '?', '#']).filter(|&end| reference.as_bytes()[end] == b':');
-    if scheme_end.is_some_and(|end| end > 0) {
+    let scheme = run(reference.as_bytes(), |o| o.is_ascii_alphanumeric() || b"+-.".contains(&o));
+    if reference.starts_with(|first: char| first.is_ascii_alphabetic())
+        && reference[scheme..].starts_with(':')
+    {
         return reference.to_owned();
     }
     let scheme = base.scheme_str().map_or_else(String::new, |scheme| format!("{scheme}:"));

@@ -27,7 +27,7 @@ impl Stamp {
         Self(Place::Header(name))
     }
 
-    /// A parameter of the query, such as `api-version`.
+    /// A parameter of the query, such as `api-version`; a name that a query cannot hold is never written.
     pub fn query(name: impl Into<Box<str>>) -> Self {
         Self(Place::Query(name.into()))
     }
@@ -37,79 +37,113 @@ impl Stamp {
         Self(Place::Path(PathTemplate::below(prefix), prefix.trim_end_matches('/').into()))
     }
 
-    /// A parameter of the media types in `Accept` and `Content-Type`, such as `v`.
+    /// A parameter of the media types in `Accept` and `Content-Type`, such as `v`. All media types of a field get it, or
+    /// none when one of them has it. Without `Accept`, `*/*` gets it.
     pub fn media_type(parameter: impl Into<Box<str>>) -> Self {
         Self(Place::MediaType(parameter.into()))
     }
 
-    pub(crate) fn write(&self, parts: &mut Parts, version: Version) {
+    /// The version that the request carries in this place afterwards: the one given, or its own, as far as that can be
+    /// read.
+    pub(crate) fn write(&self, parts: &mut Parts, version: Version) -> Option<Version> {
         match &self.0 {
-            Place::Header(name) => {
-                if !parts.headers.contains_key(name)
-                    && let Ok(value) = HeaderValue::from_str(&version.to_string())
-                {
-                    // Fails for a map that is full, and then the request goes as it is.
-                    let _ = parts.headers.try_insert(name, value);
-                }
-            }
-            Place::Query(name) => {
-                let query = parts.uri.query().unwrap_or_default();
-                let present = query.split('&').any(|pair| pair.split('=').next() == Some(name));
-                if !present {
-                    let separator = match parts.uri.query() {
-                        None => "?",
-                        Some("") => "",
-                        Some(_) => "&",
-                    };
-                    let before = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-                    let stamped = format!("{before}{separator}{name}={version}");
-                    replace(&mut parts.uri, &stamped);
-                }
-            }
-            Place::Path(template, prefix) => {
-                let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-                let rest = path.strip_prefix(prefix.as_ref()).filter(|rest| rest.starts_with('/'));
-                if let Some(rest) = rest
-                    && template.find(parts.uri.path()).is_none()
-                {
-                    let stamped = format!("{prefix}/{}{rest}", template.write(version));
-                    replace(&mut parts.uri, &stamped);
-                }
-            }
-            Place::MediaType(parameter) => {
-                if !parts.headers.contains_key(ACCEPT) {
-                    let _ = parts.headers.try_insert(ACCEPT, HeaderValue::from_static("*/*"));
-                }
-                for name in [ACCEPT, CONTENT_TYPE] {
-                    stamp_media_types(&mut parts.headers, &name, parameter, version);
-                }
-            }
+            Place::Header(name) => in_header(&mut parts.headers, name, version),
+            Place::Query(name) => in_query(&mut parts.uri, name, version),
+            Place::Path(template, prefix) => in_path(&mut parts.uri, template, prefix, version),
+            Place::MediaType(parameter) => in_media_types(&mut parts.headers, parameter, version),
         }
     }
 }
 
-fn replace(uri: &mut Uri, path_and_query: &str) {
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = path_and_query.parse().ok();
-    if parts.path_and_query.is_some()
-        && let Ok(stamped) = Uri::from_parts(parts)
-    {
-        *uri = stamped;
+fn in_header(headers: &mut HeaderMap, name: &HeaderName, version: Version) -> Option<Version> {
+    let mut lines = headers.get_all(name).iter();
+    if let Some(own) = lines.next() {
+        return lines.next().is_none().then(|| Version::from_octets(own.as_bytes()).ok())?;
     }
+    let value = HeaderValue::from_str(&version.to_string()).ok()?;
+    // Fails for a map that is full, and then the request goes as it is.
+    headers.try_insert(name, value).ok().map(|_| version)
 }
 
-/// Adds the parameter to a field that has one line and one media type without it; a list of ranges says which the
-/// client wants, and is left to it.
-fn stamp_media_types(headers: &mut HeaderMap, name: &HeaderName, parameter: &str, version: Version) {
-    if headers.get_all(name).iter().count() != 1 {
-        return;
+fn in_query(uri: &mut Uri, name: &str, version: Version) -> Option<Version> {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    if let Some(own) = pairs.find(|pair| pair.split('=').next() == Some(name)) {
+        return own.split_once('=').and_then(|(_, value)| Version::parse(value).ok());
     }
-    let Some(value) = headers.get_mut(name) else { return };
-    let Ok(text) = value.to_str() else { return };
-    if text.contains(',') || has_parameter(text, parameter) {
-        return;
+    let separator = match uri.query() {
+        None => "?",
+        Some("") => "",
+        Some(_) => "&",
+    };
+    let before = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    replace(uri, &format!("{before}{separator}{name}={version}")).map(|()| version)
+}
+
+fn in_path(uri: &mut Uri, template: &PathTemplate, prefix: &str, version: Version) -> Option<Version> {
+    if let Some((_, own)) = template.find(uri.path()) {
+        return Version::from_octets(own).ok();
     }
-    if let Ok(stamped) = HeaderValue::from_str(&format!("{text}; {parameter}={version}")) {
-        *value = stamped;
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'))?;
+    let stamped = format!("{prefix}/{}{rest}", template.write(version));
+    replace(uri, &stamped).map(|()| version)
+}
+
+/// `None` when there is no such target; it stays as it was.
+fn replace(uri: &mut Uri, path_and_query: &str) -> Option<()> {
+    // Neither `*` nor the target of CONNECT has room for a version (RFC 9112 §3.2).
+    if !path_and_query.starts_with('/') {
+        return None;
     }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query.parse().ok()?);
+    *uri = Uri::from_parts(parts).ok()?;
+    Some(())
+}
+
+fn in_media_types(headers: &mut HeaderMap, parameter: &str, version: Version) -> Option<Version> {
+    if !headers.contains_key(ACCEPT) {
+        let _ = headers.try_insert(ACCEPT, HeaderValue::from_static("*/*"));
+    }
+    let mut own = false;
+    for name in [ACCEPT, CONTENT_TYPE] {
+        own |= !stamp_media_types(headers, &name, parameter, version);
+    }
+    (!own).then_some(version)
+}
+
+/// Adds the parameter to every media type of the field; to none when one of them has it already. Says whether none had.
+fn stamp_media_types(headers: &mut HeaderMap, name: &HeaderName, parameter: &str, version: Version) -> bool {
+    let has = |line: &HeaderValue| {
+        line.to_str().is_ok_and(|line| members(line).any(|member| has_parameter(member, parameter)))
+    };
+    if headers.get_all(name).iter().any(has) {
+        return false;
+    }
+    let lines: Vec<HeaderValue> =
+        headers.get_all(name).iter().map(|line| stamped(line, parameter, version)).collect();
+    headers.remove(name);
+    for line in lines {
+        // There was room for it before.
+        let _ = headers.try_append(name, line);
+    }
+    true
+}
+
+fn stamped(line: &HeaderValue, parameter: &str, version: Version) -> HeaderValue {
+    let Ok(text) = line.to_str() else { return line.clone() };
+    let members = members(text).map(str::trim).filter(|member| !member.is_empty());
+    let members: Vec<String> = members.map(|member| format!("{member}; {parameter}={version}")).collect();
+    HeaderValue::from_str(&members.join(", ")).unwrap_or_else(|_| line.clone())
+}
+
+/// The members of a list, split at commas outside quoted strings (RFC 9110 §5.6.1).
+fn members(line: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    line.split(move |character| {
+        let separates = character == ',' && !quoted;
+        quoted ^= character == '"' && !escaped;
+        escaped = quoted && character == '\\' && !escaped;
+        separates
+    })
 }

@@ -4,6 +4,8 @@
 mod auto_traits;
 mod bad_input;
 mod behaviours;
+#[cfg(feature = "client")]
+mod client;
 mod lifecycle;
 mod media_types;
 mod metrics;

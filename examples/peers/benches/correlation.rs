@@ -1,0 +1,274 @@
+//! Ids, trace context and RED metrics beside tower-http, axum-prometheus and the OpenTelemetry propagator.
+//!
+//! `cargo bench --features correlation --bench correlation [-- FILTER]`, and once more with `correlation,fast-rng` for uuid's other
+//! random number generator. Rounds are interleaved: each contestant runs once per round; the figures are medians of
+//! CPU time. Everybody gets the same request; who answers, and with what, is asserted while it runs.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use axum_prometheus::PrometheusMetricLayer;
+use cpu_time::ThreadTime;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry_http::{HeaderExtractor, HeaderInjector};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use peers::{Bare, Body, allocations, calls, request};
+use tower::{Layer, Service, ServiceBuilder};
+use tower_correlation::{CorrelationLayer, Generator, PropagateLayer, trace};
+use tower_http::ServiceBuilderExt;
+use tower_http::request_id::MakeRequestUuid;
+use tower_http::trace::TraceLayer;
+
+#[global_allocator]
+static COUNTING: peers::Counting = peers::Counting;
+
+const ID: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const STATE: &str = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7";
+
+/// What the caller says about the request's identity.
+#[derive(Clone, Copy)]
+enum Inbound {
+    Nothing,
+    Id,
+    All,
+}
+
+/// A contestant: runs so many times, and says nothing else.
+type Run = Box<dyn FnMut(u32)>;
+
+fn now_or_never<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("nothing in here waits"),
+    }
+}
+
+/// Ready, call, await, the whole body, drop.
+fn serve<S, B>(mut service: S, inbound: Inbound, answered: &'static str) -> Run
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + 'static,
+    B: http_body::Body,
+{
+    Box::new(move |times| {
+        let before = calls();
+        for _ in 0..times {
+            let mut request = request("http://example.com/orders/17?page=1");
+            let headers = request.headers_mut();
+            match inbound {
+                Inbound::Nothing => {}
+                Inbound::Id => drop(headers.insert("x-request-id", HeaderValue::from_static(ID))),
+                Inbound::All => {
+                    headers.insert("x-request-id", HeaderValue::from_static(ID));
+                    headers.insert("traceparent", HeaderValue::from_static(PARENT));
+                    headers.insert("tracestate", HeaderValue::from_static(STATE));
+                }
+            }
+            let request = black_box(request);
+            let response = now_or_never(async {
+                std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+                service.call(request).await
+            });
+            let response = response.unwrap();
+            assert!(answered.is_empty() || response.headers().contains_key(answered));
+            let mut body = pin!(response.into_body());
+            let mut frames = 0;
+            while let Poll::Ready(Some(frame)) =
+                body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()))
+            {
+                frames += u32::from(frame.is_ok());
+            }
+            assert_eq!(frames, 1);
+        }
+        assert_eq!(calls() - before, u64::from(times), "the service behind was called each time");
+    })
+}
+
+fn server() -> Vec<(String, Run)> {
+    let uuid = if cfg!(feature = "fast-rng") { "uuid fast-rng" } else { "uuid default rng" };
+    let http_id = || {
+        ServiceBuilder::new()
+            .set_x_request_id(MakeRequestUuid)
+            .propagate_x_request_id()
+            .service(Bare)
+    };
+    let http_both = || {
+        ServiceBuilder::new()
+            .set_x_request_id(MakeRequestUuid)
+            .layer(TraceLayer::new_for_http())
+            .propagate_x_request_id()
+            .service(Bare)
+    };
+    let (prometheus, _) = PrometheusMetricLayer::pair();
+    let ours = CorrelationLayer::new;
+    let echo = "x-request-id";
+    use Inbound::{All, Id, Nothing};
+    let mut all: Vec<(String, Run)> = vec![
+        ("bare".into(), serve(Bare, Nothing, "")),
+        ("bare, request with id and trace".into(), serve(Bare, All, "")),
+        ("tower-correlation, no id".into(), serve(ours().layer(Bare), Nothing, echo)),
+        ("tower-correlation, id".into(), serve(ours().layer(Bare), Id, echo)),
+        ("tower-correlation, id and trace".into(), serve(ours().layer(Bare), All, echo)),
+        ("tower-correlation, v7, no id".into(), serve(ours().generate(Generator::uuid_v7()).layer(Bare), Nothing, echo)),
+        (format!("tower-http request_id ({uuid}), no id"), serve(http_id(), Nothing, echo)),
+        (format!("tower-http request_id ({uuid}), id"), serve(http_id(), Id, echo)),
+        (format!("tower-http request_id + trace ({uuid}), no id"), serve(http_both(), Nothing, echo)),
+        (format!("tower-http request_id + trace ({uuid}), id"), serve(http_both(), Id, echo)),
+        ("axum-prometheus".into(), serve(prometheus.layer(Bare), Nothing, "")),
+    ];
+    all.extend(observed());
+    all
+}
+
+/// Rows of the `observe` module.
+fn observed() -> Vec<(String, Run)> {
+    Vec::new()
+}
+
+fn inbound() -> HeaderMap {
+    let mut headers = request("/").headers().clone();
+    headers.insert("traceparent", HeaderValue::from_static(PARENT));
+    headers.insert("tracestate", HeaderValue::from_static(STATE));
+    headers
+}
+
+/// Fields in, fields out; the map for the outbound fields is made anew by everybody.
+fn context() -> Vec<(String, Run)> {
+    fn each(mut relay: impl FnMut(&HeaderMap, &mut HeaderMap) + 'static) -> Run {
+        let (headers, outbound) = (inbound(), request("/").headers().clone());
+        Box::new(move |times| {
+            for _ in 0..times {
+                let mut outbound = outbound.clone();
+                relay(black_box(&headers), &mut outbound);
+                assert!(outbound["tracestate"] == STATE && outbound.contains_key("traceparent"));
+                black_box(outbound);
+            }
+        })
+    }
+    let otel = TraceContextPropagator::new();
+    vec![
+        (
+            "bare: two copied fields".into(),
+            each(|headers, outbound| {
+                outbound.insert("traceparent", headers["traceparent"].clone());
+                outbound.insert("tracestate", headers["tracestate"].clone());
+            }),
+        ),
+        (
+            "tower-correlation extract + inject".into(),
+            each(|headers, outbound| {
+                let (parent, state) = trace::extract(headers).unwrap();
+                trace::inject(outbound, parent, state.as_ref());
+            }),
+        ),
+        (
+            "opentelemetry extract + inject".into(),
+            each(move |headers, outbound| {
+                let context = otel.extract(&HeaderExtractor(headers));
+                otel.inject_context(&context, &mut HeaderInjector(outbound));
+            }),
+        ),
+    ]
+}
+
+fn generators() -> Vec<(String, Run)> {
+    fn each<T>(mut make: impl FnMut() -> T + 'static) -> Run {
+        Box::new(move |times| {
+            for _ in 0..times {
+                black_box(make());
+            }
+        })
+    }
+    let rng = if cfg!(feature = "fast-rng") { "fast-rng" } else { "default rng" };
+    let ours = |generator: Generator| each(move || generator.generate());
+    vec![
+        ("nothing".into(), each(|| 0)),
+        ("tower-correlation hex128".into(), ours(Generator::hex128())),
+        ("tower-correlation uuid_v4".into(), ours(Generator::uuid_v4())),
+        ("tower-correlation uuid_v7".into(), ours(Generator::uuid_v7())),
+        ("tower-correlation ulid".into(), ours(Generator::ulid())),
+        (format!("uuid v4, not yet text ({rng})"), each(uuid::Uuid::new_v4)),
+        (format!("uuid v4 as String ({rng})"), each(|| uuid::Uuid::new_v4().to_string())),
+        (format!("uuid v7, not yet text ({rng})"), each(uuid::Uuid::now_v7)),
+        (format!("uuid v7 as String ({rng})"), each(|| uuid::Uuid::now_v7().to_string())),
+    ]
+}
+
+fn client() -> Vec<(String, Run)> {
+    let correlation = || tower_correlation::Correlation::generate();
+    fn each<S>(mut service: S, correlation: Option<tower_correlation::Correlation>) -> Run
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + 'static,
+    {
+        Box::new(move |times| {
+            for _ in 0..times {
+                let mut request = request("http://example.com/orders/17?page=1");
+                if let Some(correlation) = &correlation {
+                    request.extensions_mut().insert(correlation.clone());
+                }
+                let response = now_or_never(service.call(black_box(request))).unwrap();
+                black_box(response);
+            }
+        })
+    }
+    vec![
+        ("bare".into(), each(Bare, Some(correlation()))),
+        (
+            "tower-correlation propagate".into(),
+            each(PropagateLayer::new().layer(Bare), Some(correlation())),
+        ),
+    ]
+}
+
+const ROUNDS: usize = 41;
+const TIMES: u32 = 4_000;
+
+fn compete(name: &str, mut contestants: Vec<(String, Run)>) {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    if !name.contains(&filter) {
+        return;
+    }
+    let mut nanos = vec![Vec::new(); contestants.len()];
+    let mut counts = vec![0.0; contestants.len()];
+    for round in 0..=ROUNDS {
+        for (index, (_, run)) in contestants.iter_mut().enumerate() {
+            let (before, start) = (allocations(), ThreadTime::now());
+            run(TIMES);
+            let spent = start.elapsed().as_nanos() as f64 / f64::from(TIMES);
+            counts[index] = (allocations() - before) as f64 / f64::from(TIMES);
+            // The first round warms up.
+            if round > 0 {
+                nanos[index].push(spent);
+            }
+        }
+    }
+    println!("\n## {name}: medians of {ROUNDS} interleaved rounds of {TIMES}\n");
+    println!("| contestant | ns | added ns | times bare | allocations | added |\n|---|---|---|---|---|---|");
+    let median = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let bare = median(&mut nanos[0]);
+    for (index, (name, _)) in contestants.iter().enumerate() {
+        let ns = median(&mut nanos[index]);
+        println!(
+            "| {name} | {ns:.0} | {:.0} | {:.2} | {:.1} | {:.1} |",
+            ns - bare,
+            ns / bare,
+            counts[index],
+            counts[index] - counts[0]
+        );
+    }
+}
+
+fn main() {
+    compete("server", server());
+    compete("client", client());
+    compete("trace context", context());
+    compete("generators", generators());
+}
