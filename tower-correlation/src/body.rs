@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::context::{Correlation, sync_scope};
+use crate::ambient::enter;
+use crate::context::Correlation;
 use crate::span::Span;
 
 pin_project! {
@@ -15,15 +16,23 @@ pin_project! {
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
-        inner: B,
-        correlation: Correlation,
+        inner: Option<B>,
+        slot: Option<Correlation>,
         span: Span,
+    }
+
+    impl<B> PinnedDrop for ResponseBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // A body that is dropped before its end belongs to the request too.
+            this.span.in_scope(|| enter(this.slot, || this.inner.set(None)));
+        }
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn new(inner: B, correlation: Correlation, span: Span) -> Self {
-        Self { inner, correlation, span }
+    pub(crate) fn new(inner: B, slot: Option<Correlation>, span: Span) -> Self {
+        Self { inner: Some(inner), slot, span }
     }
 }
 
@@ -36,14 +45,16 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        this.span.in_scope(|| sync_scope(this.correlation, || this.inner.poll_frame(cx)))
+        // It is there until the drop.
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
+        this.span.in_scope(|| enter(this.slot, || inner.poll_frame(cx)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }

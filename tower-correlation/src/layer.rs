@@ -11,29 +11,17 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::ambient::enter;
 use crate::body::ResponseBody;
-use crate::context::{Correlation, Inner, sync_scope};
+use crate::context::{Correlation, Inner};
 use crate::echo::{EchoLayer, EchoSlot};
+use crate::fields::{BAGGAGE, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, extract, lines};
 use crate::generate::{Generator, random};
 use crate::metrics::Metrics;
 use crate::policy::baggage::{Baggage, BaggageLimits};
 use crate::policy::inbound::{Origin, Validation, inbound};
-use crate::policy::state::TraceState;
 use crate::policy::trace::TraceParent;
 use crate::span::Span;
-
-/// `x-request-id`
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// `x-correlation-id`
-pub(crate) const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-/// `traceparent`
-pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// `traceresponse`
-const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
-/// `baggage`
-pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
-/// `tracestate`
-pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
@@ -199,7 +187,7 @@ impl Config {
             Err(origin) => (self.generator.generate(), origin),
         };
         self.metrics.identified(origin);
-        let parent = if trusted { one_parent(headers) } else { None };
+        let (parent, state) = if trusted { extract(headers) } else { None }.unzip();
         // Whoever made a span for this request already, such as an OpenTelemetry SDK, keeps it.
         let own = request.extensions().get::<TraceParent>().copied();
         let trace = own.unwrap_or_else(|| match (parent, origin) {
@@ -208,10 +196,8 @@ impl Config {
             (None, Origin::Accepted) => TraceParent::derived(random(), random(), id.hash64()),
             (None, _) => TraceParent::generate(random(), random(), false),
         });
-        // Without a valid parent the state means nothing (§4.3, step 5).
-        let state = parent.and_then(|_| TraceState::parse(lines(headers, &TRACESTATE)));
         let baggage = if trusted { Baggage::parse(lines(headers, &BAGGAGE), self.baggage) } else { None };
-        let correlation = Correlation::new(Inner { id, origin, cause: None, parent, trace, state, baggage });
+        let correlation = Correlation::new(Inner { id, origin, cause: None, parent, trace, state: state.flatten(), baggage });
         let value = self.tell(request.headers_mut(), &correlation);
         if let (Some(slot), Some(value)) = (request.extensions().get::<EchoSlot>(), &value) {
             slot.fill(value);
@@ -235,19 +221,6 @@ impl Config {
     }
 }
 
-/// Exactly one `traceparent`, and a valid one (§4.3).
-pub(crate) fn one_parent(headers: &HeaderMap) -> Option<TraceParent> {
-    let mut values = headers.get_all(TRACEPARENT).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => TraceParent::parse(value.as_bytes()),
-        _ => None,
-    }
-}
-
-fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
-}
-
 impl<S, ReqB, ResB> Service<Request<ReqB>> for CorrelationService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
@@ -265,8 +238,9 @@ where
         let value = value.or_else(|| correlation.value());
         let trace = self.config.traceresponse.then(|| correlation.trace());
         let span = Span::new(&correlation);
-        let inner = span.in_scope(|| sync_scope(&correlation, || self.inner.call(request)));
-        ResponseFuture { inner, correlation, span, name: self.config.response.clone(), value, trace }
+        let mut slot = Some(correlation);
+        let inner = span.in_scope(|| enter(&mut slot, || self.inner.call(request)));
+        ResponseFuture { inner: Some(inner), slot, span, name: self.config.response.clone(), value, trace }
     }
 }
 
@@ -275,12 +249,20 @@ pin_project! {
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]
-        inner: F,
-        correlation: Correlation,
+        inner: Option<F>,
+        slot: Option<Correlation>,
         span: Span,
         name: HeaderName,
         value: Option<HeaderValue>,
         trace: Option<TraceParent>,
+    }
+
+    impl<F> PinnedDrop for ResponseFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // What the handler does when it is cancelled belongs to the request too.
+            this.span.in_scope(|| enter(this.slot, || this.inner.set(None)));
+        }
     }
 }
 
@@ -291,8 +273,19 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = ready!(this.span.in_scope(|| sync_scope(this.correlation, || this.inner.poll(cx))));
+        let mut this = self.project();
+        let result = this.span.in_scope(|| {
+            enter(this.slot, || {
+                // Invariant: it is there until it has answered, and nobody polls a future again after that.
+                let inner = this.inner.as_mut().as_pin_mut().expect("polled after it answered");
+                let result = inner.poll(cx);
+                if result.is_ready() {
+                    this.inner.set(None);
+                }
+                result
+            })
+        });
+        let result = ready!(result);
         if result.is_err() {
             this.span.failed();
         }
@@ -303,8 +296,8 @@ where
             if let Some(Ok(value)) = this.trace.map(|trace| HeaderValue::from_bytes(&trace.to_bytes())) {
                 response.headers_mut().insert(TRACERESPONSE, value);
             }
-            let (correlation, span) = (this.correlation.clone(), this.span.clone());
-            response.map(|body| ResponseBody::new(body, correlation, span))
+            let (slot, span) = (this.slot.take(), this.span.take());
+            response.map(|body| ResponseBody::new(body, slot, span))
         }))
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderName, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::ambient::current;
 use crate::context::Correlation;
+use crate::fields::{BAGGAGE, X_REQUEST_ID, inject, set};
 use crate::generate::random;
-use crate::layer::{BAGGAGE, TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::policy::trace::TraceParent;
 
 /// Stamps the id and the trace context of the request at hand on outbound requests; without one, a new trace begins.
@@ -84,7 +85,7 @@ pub struct Propagate<S> {
 
 impl Config {
     fn stamp<B>(&self, request: &mut Request<B>) {
-        let correlation = request.extensions().get::<Correlation>().cloned().or_else(ambient);
+        let correlation = request.extensions().get::<Correlation>().cloned().or_else(current);
         // A span that a tracing SDK made for this very call.
         let own = request.extensions().get::<TraceParent>().copied();
         let headers = request.headers_mut();
@@ -100,9 +101,7 @@ impl Config {
                 Some(correlation) => correlation.trace().child(random()),
                 None => TraceParent::generate(random(), random(), false),
             });
-            set(headers, TRACEPARENT, Some(&trace.to_bytes()));
-            let state = correlation.and_then(Correlation::tracestate);
-            set(headers, TRACESTATE, state.map(|state| state.as_str().as_bytes()));
+            inject(headers, trace, correlation.and_then(Correlation::tracestate));
         }
         if self.baggage
             && let Some(baggage) = correlation.and_then(Correlation::baggage)
@@ -110,24 +109,6 @@ impl Config {
             set(headers, BAGGAGE, Some(baggage.as_str().as_bytes()));
         }
     }
-}
-
-/// Exactly this value, or none.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&[u8]>) {
-    match value.map(HeaderValue::from_bytes) {
-        Some(Ok(value)) => drop(headers.insert(name, value)),
-        _ => drop(headers.remove(name)),
-    }
-}
-
-#[cfg(feature = "tokio")]
-fn ambient() -> Option<Correlation> {
-    crate::context::current()
-}
-
-#[cfg(not(feature = "tokio"))]
-fn ambient() -> Option<Correlation> {
-    None
 }
 
 impl<S, B> Service<Request<B>> for Propagate<S>

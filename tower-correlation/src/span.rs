@@ -37,6 +37,17 @@ impl Span {
         work()
     }
 
+    /// Moves it to where the request goes on.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn take(&mut self) -> Self {
+        Self { span: std::mem::replace(&mut self.span, tracing::Span::none()) }
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn take(&mut self) -> Self {
+        self.clone()
+    }
+
     /// The inner service returned an error, which leaves the layer as it is.
     #[cfg(feature = "tracing")]
     pub(crate) fn failed(&self) {

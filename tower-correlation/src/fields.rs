@@ -1,0 +1,52 @@
+//! The fields that carry ids and trace context.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::policy::state::TraceState;
+use crate::policy::trace::TraceParent;
+
+/// `x-request-id`
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `x-correlation-id`
+pub(crate) const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// `traceparent`
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `traceresponse`
+pub(crate) const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+/// `baggage`
+pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+/// `tracestate`
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Reads the caller's trace context: `None` unless there is exactly one `traceparent` and a valid one, in which case the
+/// `tracestate` means nothing either (W3C Trace Context level 2, §4.3); an invalid `tracestate` alone is left out.
+///
+/// The layers do this by themselves; it is for those that speak HTTP without them.
+#[must_use]
+pub fn extract(headers: &HeaderMap) -> Option<(TraceParent, Option<TraceState>)> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let parent = TraceParent::parse(value.as_bytes())?;
+    Some((parent, TraceState::parse(lines(headers, &TRACESTATE))))
+}
+
+/// Writes exactly this trace context; a `tracestate` that stood there and is not given leaves.
+///
+/// Give every call a [child](TraceParent::child) of its own (§3.2.2.4).
+pub fn inject(headers: &mut HeaderMap, trace: TraceParent, state: Option<&TraceState>) {
+    set(headers, TRACEPARENT, Some(&trace.to_bytes()));
+    set(headers, TRACESTATE, state.map(|state| state.as_str().as_bytes()));
+}
+
+/// The values of all lines of a field.
+pub(crate) fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+}
+
+/// Exactly this value, or none.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<&[u8]>) {
+    match value.map(HeaderValue::from_bytes) {
+        Some(Ok(value)) => drop(headers.insert(name, value)),
+        _ => drop(headers.remove(name)),
+    }
+}
