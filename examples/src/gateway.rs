@@ -4,14 +4,15 @@
 //! there already.
 
 mod replicas;
+mod versions;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{any_service, get};
@@ -24,7 +25,7 @@ use tower_cache::key::Partition;
 use tower_cache::{Cache, CacheLayer, MemoryStore};
 use tower_correlation::CorrelationLayer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_versioning::{ApiVersion, Registry, Source, Version, VersionLayer};
+use tower_versioning::ApiVersion;
 
 use crate::BoxError;
 use crate::access_log::access_log;
@@ -33,6 +34,7 @@ use crate::component::{Context, Parts as Component, Serve};
 use crate::issuer::AUDIENCE;
 use crate::service::Layers;
 use replicas::Replicas;
+use versions::Versions;
 
 /// Bytes that the gateway's cache may hold.
 const CACHE_BYTES: u64 = 32 << 20;
@@ -85,10 +87,16 @@ pub async fn build(context: Context, config: Config) -> Result<Component, BoxErr
     }
     let layers = &config.layers;
     // A layer that rewrites paths goes around the router; inside of `Router::layer` routing has already happened.
-    let mut app = match layers.has(Layer::Versioning) {
-        true => Router::new().fallback_service(versions()?.layer(api)),
+    let (mut app, admin) = match layers.has(Layer::Versioning) {
+        true => {
+            let versions = Versions::new()?;
+            (Router::new().fallback_service(versions.layer().layer(api)), versions.admin())
+        }
         // Without versions there is the newest one, at its old address.
-        false => Router::new().fallback_service(ServiceBuilder::new().map_request(newest).service(api)),
+        false => {
+            let newest = ServiceBuilder::new().map_request(newest).service(api);
+            (Router::new().fallback_service(newest), Router::new())
+        }
     };
     if layers.has(Layer::Auth) {
         app = app.layer(AuthLayer::new(authenticator(&config.issuer)?));
@@ -98,7 +106,7 @@ pub async fn build(context: Context, config: Config) -> Result<Component, BoxErr
         app = app.layer(CorrelationLayer::new());
     }
     let routes = Router::new().route("/health", get(async || "ok")).fallback_service(app);
-    Ok(Component { serve: Serve::Http(routes), admin: Router::new() })
+    Ok(Component { serve: Serve::Http(routes), admin })
 }
 
 /// The routes of one service: who may, then the cache, then its replicas.
@@ -129,24 +137,6 @@ fn service_routes(
         if is_read { reads.clone() } else { writes.clone() }.oneshot(request)
     }));
     Ok(Router::new().route(path, by_method.clone()).route(&format!("{path}/{{*rest}}"), by_method))
-}
-
-/// Version 1 of the API is deprecated in favour of version 2.
-fn versions() -> Result<VersionLayer, BoxError> {
-    const V1: Version = Version::major(1);
-    const V2: Version = Version::major(2);
-    let day = Duration::from_secs(86_400);
-    let registry = Registry::builder()
-        .version(V1, |v| {
-            v.deprecated(SystemTime::now() - 30 * day)
-                .sunset(SystemTime::now() + 150 * day)
-                .successor(V2)
-                .documentation("https://api.example/docs/moving-to-v2")
-        })
-        .version(V2, |v| v)
-        .build()?;
-    let header = Source::header(HeaderName::from_static("api-version"));
-    Ok(VersionLayer::new(registry).sources([Source::path("/api"), header]))
 }
 
 /// `/api/v2/…` as a plain path.

@@ -29,7 +29,7 @@ pub(super) struct Tally {
     pub(super) forbidden: u64,
     /// Requests that made `orders` ask `inventory` through the front door.
     pub(super) inner: u64,
-    /// Authenticated requests by version: 1, 2, others.
+    /// Authenticated requests by version: 1, 2, others and those that are gone.
     pub(super) versions: [u64; 3],
     /// Answers that a breaker gave.
     pub(super) broken: u64,
@@ -128,6 +128,7 @@ impl Guide {
         let version = path.strip_prefix("/api/v").and_then(|rest| rest.get(..1)).or(told).unwrap_or_default();
         match status {
             401 => tally.unauthenticated += 1,
+            410 => tally.versions[2] += 1,
             _ => match version {
                 "1" => tally.versions[0] += 1,
                 "2" => tally.versions[1] += 1,
@@ -186,6 +187,24 @@ impl Guide {
                 let _ = self.fault(&instance, &serde_json::json!({})).await;
             }
         }
+    }
+
+    /// The lives of the versions, as the first gateway knows them.
+    pub(super) async fn lives(&self) -> Result<Value, String> {
+        let gateways = self.instances("gateway");
+        let first = gateways.first().ok_or("the tour was not told of a gateway")?;
+        Ok(self.raw(&Call::new(Method::GET, self.admin(first, "/versions")?)).await?.json())
+    }
+
+    /// Changes the life of a version at every gateway.
+    pub(super) async fn change_life(&self, version: u8, life: &Value) -> Result<(), String> {
+        println!("  version {version} at the gateways: {life}");
+        for gateway in self.instances("gateway") {
+            let call = Call::new(Method::PUT, self.admin(&gateway, &format!("/versions/{version}"))?);
+            let answer = self.raw(&call.json(life)).await?;
+            expect(answer.status.is_success(), || format!("{gateway}: {} {}", answer.status, answer.text()))?;
+        }
+        Ok(())
     }
 
     /// An admin endpoint of the issuer.
