@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwapOption;
 use http::Uri;
 use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::policy::decide::Sources;
 use crate::policy::source::{Conflict, Source, SourceKind};
+use crate::policy::vary::Consulted;
 use crate::policy::version::Version;
-use crate::registry::Registry;
+use crate::registry::{Registered, Registry};
 use crate::rejection::{Negotiated, RenderRejection};
 use crate::report::{API_VERSION, Reports};
 use crate::service::VersionService;
@@ -67,7 +69,6 @@ impl ApiVersion {
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
-#[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) registry: Registry,
     pub(crate) sources: Sources,
@@ -77,6 +78,56 @@ pub(crate) struct Config {
     pub(crate) wall_clock: fn() -> SystemTime,
     pub(crate) reports: Reports,
     pub(crate) misplaced: Arc<AtomicBool>,
+    bound: ArcSwapOption<Bound>,
+}
+
+/// What an answer is decided and reported by: the registry at one moment, and the settings that answers need. One
+/// reference to it per request instead of several.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) registered: Arc<Registered>,
+    pub(crate) generation: u64,
+    /// The request fields consulted, by how many sources were asked.
+    pub(crate) consulted: Vec<Consulted>,
+    pub(crate) reports: Reports,
+}
+
+impl Config {
+    fn bind(&self) -> Bound {
+        let generation = self.registry.generation();
+        let consulted = self.sources.consulted().to_vec();
+        Bound { registered: self.registry.load(), generation, consulted, reports: self.reports }
+    }
+
+    /// What is bound now; made anew by the first to ask after the registry was replaced.
+    pub(crate) fn bound(&self) -> Arc<Bound> {
+        let bound = self.bound.load();
+        if let Some(bound) = &*bound
+            && bound.generation == self.registry.generation()
+        {
+            return bound.clone();
+        }
+        let fresh = Arc::new(self.bind());
+        self.bound.store(Some(fresh.clone()));
+        fresh
+    }
+}
+
+impl Clone for Config {
+    /// A copy is about to be changed, so it has nothing bound yet.
+    fn clone(&self) -> Self {
+        Self {
+            registry: self.registry.clone(),
+            sources: self.sources.clone(),
+            neutral: self.neutral.clone(),
+            neutral_paths: self.neutral_paths.clone(),
+            render: self.render.clone(),
+            wall_clock: self.wall_clock,
+            reports: self.reports,
+            misplaced: self.misplaced.clone(),
+            bound: ArcSwapOption::empty(),
+        }
+    }
 }
 
 impl fmt::Debug for Config {
@@ -113,12 +164,19 @@ impl VersionLayer {
             wall_clock: SystemTime::now,
             reports: Reports::All,
             misplaced: Arc::default(),
+            bound: ArcSwapOption::empty(),
         };
         Self { config: Arc::new(config) }
     }
 
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(Arc::make_mut(&mut self.config));
+        let config = Arc::make_mut(&mut self.config);
+        change(config);
+        config.bound = ArcSwapOption::empty();
         self
     }
 
@@ -180,6 +238,6 @@ impl<S> Layer<S> for VersionLayer {
         // axum hands its layers a `Route`; whoever wraps a router hands over a `Router`.
         let below_routing = std::any::type_name::<S>().contains("axum::routing::route::Route");
         let misplaced = below_routing && self.config.sources.strips();
-        VersionService { inner, config: self.config.clone(), misplaced }
+        VersionService { inner, config: self.config.clone(), bound: self.config.bound(), misplaced }
     }
 }

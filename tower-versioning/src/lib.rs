@@ -7,11 +7,15 @@ mod body;
 pub mod boxed;
 #[cfg(feature = "client")]
 pub mod client;
+#[doc(hidden)]
+pub mod door;
 mod error;
 mod grpc;
 pub mod guard;
 mod layer;
 mod metrics;
+#[cfg(feature = "migrate")]
+pub mod migrate;
 mod policy;
 mod problem;
 mod registry;

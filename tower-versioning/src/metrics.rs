@@ -83,7 +83,7 @@ mod with {
                 let api = registered.name.clone().map(|api| Label::new("api", api));
                 api.into_iter().chain([Label::new(name, value)]).collect()
             };
-            let served = registered.table.versions.iter().map(|version| {
+            let served = registered.table.versions.list.iter().map(|version| {
                 let requests = counter!(REQUESTS, labels("version", version.to_string()));
                 (requests, counter!(PAST_SUNSET, labels("version", version.to_string())))
             });

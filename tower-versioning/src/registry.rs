@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -29,7 +30,14 @@ use crate::policy::version::Version;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Registry {
-    current: Arc<ArcSwap<Registered>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    current: ArcSwap<Registered>,
+    /// Counts replacements, so that who holds `current` learns cheaply that it is no more. Written after it.
+    generation: AtomicU64,
 }
 
 /// What a request is decided by, from its beginning to its end.
@@ -49,16 +57,23 @@ impl Registry {
     /// Takes over what another registry holds now. Requests that are under way end by what they began with; no request
     /// sees parts of both.
     pub fn replace(&self, other: &Self) {
-        self.current.store(other.current.load_full());
+        self.shared.current.store(other.load());
+        self.shared.generation.fetch_add(1, Ordering::Release);
     }
 
     /// The registered versions, in ascending order.
     pub fn versions(&self) -> impl Iterator<Item = Version> + use<> {
-        self.current.load().table.versions.clone().into_iter()
+        self.shared.current.load().table.versions.list.clone().into_iter()
     }
 
     pub(crate) fn load(&self) -> Arc<Registered> {
-        self.current.load_full()
+        self.shared.current.load_full()
+    }
+
+    /// How often it was replaced. What is loaded after this is at least as new.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
     }
 }
 
@@ -113,6 +128,7 @@ impl RegistryBuilder {
     pub fn build(self) -> Result<Registry, ConfigError> {
         let table = Table::new(self.versions, self.default, self.select)?;
         let registered = Registered { table, metrics: Metrics::default(), name: self.name };
-        Ok(Registry { current: Arc::new(ArcSwap::from_pointee(registered)) })
+        let current = ArcSwap::from_pointee(registered);
+        Ok(Registry { shared: Arc::new(Shared { current, generation: AtomicU64::new(0) }) })
     }
 }

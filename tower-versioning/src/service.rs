@@ -13,12 +13,13 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
-use crate::layer::{ApiVersion, Config};
+use crate::layer::{ApiVersion, Bound, Config};
 use crate::metrics::{Event, Metrics};
-use crate::policy::decide::{Named, Refusal, Verdict};
+use crate::policy::decide::{Named, Refusal, Sources};
 use crate::policy::moment::Moment;
 use crate::policy::path;
 use crate::policy::source::Kind;
+use crate::policy::vary::Consulted;
 use crate::registry::Registered;
 use crate::rejection::VersionError;
 use crate::report::{self, Reports};
@@ -28,6 +29,7 @@ use crate::report::{self, Reports};
 pub struct VersionService<S> {
     pub(crate) inner: S,
     pub(crate) config: Arc<Config>,
+    pub(crate) bound: Arc<Bound>,
     pub(crate) misplaced: bool,
 }
 
@@ -44,8 +46,11 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        if self.bound.generation != self.config.registry.generation() {
+            self.bound = self.config.bound();
+        }
         let (mut parts, body) = request.into_parts();
-        match self.config.admit(&mut parts, self.misplaced) {
+        match self.config.admit(&self.bound, &mut parts, self.misplaced) {
             Ok(report) => ResponseFuture::served(self.inner.call(Request::from_parts(parts, body)), report),
             Err(response) => ResponseFuture::refused(*response),
         }
@@ -54,53 +59,49 @@ where
 
 impl Config {
     /// Prepares the request for the inner service, with what is to be reported; or answers it.
+    #[inline]
     fn admit(
-        self: &Arc<Self>,
+        &self,
+        bound: &Arc<Bound>,
         parts: &mut Parts,
         misplaced: bool,
     ) -> Result<Option<Report>, Box<Response<Bytes>>> {
         if self.neutral.as_ref().is_some_and(|neutral| neutral(parts)) {
             return Ok(None);
         }
-        let named = self.sources.ask(parts);
+        let mut named = self.sources.ask(parts);
         if !self.neutral_paths.is_empty() && self.is_neutral(parts, &named) {
             self.rewrite(parts, &named);
             return Ok(None);
         }
-        let registered = self.registry.load();
+        let registered = &bound.registered;
         let table = &registered.table;
         let now = if table.timed { Moment::from((self.wall_clock)()) } else { Moment::from_unix(0) };
         match self.sources.decide(&named, table, now) {
-            Ok(verdict) => {
-                let past_sunset = table.entries[verdict.entry].is_past_sunset(now);
-                Metrics::count(&registered, Event::Served { entry: verdict.entry, past_sunset });
-                let successor = self.successor(parts, &named, &registered, verdict.entry);
-                self.annotate(parts, &named, &registered, verdict, misplaced);
-                let asked = named.asked;
-                Ok(Some(Report {
-                    config: self.clone(),
-                    registered,
-                    entry: verdict.entry,
-                    asked,
-                    successor,
-                    now,
-                }))
+            Ok(entry) => {
+                let past_sunset = table.timed && table.entries[entry].is_past_sunset(now);
+                Metrics::count(registered, Event::Served { entry, past_sunset });
+                let successor = self.successor(parts, &named, registered, entry);
+                self.annotate(parts, &named, registered, entry, misplaced);
+                let says = self.reports != Reports::None || !bound.consulted[named.asked].is_empty();
+                Ok(says.then(|| Report { bound: bound.clone(), entry, asked: named.asked, successor, now }))
             }
-            Err(refusal) => {
-                Metrics::count(&registered, Event::Refused(refusal.kind));
-                Err(Box::new(self.refuse(parts, &named, &registered, refusal, now)))
+            Err(kind) => {
+                Metrics::count(registered, Event::Refused(kind));
+                let refusal = self.sources.refuse(kind, &mut named, table);
+                Err(Box::new(self.refuse(parts, &bound.consulted[named.asked], registered, refusal, now)))
             }
         }
     }
 
     fn is_neutral(&self, parts: &Parts, named: &Named) -> bool {
-        let segment = named.segment.map(|(segment, _)| segment);
+        let segment = named.segment().map(|(segment, _)| segment);
         self.neutral_paths.iter().any(|prefix| path::is_below(parts.uri.path(), segment, prefix))
     }
 
     /// Takes the segment with the version out of the path, where the source says so. Returns the target as it was.
     fn rewrite(&self, parts: &mut Parts, named: &Named) -> Option<http::Uri> {
-        let (segment, index) = named.segment?;
+        let (segment, index) = named.segment()?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
         if !source.strip {
             return None;
@@ -114,7 +115,7 @@ impl Config {
         parts: &mut Parts,
         named: &Named,
         registered: &Registered,
-        verdict: Verdict,
+        entry: usize,
         misplaced: bool,
     ) {
         let original_uri = self.rewrite(parts, named);
@@ -129,10 +130,10 @@ impl Config {
         }
         let table = &registered.table;
         parts.extensions.insert(ApiVersion {
-            version: table.versions[verdict.entry],
-            requested: verdict.requested,
-            source: verdict.source,
-            deprecated: table.entries[verdict.entry].deprecated.is_some(),
+            version: table.versions.list[entry],
+            requested: Sources::requested(named),
+            source: self.sources.kind(named),
+            deprecated: table.entries[entry].deprecated.is_some(),
             original_uri,
         });
     }
@@ -147,7 +148,7 @@ impl Config {
         entry: usize,
     ) -> Option<HeaderValue> {
         let (successor, false) = registered.table.entries[entry].successor? else { return None };
-        let (segment, index) = named.segment?;
+        let (segment, index) = named.segment()?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
         if self.reports == Reports::None {
             return None;
@@ -166,7 +167,7 @@ impl Config {
     fn refuse(
         &self,
         parts: &Parts,
-        named: &Named,
+        consulted: &Consulted,
         registered: &Registered,
         refusal: Refusal,
         now: Moment,
@@ -174,7 +175,7 @@ impl Config {
         let lists = registered.table.lists(now);
         let error = VersionError::new(refusal, lists.served.clone());
         let mut response = self.render.render(&error, parts);
-        self.sources.consulted(named).append_to(response.headers_mut());
+        consulted.append_to(response.headers_mut());
         if self.reports == Reports::All {
             report::lists(response.headers_mut(), lists);
         }
@@ -197,8 +198,7 @@ fn say_misplaced() {
 /// What is to be said about an answer, by the registry that decided.
 #[derive(Debug)]
 struct Report {
-    config: Arc<Config>,
-    registered: Arc<Registered>,
+    bound: Arc<Bound>,
     entry: usize,
     asked: usize,
     successor: Option<HeaderValue>,
@@ -206,10 +206,11 @@ struct Report {
 }
 
 impl Report {
+    #[inline]
     fn write(&self, headers: &mut http::HeaderMap) {
-        let Self { config, registered, entry, successor, now, .. } = self;
-        config.sources.consulted_after(self.asked).append_to(headers);
-        report::served(headers, config.reports, &registered.table, *entry, successor.as_ref(), *now);
+        let Self { bound, entry, asked, successor, now } = self;
+        bound.consulted[*asked].append_to(headers);
+        report::served(headers, bound.reports, &bound.registered.table, *entry, successor.as_ref(), *now);
     }
 }
 

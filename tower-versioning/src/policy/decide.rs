@@ -1,10 +1,9 @@
 //! Which version a request means, and whether it is served.
 
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 
-use super::extract::Found;
+use super::extract::{Found, Note};
 use super::moment::Moment;
 use super::path::Segment;
 use super::source::{Conflict, Kind, Source, SourceKind};
@@ -40,14 +39,6 @@ pub(crate) struct Sources {
     media_only: bool,
 }
 
-/// A version that is served.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Verdict {
-    pub(crate) entry: usize,
-    pub(crate) requested: Option<Version>,
-    pub(crate) source: Option<SourceKind>,
-}
-
 /// A request that is not served.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
@@ -55,18 +46,29 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) requested: Option<Version>,
     /// What stands where a version should, when it is none.
-    pub(crate) text: Option<String>,
+    pub(crate) text: Option<Box<str>>,
 }
 
 /// What the sources say together.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) found: Found,
-    pub(crate) source: Option<SourceKind>,
-    field: Option<HeaderName>,
+    /// The index of the source that says it; of no meaning when none says anything.
+    source: usize,
+    by_content: bool,
     /// The segment of the path that carries a version, and the index of its source.
-    pub(crate) segment: Option<(Segment, usize)>,
+    segment: Segment,
+    segment_source: usize,
     pub(crate) asked: usize,
+    note: Note,
+}
+
+impl Named {
+    /// The segment of the path that carries a version, and the index of its source.
+    #[inline]
+    pub(crate) fn segment(&self) -> Option<(Segment, usize)> {
+        (!self.segment.is_none()).then_some((self.segment, self.segment_source))
+    }
 }
 
 impl Sources {
@@ -79,13 +81,9 @@ impl Sources {
         Self { conflict, consulted, target_only, media_only, list }
     }
 
-    /// The request fields that were consulted.
-    pub(crate) fn consulted(&self, named: &Named) -> &Consulted {
-        self.consulted_after(named.asked)
-    }
-
-    pub(crate) fn consulted_after(&self, asked: usize) -> &Consulted {
-        &self.consulted[asked.min(self.list.len())]
+    /// The request fields consulted, by how many sources were asked.
+    pub(crate) fn consulted(&self) -> &[Consulted] {
+        &self.consulted
     }
 
     pub(crate) fn strips(&self) -> bool {
@@ -95,7 +93,26 @@ impl Sources {
     /// Asks the sources in order.
     #[inline]
     pub(crate) fn ask(&self, parts: &Parts) -> Named {
-        let mut named = Named { found: Found::Absent, source: None, field: None, segment: None, asked: 0 };
+        let mut named = Named {
+            found: Found::Absent,
+            source: 0,
+            by_content: false,
+            segment: Segment::NONE,
+            segment_source: 0,
+            asked: self.list.len(),
+            note: None,
+        };
+        if let [source] = &*self.list {
+            let asked = source.ask(parts, &mut named.note);
+            (named.found, named.segment, named.by_content) = (asked.found, asked.segment, asked.by_content);
+        } else {
+            self.ask_all(parts, &mut named);
+        }
+        named
+    }
+
+    fn ask_all(&self, parts: &Parts, named: &mut Named) {
+        let mut last = 0;
         for (index, source) in self.list.iter().enumerate() {
             let settled = !matches!(named.found, Found::Absent);
             // A path segment is looked for in any case: it has to be taken out.
@@ -104,76 +121,87 @@ impl Sources {
             {
                 continue;
             }
-            named.asked = index + 1;
-            let (found, segment, field) = source.ask(parts);
-            if let Some(segment) = segment
-                && named.segment.is_none()
-            {
-                named.segment = Some((segment, index));
+            last = index + 1;
+            let mut note = None;
+            let asked = source.ask(parts, &mut note);
+            if named.segment.is_none() && !asked.segment.is_none() {
+                (named.segment, named.segment_source) = (asked.segment, index);
             }
-            match (&named.found, found) {
-                (_, Found::Absent) => {}
-                (Found::Absent, found) => {
-                    (named.found, named.source, named.field) = (found, Some(source.kind()), field);
-                }
-                (Found::Version(one), Found::Version(other)) if *one == other => {}
-                _ if self.conflict == Conflict::Ordered => {}
+            let takes = match (named.found, asked.found) {
+                (_, Found::Absent) => false,
+                (Found::Absent, _) => true,
+                _ if self.conflict == Conflict::Ordered => false,
+                (Found::Version(one), Found::Version(other)) if one == other => false,
                 (Found::Version(_), Found::Version(other)) => {
-                    (named.found, named.field) = (Found::Ambiguous(other.to_string()), field);
+                    named.found = Found::ambiguous(other.to_string().as_bytes(), &mut named.note);
+                    false
                 }
-                (Found::Version(_), worse) => {
-                    (named.found, named.source, named.field) = (worse, Some(source.kind()), field);
-                }
-                _ => {}
+                (Found::Version(_), _) => true,
+                _ => false,
+            };
+            if takes {
+                (named.found, named.source, named.by_content) = (asked.found, index, asked.by_content);
+                named.note = note;
             }
         }
-        if self.conflict == Conflict::Reject {
-            named.asked = self.list.len();
+        if self.conflict == Conflict::Ordered {
+            named.asked = last;
         }
-        named
     }
 
     /// Whether the version named is served, and as what.
     #[inline]
-    pub(crate) fn decide(&self, named: &Named, table: &Table, now: Moment) -> Result<Verdict, Refusal> {
-        let requested = match &named.found {
-            Found::Version(version) => Some(*version),
-            Found::Absent => None,
-            Found::Malformed(text) => {
-                return Err(self.refuse(VersionErrorKind::Malformed, named, None, Some(text)));
-            }
-            Found::Ambiguous(text) => {
-                return Err(self.refuse(VersionErrorKind::Ambiguous, named, None, Some(text)));
-            }
-        };
-        let entry = match requested {
-            Some(version) => table.choose(version).ok_or(VersionErrorKind::Unsupported),
-            None => table.default.ok_or(VersionErrorKind::Missing),
-        };
-        let entry = entry.map_err(|kind| self.refuse(kind, named, requested, None))?;
-        if table.entries[entry].is_gone(now) {
-            let version = table.versions[entry];
-            return Err(self.refuse(VersionErrorKind::Gone, named, Some(version), None));
+    pub(crate) fn decide(
+        &self,
+        named: &Named,
+        table: &Table,
+        now: Moment,
+    ) -> Result<usize, VersionErrorKind> {
+        let entry = match named.found {
+            Found::Version(version) => table.choose(version).ok_or(VersionErrorKind::Unsupported),
+            Found::Absent => table.default.ok_or(VersionErrorKind::Missing),
+            Found::Malformed => Err(VersionErrorKind::Malformed),
+            Found::Ambiguous => Err(VersionErrorKind::Ambiguous),
+        }?;
+        if table.timed && table.entries[entry].is_gone(now) { Err(VersionErrorKind::Gone) } else { Ok(entry) }
+    }
+
+    /// The version as the request names it.
+    #[inline]
+    pub(crate) fn requested(named: &Named) -> Option<Version> {
+        match named.found {
+            Found::Version(version) => Some(version),
+            _ => None,
         }
-        Ok(Verdict { entry, requested, source: named.source })
+    }
+
+    /// Which source says it.
+    #[inline]
+    pub(crate) fn kind(&self, named: &Named) -> Option<SourceKind> {
+        match named.found {
+            Found::Absent => None,
+            _ => Some(self.list[named.source].kind()),
+        }
     }
 
     #[cold]
-    fn refuse(
-        &self,
-        kind: VersionErrorKind,
-        named: &Named,
-        requested: Option<Version>,
-        text: Option<&String>,
-    ) -> Refusal {
+    pub(crate) fn refuse(&self, kind: VersionErrorKind, named: &mut Named, table: &Table) -> Refusal {
         let status = match kind {
             VersionErrorKind::Gone => StatusCode::GONE,
             VersionErrorKind::Ambiguous => StatusCode::BAD_REQUEST,
             _ if self.target_only => StatusCode::NOT_FOUND,
-            _ if self.media_only && named.field == Some(CONTENT_TYPE) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ if self.media_only && named.by_content => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ if self.media_only => StatusCode::NOT_ACCEPTABLE,
             _ => StatusCode::BAD_REQUEST,
         };
-        Refusal { kind, status, requested, text: text.cloned() }
+        let requested = match (kind, named.found) {
+            // What is gone is what was selected.
+            (VersionErrorKind::Gone, Found::Version(version)) => {
+                table.choose(version).map(|entry| table.versions.list[entry])
+            }
+            (VersionErrorKind::Gone, _) => table.default.map(|entry| table.versions.list[entry]),
+            _ => Self::requested(named),
+        };
+        Refusal { kind, status, requested, text: named.note.take() }
     }
 }

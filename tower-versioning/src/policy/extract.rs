@@ -10,56 +10,62 @@ use super::version::{ParseVersionError, Version};
 const KEPT: usize = 512;
 
 /// What a source says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Absent,
     Version(Version),
     /// There is something, and it is no version.
-    Malformed(String),
+    Malformed,
     /// Several versions.
-    Ambiguous(String),
+    Ambiguous,
 }
+
+/// What stands where a version should, noted for the answer only when there is none.
+pub(crate) type Note = Option<Box<str>>;
 
 impl Found {
     #[cold]
-    pub(crate) fn malformed(text: &[u8]) -> Self {
-        Self::Malformed(kept(text))
+    pub(crate) fn malformed(text: &[u8], note: &mut Note) -> Self {
+        *note = Some(kept(text));
+        Self::Malformed
     }
 
     #[cold]
-    pub(crate) fn ambiguous(text: &[u8]) -> Self {
-        Self::Ambiguous(kept(text))
+    pub(crate) fn ambiguous(text: &[u8], note: &mut Note) -> Self {
+        *note = Some(kept(text));
+        Self::Ambiguous
     }
 
     #[inline]
-    pub(crate) fn parse(text: &[u8]) -> Self {
+    pub(crate) fn parse(text: &[u8], note: &mut Note) -> Self {
         match Version::from_octets(text) {
             Ok(version) => Self::Version(version),
             Err(ParseVersionError::Empty) => Self::Absent,
-            Err(_) => Self::malformed(text),
+            Err(_) => Self::malformed(text, note),
         }
     }
 
     /// One more value from the same place: equal ones collapse, an empty one says nothing.
-    fn and(self, text: &[u8]) -> Self {
-        match (self, Self::parse(text)) {
-            (Self::Absent, next) => next,
+    fn and(self, text: &[u8], note: &mut Note) -> Self {
+        if matches!(self, Self::Malformed | Self::Ambiguous) {
+            return self;
+        }
+        match (self, Self::parse(text, note)) {
+            (Self::Version(one), Self::Version(other)) if one == other => self,
+            (Self::Version(_), Self::Version(_)) => Self::ambiguous(text, note),
             (found, Self::Absent) => found,
-            (Self::Version(one), Self::Version(other)) if one == other => Self::Version(one),
-            (Self::Version(_), Self::Version(_)) => Self::ambiguous(text),
-            (Self::Version(_), malformed) => malformed,
-            (found, _) => found,
+            (_, next) => next,
         }
     }
 }
 
-pub(crate) fn kept(text: &[u8]) -> String {
-    String::from_utf8_lossy(&text[..text.len().min(KEPT)]).into_owned()
+fn kept(text: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(&text[..text.len().min(KEPT)]).into()
 }
 
 /// A header field. Several lines, and the members of a list, are several values (RFC 9110 §5.3).
 #[inline]
-pub(crate) fn header(headers: &HeaderMap, name: &HeaderName) -> Found {
+pub(crate) fn header(headers: &HeaderMap, name: &HeaderName, note: &mut Note) -> Found {
     let mut lines = headers.get_all(name).iter();
     let Some(line) = lines.next() else { return Found::Absent };
     if let Ok(version) = Version::from_octets(line.as_bytes())
@@ -67,13 +73,17 @@ pub(crate) fn header(headers: &HeaderMap, name: &HeaderName) -> Found {
     {
         return Found::Version(version);
     }
-    let members =
-        headers.get_all(name).into_iter().flat_map(|line| line.as_bytes().split(|&octet| octet == b','));
-    members.fold(Found::Absent, |found, member| found.and(member.trim_ascii()))
+    header_list(headers, name, note)
+}
+
+fn header_list(headers: &HeaderMap, name: &HeaderName, note: &mut Note) -> Found {
+    let lines = headers.get_all(name).into_iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|&octet| octet == b','));
+    members.fold(Found::Absent, |found, member| found.and(member.trim_ascii(), note))
 }
 
 /// A parameter of the query; an empty one says nothing.
-pub(crate) fn query(query: &str, name: &str) -> Found {
+pub(crate) fn query(query: &str, name: &str, note: &mut Note) -> Found {
     let mut found = Found::Absent;
     for pair in query.as_bytes().split(|&octet| octet == b'&') {
         let equals = pair.iter().position(|&octet| octet == b'=').unwrap_or(pair.len());
@@ -82,9 +92,9 @@ pub(crate) fn query(query: &str, name: &str) -> Found {
         }
         let value = pair.get(equals + 1..).unwrap_or_default();
         found = if value.iter().any(|octet| matches!(octet, b'%' | b'+')) {
-            found.and(&decoded(value))
+            found.and(&decoded(value), note)
         } else {
-            found.and(value)
+            found.and(value, note)
         };
     }
     found
@@ -119,24 +129,24 @@ fn decoded(text: &[u8]) -> Vec<u8> {
 }
 
 /// The host of the target, or of the `Host` field when the target has none (RFC 9110 §7.2).
-pub(crate) fn host(uri: &Uri, headers: &HeaderMap, template: &Template) -> Found {
+pub(crate) fn host(uri: &Uri, headers: &HeaderMap, template: &Template, note: &mut Note) -> Found {
     let host = if let Some(host) = uri.host() {
         host.as_bytes()
     } else {
         let mut lines = headers.get_all(http::header::HOST).iter();
         let Some(host) = lines.next() else { return Found::Absent };
         if lines.next().is_some() {
-            return Found::ambiguous(host.as_bytes());
+            return Found::ambiguous(host.as_bytes(), note);
         }
         let host = host.as_bytes();
         host.iter().rposition(|&octet| octet == b':').map_or(host, |colon| &host[..colon])
     };
     let host = host.strip_suffix(b".").unwrap_or(host);
-    template.capture(host).map_or(Found::Absent, Found::parse)
+    template.capture(host).map_or(Found::Absent, |text| Found::parse(text, note))
 }
 
 /// The package of a gRPC method: `/shop.orders.v1.Orders/Get` means version 1, `v1beta2` means `1-beta2`.
-pub(crate) fn grpc_package(path: &str) -> Found {
+pub(crate) fn grpc_package(path: &str, note: &mut Note) -> Found {
     let Some((service, _)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/')) else {
         return Found::Absent;
     };
@@ -145,12 +155,12 @@ pub(crate) fn grpc_package(path: &str) -> Found {
     let Some(part) = package.rsplit('.').find(is_version) else { return Found::Absent };
     let text = &part[1..];
     match text.find(|character: char| !character.is_ascii_digit()) {
-        None => Found::parse(text.as_bytes()),
+        None => Found::parse(text.as_bytes(), note),
         Some(channel) => {
             let (number, channel) = text.split_at(channel);
             match Version::from_octets(format!("{number}-{channel}").as_bytes()) {
                 Ok(version) => Found::Version(version),
-                Err(_) => Found::malformed(part.as_bytes()),
+                Err(_) => Found::malformed(part.as_bytes(), note),
             }
         }
     }

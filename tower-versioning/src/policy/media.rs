@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 
-use super::extract::Found;
+use super::extract::{Found, Note};
 use super::template::Template;
 use super::version::Version;
 
@@ -33,43 +33,39 @@ struct Weighed {
 }
 
 impl MediaSource {
-    /// The version of the content and of the answer wanted, and the field that told. The content's weighs as much as an
-    /// answer that is wanted most; a lesser wish gives way to it.
-    pub(crate) fn find(&self, headers: &HeaderMap) -> (Found, HeaderName) {
-        let content = match self.content(headers) {
+    /// The version of the content and of the answer wanted, and whether the content told. The content's weighs as much
+    /// as an answer that is wanted most; a lesser wish gives way to it.
+    pub(crate) fn find(&self, headers: &HeaderMap, note: &mut Note) -> (Found, bool) {
+        let content = match self.content(headers, note) {
             Ok(content) => content,
-            Err(found) => return (found, CONTENT_TYPE),
+            Err(found) => return (found, true),
         };
         let mut best = Weighed { version: None, weight: 0, ambiguous: false };
         for line in headers.get_all(ACCEPT) {
             if let Err(text) = self.weigh(line.as_bytes(), &mut best) {
-                return (Found::malformed(text), ACCEPT);
+                return (Found::malformed(text, note), false);
             }
         }
-        let accept = match (best.version, best.ambiguous) {
-            (Some(_), true) => return (Found::ambiguous(first(headers, &ACCEPT)), ACCEPT),
-            (version, _) => version,
-        };
-        match (content, accept) {
-            (Some(content), Some(accept)) if content != accept && best.weight == 1000 => {
-                (Found::ambiguous(first(headers, &ACCEPT)), ACCEPT)
-            }
-            (Some(content), _) => (Found::Version(content), CONTENT_TYPE),
-            (None, Some(accept)) => (Found::Version(accept), ACCEPT),
-            (None, None) => (Found::Absent, ACCEPT),
+        let unclear = |note: &mut Note| (Found::ambiguous(first(headers, &ACCEPT), note), false);
+        match (content, best.version) {
+            (_, Some(_)) if best.ambiguous => unclear(note),
+            (Some(content), Some(accept)) if content != accept && best.weight == 1000 => unclear(note),
+            (Some(content), _) => (Found::Version(content), true),
+            (None, Some(accept)) => (Found::Version(accept), false),
+            (None, None) => (Found::Absent, false),
         }
     }
 
-    fn content(&self, headers: &HeaderMap) -> Result<Option<Version>, Found> {
+    fn content(&self, headers: &HeaderMap, note: &mut Note) -> Result<Option<Version>, Found> {
         let mut lines = headers.get_all(CONTENT_TYPE).iter();
         let Some(line) = lines.next() else { return Ok(None) };
         let line = line.as_bytes();
         if lines.next().is_some() {
-            return Err(Found::malformed(line));
+            return Err(Found::malformed(line, note));
         }
-        match self.version_of(line) {
+        match self.version_of(line).0 {
             Some(Ok(version)) => Ok(Some(version)),
-            Some(Err(text)) => Err(Found::malformed(&text)),
+            Some(Err(text)) => Err(Found::malformed(&text, note)),
             None => Ok(None),
         }
     }
@@ -77,8 +73,7 @@ impl MediaSource {
     /// Takes the ranges of one line of `Accept` into account; fails with a range whose version is malformed.
     fn weigh<'a>(&self, line: &'a [u8], best: &mut Weighed) -> Result<(), &'a [u8]> {
         for range in split(line, b',') {
-            let Some(found) = self.version_of(range) else { continue };
-            let Some(weight) = weight(range).filter(|weight| *weight > 0) else { continue };
+            let (Some(found), Some(weight @ 1..)) = self.version_of(range) else { continue };
             let Ok(version) = found else { return Err(range) };
             if weight > best.weight {
                 *best = Weighed { version: Some(version), weight, ambiguous: false };
@@ -89,25 +84,38 @@ impl MediaSource {
         Ok(())
     }
 
-    /// The version in a media type, if it carries one; an error holds what stands there instead.
+    /// The version in a media type, if it carries one (an error holds what stands there instead); and its weight in
+    /// thousandths: 1000 without one, `None` for one that is none.
     #[inline]
-    fn version_of<'a>(&self, media_type: &'a [u8]) -> Option<Result<Version, Cow<'a, [u8]>>> {
+    fn version_of<'a>(&self, media_type: &'a [u8]) -> (Option<Result<Version, Cow<'a, [u8]>>>, Option<u16>) {
         let end = media_type.iter().position(|&octet| octet == b';').unwrap_or(media_type.len());
         let essence = media_type[..end].trim_ascii();
-        match &self.place {
-            Place::Essence(template, subtype) => {
-                let part = if *subtype { &essence[slash(essence)? + 1..] } else { essence };
-                let text = template.capture(part).filter(|_| self.looks_at(essence))?;
-                Some(Version::from_octets(text).map_err(|_| Cow::Borrowed(text)))
-            }
-            Place::Parameter(name) => {
-                let text = parameter(media_type.get(end + 1..)?, name)?;
-                if text.is_empty() || !self.looks_at(essence) {
-                    return None;
+        let (mut value, mut weight) = (None, None);
+        for parameter in split(media_type.get(end + 1..).unwrap_or_default(), b';') {
+            match (parameter, &self.place) {
+                ([b'q' | b'Q', b'=', decimals @ ..], _) if weight.is_none() => {
+                    weight = Some(thousandths(decimals));
                 }
-                Some(Version::from_octets(&text).map_err(|_| text))
+                (_, Place::Parameter(name)) if value.is_none() => value = value_of(parameter, name),
+                _ => {}
             }
         }
+        (self.read(essence, value), weight.unwrap_or(Some(1000)))
+    }
+
+    #[inline]
+    fn read<'a>(&self, essence: &'a [u8], value: Option<&'a [u8]>) -> Option<Result<Version, Cow<'a, [u8]>>> {
+        let text = match &self.place {
+            Place::Essence(template, subtype) => {
+                let part = if *subtype { &essence[slash(essence)? + 1..] } else { essence };
+                Cow::Borrowed(template.capture(part)?)
+            }
+            Place::Parameter(_) => unquote(value?),
+        };
+        if text.is_empty() || !self.looks_at(essence) {
+            return None;
+        }
+        Some(Version::from_octets(&text).map_err(|_| text))
     }
 
     fn looks_at(&self, essence: &[u8]) -> bool {
@@ -124,15 +132,12 @@ fn slash(essence: &[u8]) -> Option<usize> {
     essence.iter().position(|&octet| octet == b'/')
 }
 
-/// The value of the parameter of that name, unescaped (RFC 9110 §5.6.6).
-fn parameter<'a>(parameters: &'a [u8], wanted: &str) -> Option<Cow<'a, [u8]>> {
-    for parameter in split(parameters, b';') {
-        let Some(equals) = parameter.iter().position(|&octet| octet == b'=') else { continue };
-        if parameter[..equals].eq_ignore_ascii_case(wanted.as_bytes()) {
-            return Some(unquote(&parameter[equals + 1..]));
-        }
-    }
-    None
+/// The value of a parameter, when it has that name (RFC 9110 §5.6.6: in any case, no white space at the equals sign).
+#[inline]
+fn value_of<'a>(parameter: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let (found, rest) = parameter.split_at_checked(name.len())?;
+    let value = rest.strip_prefix(b"=")?;
+    found.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
 }
 
 fn unquote(value: &[u8]) -> Cow<'_, [u8]> {
@@ -151,17 +156,7 @@ fn unquote(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(quoted.iter().filter(unescaped).copied().collect())
 }
 
-/// The weight of a media range in thousandths: 1000 without one, `None` when it is not between 0 and 1 with at most
-/// three decimals (RFC 9110 §12.4.2).
-fn weight(range: &[u8]) -> Option<u16> {
-    for parameter in split(range, b';').skip(1) {
-        if let [b'q' | b'Q', b'=', value @ ..] = parameter {
-            return thousandths(value);
-        }
-    }
-    Some(1000)
-}
-
+/// A weight between 0 and 1 with at most three decimals, in thousandths (RFC 9110 §12.4.2).
 fn thousandths(value: &[u8]) -> Option<u16> {
     let (whole, decimals) = match value {
         [whole @ (b'0' | b'1')] => (*whole, &[][..]),
@@ -181,36 +176,44 @@ fn thousandths(value: &[u8]) -> Option<u16> {
 }
 
 /// The parts between separators outside quoted strings, without the white space around them.
+#[inline]
 fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
         let end = unquoted(text, separator);
-        rest = end.map(|end| &text[end + 1..]);
-        Some(text[..end.unwrap_or(text.len())].trim_ascii())
+        rest = text.get(end + 1..);
+        Some(text[..end].trim_ascii())
     })
 }
 
-/// Where the separator first stands outside a quoted string.
+/// Where the separator first stands outside a quoted string; the end when it does not.
 #[inline]
-fn unquoted(text: &[u8], separator: u8) -> Option<usize> {
+fn unquoted(text: &[u8], separator: u8) -> usize {
+    match text.iter().position(|&octet| octet == separator || octet == b'"') {
+        Some(index) if text[index] == separator => index,
+        Some(index) => index + after_quotes(&text[index..], separator),
+        None => text.len(),
+    }
+}
+
+fn after_quotes(text: &[u8], separator: u8) -> usize {
     let (mut quoted, mut escaped) = (false, false);
-    for (index, &octet) in text.iter().enumerate() {
+    let end = text.iter().position(|&octet| {
         if quoted {
             quoted = escaped || octet != b'"';
             escaped = !escaped && octet == b'\\';
-        } else if octet == separator {
-            return Some(index);
-        } else if octet == b'"' {
-            quoted = true;
+        } else {
+            quoted = octet == b'"';
         }
-    }
-    None
+        !quoted && octet == separator
+    });
+    end.unwrap_or(text.len())
 }
 
 /// Whether a media type has a parameter of that name.
 #[cfg(feature = "client")]
 pub(crate) fn has_parameter(media_type: &str, name: &str) -> bool {
     let parameters = media_type.split_once(';').map_or("", |(_, parameters)| parameters);
-    parameter(parameters.as_bytes(), name).is_some()
+    split(parameters.as_bytes(), b';').any(|parameter| value_of(parameter, name).is_some())
 }

@@ -7,6 +7,14 @@ pub(crate) mod decide;
 pub(crate) mod extract;
 pub(crate) mod lifecycle;
 pub(crate) mod media;
+#[cfg(feature = "migrate")]
+pub(crate) mod migrate;
+#[cfg(feature = "migrate")]
+pub(crate) mod migrate_fields;
+#[cfg(feature = "migrate")]
+pub(crate) mod migrate_pattern;
+#[cfg(feature = "migrate")]
+pub(crate) mod migrate_query;
 pub(crate) mod moment;
 pub(crate) mod path;
 pub(crate) mod range;

@@ -24,6 +24,15 @@ pub(crate) struct Segment {
     pub(crate) end: usize,
 }
 
+impl Segment {
+    /// No segment: a segment has a slash at least.
+    pub(crate) const NONE: Self = Self { start: 0, end: 0 };
+
+    pub(crate) fn is_none(self) -> bool {
+        self.end == 0
+    }
+}
+
 impl PathTemplate {
     /// From `/v{version}` or `/api/v{version}`. The segment with the version is the last one.
     pub(crate) fn new(text: &str) -> Option<Self> {
@@ -65,7 +74,8 @@ impl PathTemplate {
 
     #[inline]
     fn find_below<'a>(&self, path: &'a [u8]) -> Option<(Segment, &'a [u8])> {
-        let rest = path.strip_prefix(self.parent.as_bytes())?.strip_prefix(b"/")?;
+        let below = if self.parent.is_empty() { path } else { path.strip_prefix(self.parent.as_bytes())? };
+        let rest = below.strip_prefix(b"/")?;
         let length = rest.iter().position(|&octet| octet == b'/').unwrap_or(rest.len());
         let start = self.parent.len();
         let version = self.segment.capture(&rest[..length])?;

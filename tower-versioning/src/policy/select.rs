@@ -52,32 +52,79 @@ impl Select {
         Self::Custom(CustomSelect(Arc::new(choose)))
     }
 
-    /// The index of the chosen one of `registered`, which is in ascending order.
+    /// The index of the chosen one of `registered`.
     #[inline]
-    pub(crate) fn choose(&self, registered: &[Version], named: Version) -> Option<usize> {
+    pub(crate) fn choose(&self, registered: &Registered, named: Version) -> Option<usize> {
+        match self {
+            Self::Exact => registered.find(named),
+            _ => self.choose_otherwise(registered, named),
+        }
+    }
+
+    fn choose_otherwise(&self, registered: &Registered, named: Version) -> Option<usize> {
+        let list = &registered.list;
         match self {
             Self::LatestMinor if named.numbers() == 1 && named.date().is_none() && named.is_release() => {
-                registered
-                    .iter()
-                    .rposition(|version| {
-                        version.date().is_none()
-                            && version.major_number() == named.major_number()
-                            && version.is_release()
-                    })
-                    .or_else(|| find(registered, named))
+                let newest = list.iter().rposition(|version| {
+                    version.date().is_none()
+                        && version.major_number() == named.major_number()
+                        && version.is_release()
+                });
+                newest.or_else(|| registered.find(named))
             }
-            Self::Exact | Self::LatestMinor => find(registered, named),
-            Self::NearestLower => registered.partition_point(|version| *version <= named).checked_sub(1),
-            Self::Custom(custom) => find(registered, (custom.0)(registered, named)?),
+            Self::Exact | Self::LatestMinor => registered.find(named),
+            Self::NearestLower => list.partition_point(|version| *version <= named).checked_sub(1),
+            Self::Custom(custom) => registered.find((custom.0)(list, named)?),
         }
     }
 }
 
-#[inline]
-pub(crate) fn find(registered: &[Version], wanted: Version) -> Option<usize> {
-    if registered.len() <= 8 {
-        registered.iter().position(|version| *version == wanted)
-    } else {
-        registered.binary_search(&wanted).ok()
+/// Up to so many versions are looked through one by one.
+const FEW: usize = 8;
+
+/// The registered versions, in ascending order and without duplicates, and where each is found at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Registered {
+    pub(crate) list: Vec<Version>,
+    /// A hash table of places in `list`, counted from one; zero is a free slot. At most a quarter is taken.
+    slots: Box<[u32]>,
+}
+
+impl Registered {
+    pub(crate) fn new(list: Vec<Version>) -> Self {
+        let many = if list.len() > FEW { (list.len() * 4).next_power_of_two() } else { 0 };
+        let mut slots = vec![0; many].into_boxed_slice();
+        for (index, version) in list.iter().enumerate().take(many) {
+            let mut slot = slot(version.key(), many);
+            while slots[slot] != 0 {
+                slot = (slot + 1) & (many - 1);
+            }
+            slots[slot] = u32::try_from(index + 1).unwrap_or(0);
+        }
+        Self { list, slots }
     }
+
+    #[inline]
+    pub(crate) fn find(&self, wanted: Version) -> Option<usize> {
+        if self.slots.is_empty() {
+            return self.list.iter().position(|version| *version == wanted);
+        }
+        let many = self.slots.len();
+        let mut slot = slot(wanted.key(), many);
+        loop {
+            let index = (self.slots[slot] as usize).checked_sub(1)?;
+            if self.list[index] == wanted {
+                return Some(index);
+            }
+            slot = (slot + 1) & (many - 1);
+        }
+    }
+}
+
+/// Fibonacci hashing: the high bits of a product depend on all bits of the key. `many` is a power of two.
+#[inline]
+fn slot(key: u128, many: usize) -> usize {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let folded = (key >> 64) as u64 ^ (key as u64).rotate_left(23).wrapping_mul(ODD);
+    (folded.wrapping_mul(ODD) >> 32) as usize & (many - 1)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 
-use super::extract::{self, Found};
+use super::extract::{self, Found, Note};
 use super::media::{MediaSource, Place};
 use super::path::{PathTemplate, Segment};
 use super::template::Template;
@@ -222,31 +222,57 @@ impl Source {
         }
     }
 
-    /// What the request says here, the segment that says it, and the field.
+    /// What the request says here.
     #[inline]
-    pub(crate) fn ask(&self, parts: &Parts) -> (Found, Option<Segment>, Option<HeaderName>) {
+    pub(crate) fn ask(&self, parts: &Parts, note: &mut Note) -> Asked {
+        match &self.kind {
+            Kind::Path(path) => match path.find(parts.uri.path()) {
+                Some((segment, version)) => {
+                    Asked { found: Found::parse(version, note), segment, by_content: false }
+                }
+                None => Asked::of(Found::Absent),
+            },
+            Kind::Header(name) => Asked::of(extract::header(&parts.headers, name, note)),
+            _ => self.ask_otherwise(parts, note),
+        }
+    }
+
+    fn ask_otherwise(&self, parts: &Parts, note: &mut Note) -> Asked {
         let found = match &self.kind {
-            Kind::Path(path) => {
-                return match path.find(parts.uri.path()) {
-                    Some((segment, version)) => (Found::parse(version), Some(segment), None),
-                    None => (Found::Absent, None, None),
-                };
+            Kind::Query(name) => {
+                parts.uri.query().map_or(Found::Absent, |query| extract::query(query, name, note))
             }
-            Kind::Header(name) => extract::header(&parts.headers, name),
-            Kind::Query(name) => parts.uri.query().map_or(Found::Absent, |query| extract::query(query, name)),
             Kind::Media(media) => {
-                let (found, field) = media.find(&parts.headers);
-                return (found, None, Some(field));
+                let (found, by_content) = media.find(&parts.headers, note);
+                return Asked { found, segment: Segment::NONE, by_content };
             }
-            Kind::Host(template) => extract::host(&parts.uri, &parts.headers, template),
-            Kind::GrpcPackage => extract::grpc_package(parts.uri.path()),
+            Kind::Host(template) => extract::host(&parts.uri, &parts.headers, template, note),
+            Kind::GrpcPackage => extract::grpc_package(parts.uri.path(), note),
             Kind::Pin(ask) | Kind::Custom(ask) => match ask(parts) {
                 Ok(Some(version)) => Found::Version(version),
                 Ok(None) => Found::Absent,
-                Err(error) => Found::Malformed(error.to_string()),
+                Err(error) => Found::malformed(error.to_string().as_bytes(), note),
             },
+            Kind::Path(_) | Kind::Header(_) => Found::Absent,
         };
-        (found, None, None)
+        Asked::of(found)
+    }
+}
+
+/// What one source says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) found: Found,
+    /// The segment of the path that says it.
+    pub(crate) segment: Segment,
+    /// Whether the media type of the content says it.
+    pub(crate) by_content: bool,
+}
+
+impl Asked {
+    #[inline]
+    fn of(found: Found) -> Self {
+        Self { found, segment: Segment::NONE, by_content: false }
     }
 }
 

@@ -6,7 +6,7 @@ use super::lifecycle::{
     self, AfterSunset, VersionPolicy, deprecation_value, links_value, list_value, sunset_value,
 };
 use super::moment::Moment;
-use super::select::{Select, find};
+use super::select::{Registered, Select};
 use super::version::Version;
 use crate::error::ConfigError;
 
@@ -69,7 +69,7 @@ pub(crate) struct Lists {
 /// The versions of an API, in ascending order.
 #[derive(Debug)]
 pub(crate) struct Table {
-    pub(crate) versions: Vec<Version>,
+    pub(crate) versions: Registered,
     pub(crate) entries: Vec<Entry>,
     pub(crate) default: Option<usize>,
     select: Select,
@@ -86,34 +86,34 @@ impl Table {
         select: Select,
     ) -> Result<Self, ConfigError> {
         policies.sort_by_key(|(version, _)| *version);
-        let versions: Vec<Version> = policies.iter().map(|(version, _)| *version).collect();
-        if versions.is_empty() {
+        let list: Vec<Version> = policies.iter().map(|(version, _)| *version).collect();
+        if list.is_empty() {
             return Err(ConfigError::new("version", "an API has at least one version"));
         }
-        if let Some(twice) = versions.windows(2).find(|pair| pair[0] == pair[1]) {
+        if let Some(twice) = list.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(ConfigError::new("version", format!("{} is registered twice", twice[0])));
         }
+        let versions = Registered::new(list);
         for (version, policy) in &policies {
             policy.check()?;
             if let Some(successor) = policy.successor
-                && (find(&versions, successor).is_none() || successor == *version)
+                && (versions.find(successor).is_none() || successor <= *version)
             {
-                return Err(ConfigError::new(
-                    "successor",
-                    format!("{successor} is no other registered version"),
-                ));
+                let reason = format!("{successor} is no registered version above {version}");
+                return Err(ConfigError::new("successor", reason));
             }
         }
         let default = match default {
             DefaultVersion::None => None,
-            DefaultVersion::Latest => Some(latest(&versions)),
+            DefaultVersion::Latest => Some(latest(&versions.list)),
             DefaultVersion::Lowest => Some(0),
-            DefaultVersion::Constant(version) => Some(find(&versions, version).ok_or_else(|| {
+            DefaultVersion::Constant(version) => Some(versions.find(version).ok_or_else(|| {
                 ConfigError::new("default_version", format!("{version} is not registered"))
             })?),
         };
-        let entries: Vec<Entry> = (0..policies.len()).map(|index| entry(&policies, index)).collect();
-        let epochs = epochs(&versions, &entries);
+        let entries: Vec<Entry> =
+            (0..policies.len()).map(|index| entry(&policies, &versions, index)).collect();
+        let epochs = epochs(&versions.list, &entries);
         let timed = epochs.len() > 1 || entries.iter().any(|entry| entry.sunset.is_some());
         Ok(Self { versions, entries, default, select, epochs, timed })
     }
@@ -135,12 +135,11 @@ fn latest(versions: &[Version]) -> usize {
     versions.iter().rposition(Version::is_release).unwrap_or(versions.len() - 1)
 }
 
-fn entry(policies: &[(Version, VersionPolicy)], index: usize) -> Entry {
+fn entry(policies: &[(Version, VersionPolicy)], versions: &Registered, index: usize) -> Entry {
     let (version, policy) = &policies[index];
     let location = |index: usize| policies[index].1.location.as_deref();
-    let versions: Vec<Version> = policies.iter().map(|(version, _)| *version).collect();
-    let latest = latest(&versions);
-    let successor = policy.successor.and_then(|version| find(&versions, version));
+    let latest = latest(&versions.list);
+    let successor = policy.successor.and_then(|version| versions.find(version));
     let successor_location = successor.and_then(location);
     // RFC 5829 §3: relations are told only of versions that exist, and only when it is known where.
     let related = [

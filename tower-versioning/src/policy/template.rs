@@ -35,8 +35,16 @@ impl Template {
     /// so `voucher` is no match of `v{version}`.
     #[inline]
     pub(crate) fn capture<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
-        let (before, rest) = text.split_at_checked(self.before.len())?;
-        if !before.eq_ignore_ascii_case(&self.before) || !rest.first()?.is_ascii_digit() {
+        // The shortest first: most templates are a letter and a version.
+        let rest = match (&*self.before, text) {
+            ([letter], [first, rest @ ..]) if first.eq_ignore_ascii_case(letter) => rest,
+            ([_], _) => return None,
+            _ => {
+                let (before, rest) = text.split_at_checked(self.before.len())?;
+                before.eq_ignore_ascii_case(&self.before).then_some(rest)?
+            }
+        };
+        if !rest.first()?.is_ascii_digit() {
             return None;
         }
         if self.after.is_empty() {

@@ -36,7 +36,28 @@ pub struct Version {
     tag: [u8; TAG],
     tag_length: u8,
     /// How many numbers were written; for printing only.
-    numbers: u8,
+    numbers: Written,
+}
+
+/// How many numbers a version is written with. An enum, so that an `Option<Version>` is no larger than a version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Written {
+    None,
+    One,
+    Two,
+    Three,
+}
+
+impl Written {
+    const fn new(numbers: usize) -> Self {
+        match numbers {
+            0 => Self::None,
+            1 => Self::One,
+            2 => Self::Two,
+            _ => Self::Three,
+        }
+    }
 }
 
 /// Why a text is not a version.
@@ -149,7 +170,7 @@ impl Version {
             more = at < text.len() && text[at] == b'.';
             at += more as usize;
         }
-        let version = Self::assemble(date, parts, numbers as u8);
+        let version = Self::assemble(date, parts, numbers);
         if at == text.len() {
             Ok(version)
         } else if text[at] == b'-' {
@@ -159,10 +180,11 @@ impl Version {
         }
     }
 
-    const fn assemble(date: u32, parts: [u32; 3], numbers: u8) -> Self {
+    #[inline]
+    const fn assemble(date: u32, parts: [u32; 3], numbers: usize) -> Self {
         let major = if numbers == 0 { 0 } else { parts[0] + 1 };
         let key = (date as u128) << 96 | (major as u128) << 64 | (parts[1] as u128) << 32 | parts[2] as u128;
-        Self { key, tag: [0; TAG], tag_length: 0, numbers }
+        Self { key, tag: [0; TAG], tag_length: 0, numbers: Written::new(numbers) }
     }
 
     const fn tagged(mut self, text: &[u8], start: usize) -> Result<Self, ParseVersionError> {
@@ -228,7 +250,13 @@ impl Version {
 
     /// How many numbers were written, 0 to 3.
     pub(crate) const fn numbers(&self) -> u8 {
-        self.numbers
+        self.numbers as u8
+    }
+
+    /// What is compared first, as one number: equal for versions that differ in status alone.
+    #[inline]
+    pub(crate) const fn key(&self) -> u128 {
+        self.key
     }
 
     /// The octets of the status.
@@ -312,22 +340,25 @@ const fn number(text: &[u8], start: usize) -> Result<(u32, usize), ParseVersionE
 }
 
 /// `YYYY-MM-DD` at the start of the text, as year × 512 + month × 32 + day.
+#[inline]
 const fn day(text: &[u8]) -> Result<u32, ParseVersionError> {
-    let mut digits = [0; 10];
-    let mut at = 0;
-    while at < 10 {
-        if at != 4 && at != 7 {
-            if !text[at].is_ascii_digit() {
-                return Err(ParseVersionError::Malformed);
-            }
-            digits[at] = (text[at] - b'0') as u32;
-        }
-        at += 1;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, ..] = text else {
+        return Err(ParseVersionError::Malformed);
+    };
+    let digits = [*y1, *y2, *y3, *y4, *m1, *m2, *d1, *d2];
+    // Eight octets at once: all between `0` and `9`.
+    let octets = u64::from_be_bytes(digits);
+    const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    let values = octets ^ 0x3030_3030_3030_3030;
+    if (values | (values.wrapping_add(0x0606_0606_0606_0606))) & HIGH != 0 {
+        return Err(ParseVersionError::Malformed);
     }
-    let year = digits[0] * 1000 + digits[1] * 100 + digits[2] * 10 + digits[3];
-    let month = digits[5] * 10 + digits[6];
-    let day = digits[8] * 10 + digits[9];
-    if year == 0 || month == 0 || month > 12 || day == 0 || day > days_of(year, month) {
+    // Pairs of digits to numbers up to 99, each in 16 bits.
+    let pairs = (values >> 8 & 0x00ff_00ff_00ff_00ff) * 10 + (values & 0x00ff_00ff_00ff_00ff);
+    let year = (pairs >> 48) as u32 * 100 + (pairs >> 32 & 0xff) as u32;
+    let month = (pairs >> 16 & 0xff) as u32;
+    let day = (pairs & 0xff) as u32;
+    if year == 0 || month == 0 || month > 12 || day == 0 || (day > 28 && day > days_of(year, month)) {
         return Err(ParseVersionError::Date);
     }
     Ok(year << 9 | month << 5 | day)
@@ -346,7 +377,9 @@ pub(crate) const fn days_of(year: u32, month: u32) -> u32 {
 impl PartialEq for Version {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key && self.tag().eq_ignore_ascii_case(other.tag())
+        self.key == other.key
+            && self.tag_length == other.tag_length
+            && (self.tag_length == 0 || self.tag().eq_ignore_ascii_case(other.tag()))
     }
 }
 
@@ -387,7 +420,7 @@ impl fmt::Display for Version {
             write!(f, "{year:04}-{month:02}-{day:02}")?;
         }
         let parts = [self.major_number(), self.minor_number(), self.patch_number()];
-        for (index, part) in parts.iter().take(usize::from(self.numbers)).enumerate() {
+        for (index, part) in parts.iter().take(usize::from(self.numbers())).enumerate() {
             let dot = if index > 0 || self.date().is_some() { "." } else { "" };
             write!(f, "{dot}{part}")?;
         }
