@@ -9,6 +9,10 @@ mod client;
 mod lifecycle;
 mod media_types;
 mod metrics;
+#[cfg(feature = "migrate")]
+mod migrate;
+#[cfg(feature = "migrate")]
+mod migrate_http;
 mod negotiation;
 mod properties;
 mod ranges;

@@ -1,0 +1,145 @@
+//! One newest implementation behind many versions.
+//!
+//! Each [`Change`] belongs to the version that brought it. A request of an older version passes up through all changes
+//! newer than that, oldest first; its response passes down through the same ones, newest first. The service behind
+//! knows the newest version alone; the version that was asked for stays in [`ApiVersion`](crate::ApiVersion).
+//!
+//! The layer stands inside of [`VersionLayer`](crate::VersionLayer), which resolves the version, and outside of what
+//! it serves: a router, or a cache of the newest version.
+//!
+//! # What passes untouched
+//! Requests of which no change is about, that have no version, that are gRPC or CONNECT: nothing is buffered, and
+//! request and response stay octet by octet. Bodies that are no JSON (event streams, downloads, gRPC) are never
+//! buffered either; functions for fields see their heads. Upgrades (101) stay as they are.
+//!
+//! # What is said about a translated body
+//! `Content-Length` is that of the new body; digests (RFC 9530, and the older ones) are dropped, as they are from
+//! trailers. The entity tag becomes one of the version, `"abc;1"`, and conditions of requests are translated back, so
+//! that validation, and PUT with `If-Match`, work in each version and no tag is good for two. `Range` and
+//! `Accept-Encoding` are withheld from the service where a change is about the body of the response: parts of a
+//! document and compressed ones cannot be translated. Compression stands outside of this layer. HEAD and 304 get the
+//! fields of the GET without its length.
+//!
+//! # Limits
+//! Bodies are buffered whole: 2 MiB of each by default. A request beyond that is answered with 413. A response beyond
+//! that does not exist in the older version and becomes 500, as does one that a change fails on: the older form must
+//! not be a mixture. [`MigrateError`] says why; it is in the extensions of the answer.
+
+mod body;
+mod error;
+mod metrics;
+mod service;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+pub use self::body::MigrateBody;
+pub use self::error::{MigrateError, MigrateErrorKind};
+pub use self::service::{Migrate, ResponseFuture};
+pub use crate::policy::migrate::{Change, ChangeResult};
+pub use crate::policy::migrate_query::Query;
+
+use self::metrics::Metrics;
+use crate::error::ConfigError;
+use crate::policy::migrate::Changes;
+use crate::policy::version::Version;
+
+/// What axum takes for a request, nearly; a document larger than that is seldom one that changes with versions.
+const LIMIT: usize = 2 << 20;
+
+/// The changes of an API, shared by all layers made of it.
+#[derive(Clone)]
+pub struct Migrations {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) changes: Changes,
+    pub(crate) request_limit: usize,
+    pub(crate) response_limit: usize,
+    pub(crate) metrics: Metrics,
+}
+
+impl fmt::Debug for Migrations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Migrations").field("changes", &self.shared.changes).finish_non_exhaustive()
+    }
+}
+
+impl Migrations {
+    /// No changes yet.
+    pub fn builder() -> MigrationsBuilder {
+        MigrationsBuilder { changes: Vec::new(), request_limit: LIMIT, response_limit: LIMIT }
+    }
+}
+
+/// Gathers the settings of [`Migrations`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct MigrationsBuilder {
+    changes: Vec<(Version, Change)>,
+    request_limit: usize,
+    response_limit: usize,
+}
+
+impl MigrationsBuilder {
+    /// A change and the version that brought it: requests of older versions pass through it. Changes are given in order,
+    /// those of one version too.
+    pub fn change(mut self, version: Version, change: Change) -> Self {
+        self.changes.push((version, change));
+        self
+    }
+
+    /// How many octets of the body of a request are buffered. Default: 2 MiB.
+    pub fn request_limit(mut self, octets: usize) -> Self {
+        self.request_limit = octets;
+        self
+    }
+
+    /// How many octets of the body of a response are buffered. Default: 2 MiB.
+    pub fn response_limit(mut self, octets: usize) -> Self {
+        self.response_limit = octets;
+        self
+    }
+
+    /// The changes.
+    ///
+    /// # Errors
+    /// When changes are not in the order of their versions, one changes nothing, a path is no pattern, or a limit is
+    /// zero.
+    pub fn build(self) -> Result<Migrations, ConfigError> {
+        let Self { changes, request_limit, response_limit } = self;
+        for (field, limit) in [("request_limit", request_limit), ("response_limit", response_limit)] {
+            if limit == 0 {
+                return Err(ConfigError::new(field, "nothing could be translated"));
+            }
+        }
+        let changes = Changes::new(changes)?;
+        let metrics = Metrics::default();
+        Ok(Migrations { shared: Arc::new(Shared { changes, request_limit, response_limit, metrics }) })
+    }
+}
+
+/// Translates between the version of each request and the newest one.
+#[derive(Debug, Clone)]
+pub struct MigrateLayer {
+    migrations: Migrations,
+}
+
+impl MigrateLayer {
+    /// Translates by these changes.
+    #[must_use]
+    pub fn new(migrations: Migrations) -> Self {
+        Self { migrations }
+    }
+}
+
+impl<S> Layer<S> for MigrateLayer {
+    type Service = Migrate<S>;
+
+    fn layer(&self, inner: S) -> Migrate<S> {
+        Migrate { inner, shared: self.migrations.shared.clone() }
+    }
+}
