@@ -5,10 +5,14 @@ mod ambient;
 mod body;
 mod context;
 pub mod echo;
+#[cfg(feature = "observe")]
+mod error;
 mod fields;
 mod generate;
 mod layer;
 mod metrics;
+#[cfg(feature = "observe")]
+pub mod observe;
 mod policy;
 pub mod problem;
 mod propagate;

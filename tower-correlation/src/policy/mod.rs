@@ -4,5 +4,11 @@
 pub(crate) mod baggage;
 pub(crate) mod id;
 pub(crate) mod inbound;
+#[cfg(feature = "observe")]
+pub(crate) mod quantiles;
+#[cfg(feature = "observe")]
+pub(crate) mod record;
+#[cfg(feature = "observe")]
+pub(crate) mod sampling;
 pub(crate) mod state;
 pub(crate) mod trace;

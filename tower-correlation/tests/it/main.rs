@@ -11,3 +11,14 @@ mod echo;
 mod fuzzed;
 #[cfg(feature = "tokio")]
 mod identity;
+
+#[cfg(feature = "observe")]
+mod observe_lines;
+#[cfg(feature = "observe")]
+mod observe_metrics;
+#[cfg(feature = "observe")]
+mod observe_outcomes;
+#[cfg(feature = "observe")]
+mod observe_sampling;
+#[cfg(feature = "observe")]
+mod observed;

@@ -1,0 +1,65 @@
+//! The response body under observation.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::call::Call;
+use crate::policy::record::Outcome;
+
+pin_project! {
+    /// The inner body, passed through untouched; what passes is counted, and its end ends the call.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        inner: B,
+        call: Option<Call>,
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn new(inner: B, call: Option<Call>) -> Self {
+        Self { inner, call }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        if let Some(call) = this.call {
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        call.data(data.remaining());
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        call.trailers(trailers);
+                    }
+                    if this.inner.is_end_stream() {
+                        call.finish(Outcome::Complete);
+                    }
+                }
+                Some(Err(_)) => call.finish(Outcome::Error),
+                None => call.finish(Outcome::Complete),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

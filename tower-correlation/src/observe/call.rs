@@ -1,0 +1,341 @@
+//! One call under observation, from its beginning until the one moment at which it is written down.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Request, Response, response::Parts};
+use http_body::Body;
+
+use super::metrics::{RouteIndex, Status, method_index};
+use super::{Output, Shared, Side};
+use crate::context::Correlation;
+use crate::fields::extract;
+use crate::generate::random;
+use crate::policy::record::{Outcome, Record};
+use crate::policy::sampling::{self, End, Kept, Threshold};
+use crate::policy::trace::TraceParent;
+
+/// What the wrapper of a request body has counted; in the extensions of the request when asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Received(pub(crate) Arc<AtomicU64>);
+
+/// How much of the request was read.
+#[derive(Debug)]
+enum BytesIn {
+    Known(u64),
+    Counted(Received),
+    Unknown,
+}
+
+/// What is needed only for calls that may be written down.
+#[derive(Debug)]
+struct Identity {
+    correlation: Option<Correlation>,
+    trace: Option<TraceParent>,
+    method: Method,
+    peer: Option<IpAddr>,
+    bytes_in: BytesIn,
+    fields: Vec<(&'static str, String)>,
+}
+
+/// A call; written down exactly once, when it ends or is dropped.
+pub(crate) struct Call {
+    shared: Arc<Shared>,
+    side: Side,
+    method: u8,
+    head: bool,
+    sampled: bool,
+    /// The threshold is the caller's.
+    inherits: bool,
+    finished: bool,
+    route: RouteIndex,
+    threshold: Threshold,
+    randomness: u64,
+    begun: Instant,
+    status: Option<u16>,
+    first_byte: Option<Duration>,
+    grpc_status: Option<u16>,
+    bytes_out: u64,
+    /// Size that the body announced.
+    expected: Option<u64>,
+    identity: Option<Identity>,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("status", &self.status)
+            .field("bytes_out", &self.bytes_out)
+            .finish_non_exhaustive()
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Call {
+    /// Begins with the request, before the inner service sees it.
+    pub(crate) fn begin<B: Body>(
+        shared: &Arc<Shared>,
+        side: Side,
+        fixed: Option<RouteIndex>,
+        request: &mut Request<B>,
+    ) -> Self {
+        let begun = now();
+        let red = shared.red(side);
+        let method = method_index(request.method());
+        red.begin(method);
+        let route = fixed.unwrap_or_else(|| shared.route(side, request.extensions()));
+        let mut call = Self {
+            shared: shared.clone(),
+            side,
+            method,
+            head: *request.method() == Method::HEAD,
+            sampled: false,
+            inherits: false,
+            finished: false,
+            route,
+            threshold: red.routes.get(route).threshold,
+            randomness: 0,
+            begun,
+            status: None,
+            first_byte: None,
+            grpc_status: None,
+            bytes_out: 0,
+            expected: None,
+            identity: None,
+        };
+        if !matches!(shared.output, Output::None) {
+            call.sample(request);
+        }
+        call
+    }
+
+    /// Decides by the trace's randomness, and takes what a line would need if there may be one.
+    fn sample<B: Body>(&mut self, request: &mut Request<B>) {
+        let shared = self.shared.clone();
+        let given = request.extensions().get::<Correlation>();
+        let ambient = if given.is_none() { crate::current() } else { None };
+        let correlation = given.or(ambient.as_ref());
+        let extracted = if correlation.is_none() { extract(request.headers()) } else { None };
+        let (trace, state) = match (correlation, &extracted) {
+            (Some(correlation), _) => (Some(correlation.trace()), correlation.tracestate()),
+            (None, Some((trace, state))) => (Some(*trace), state.as_ref()),
+            (None, None) => (None, None),
+        };
+        self.randomness = match trace {
+            Some(trace) => sampling::randomness(trace, state),
+            // Nothing that another service would see too.
+            None => random::<u64>() >> 8,
+        };
+        if let Some(threshold) = shared.inherited(state) {
+            (self.threshold, self.inherits) = (threshold, true);
+        }
+        self.sampled = self.threshold.keeps(self.randomness);
+        // The response may bring a route whose rate is another.
+        let open = self.route == RouteIndex::Unmatched && !shared.route_rates.is_empty();
+        if !self.sampled && !open && !shared.always.may_keep(None) {
+            return;
+        }
+        let bytes_in = match (shared.count_requests, request.body().size_hint().exact()) {
+            (true, _) => BytesIn::Counted(Received::default()),
+            (false, Some(size)) => BytesIn::Known(size),
+            (false, None) => BytesIn::Unknown,
+        };
+        let identity = Identity {
+            correlation: correlation.cloned(),
+            trace,
+            method: request.method().clone(),
+            peer: shared.peer.as_ref().and_then(|peer| peer(request.extensions())),
+            bytes_in,
+            fields: Vec::new(),
+        };
+        if let BytesIn::Counted(received) = &identity.bytes_in {
+            request.extensions_mut().insert(received.clone());
+        }
+        self.identity = Some(identity);
+    }
+
+    /// The head of the response is there: the first byte.
+    pub(crate) fn head<B: Body>(&mut self, mut response: Response<B>) -> Response<B> {
+        let waited = now() - self.begun;
+        let status = response.status().as_u16();
+        self.status = Some(status);
+        self.first_byte = Some(waited);
+        self.grpc_status = grpc_status(response.headers());
+        if self.route == RouteIndex::Unmatched && self.shared.resolves() {
+            // A router inside may have left it on the response.
+            self.route = self.shared.route(self.side, response.extensions());
+            if !self.inherits {
+                self.threshold = self.shared.red(self.side).routes.get(self.route).threshold;
+                self.sampled = self.threshold.keeps(self.randomness);
+            }
+        }
+        let no_content = self.head || status < 200 || matches!(status, 204 | 304);
+        self.expected = if no_content { Some(0) } else { response.body().size_hint().exact() };
+        if self.shared.server_timing && self.side == Side::Server {
+            super::server_timing(response.headers_mut(), waited);
+        }
+        if self.identity.is_some() && !self.sampled && !self.shared.always.may_keep(Some(status)) {
+            self.identity = None;
+        }
+        if !self.shared.fields.is_empty() && self.identity.is_some() {
+            let (parts, body) = response.into_parts();
+            self.take_fields(&parts);
+            response = Response::from_parts(parts, body);
+        }
+        if response.body().is_end_stream() {
+            self.finish(Outcome::Complete);
+        }
+        response
+    }
+
+    fn take_fields(&mut self, parts: &Parts) {
+        let fields = self.shared.fields.iter();
+        let taken = fields.filter_map(|(name, take)| Some((*name, take(parts)?))).collect();
+        if let Some(identity) = &mut self.identity {
+            identity.fields = taken;
+        }
+    }
+
+    pub(crate) fn inherits(&self) -> bool {
+        self.inherits
+    }
+
+    pub(crate) fn threshold(&self) -> Threshold {
+        self.threshold
+    }
+
+    pub(crate) fn data(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        self.grpc_status = grpc_status(trailers).or(self.grpc_status);
+    }
+
+    /// Writes the call down, the first time.
+    pub(crate) fn finish(&mut self, outcome: Outcome) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let duration = now() - self.begun;
+        let red = self.shared.red(self.side);
+        let route = red.routes.get(self.route);
+        let status = match (self.status, outcome) {
+            (Some(code), _) => Status::Code(code),
+            (None, Outcome::Dropped) => Status::Dropped,
+            (None, _) => Status::Error,
+        };
+        red.end(self.method, route, status, duration);
+        // OpenTelemetry, "Semantic conventions for gRPC": the codes that mean that the server failed.
+        let grpc_failed = matches!(self.grpc_status, Some(2 | 4 | 12 | 13 | 14 | 15));
+        let unfinished = outcome != Outcome::Complete;
+        if let Some(tally) = &route.summary {
+            let server_error = self.status.is_some_and(|status| status >= 500);
+            tally.add(duration, server_error || grpc_failed || outcome == Outcome::Error);
+        }
+        if matches!(self.shared.output, Output::None) {
+            return;
+        }
+        let counts = &self.shared.counts;
+        counts.finished.fetch_add(1, Ordering::Relaxed);
+        let end = End { status: self.status, duration, failed: unfinished || grpc_failed };
+        let decision = self.shared.always.decide(&end, self.sampled, self.threshold);
+        let (Some((kept, weight)), Some(identity)) = (decision, &self.identity) else {
+            counts.sampled_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        match self.shared.admit(weight) {
+            Some(carried) => {
+                counts.emitted.fetch_add(1, Ordering::Relaxed);
+                self.write(identity, outcome, duration, kept, weight, carried);
+            }
+            None => {
+                counts.rate_limited.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        identity: &Identity,
+        outcome: Outcome,
+        duration: Duration,
+        kept: Kept,
+        weight: f64,
+        carried: f64,
+    ) {
+        let correlation = identity.correlation.as_ref();
+        let record = Record {
+            time: self.shared.wall_clock(),
+            constant: &self.shared.constant,
+            side: self.side.as_str(),
+            correlation_id: correlation.map(|correlation| correlation.id().as_str()),
+            trace_id: identity.trace.map(|trace| trace.trace_id()),
+            span_id: identity.trace.map(|trace| trace.parent_id()),
+            method: identity.method.as_str(),
+            route: &self.shared.red(self.side).routes.get(self.route).name,
+            status: self.status,
+            grpc_status: self.grpc_status,
+            outcome,
+            duration,
+            first_byte: self.first_byte,
+            bytes_in: match &identity.bytes_in {
+                BytesIn::Known(bytes) => Some(*bytes),
+                BytesIn::Counted(received) => Some(received.0.load(Ordering::Relaxed)),
+                BytesIn::Unknown => None,
+            },
+            bytes_out: self.bytes_out,
+            peer: identity.peer,
+            kept,
+            weight,
+            carried,
+            fields: &identity.fields,
+        };
+        match &self.shared.output {
+            Output::None => {}
+            Output::Json(write) => with_line(|line| {
+                record.json(line);
+                write(line);
+            }),
+            #[cfg(feature = "tracing")]
+            Output::Tracing => super::event::event(&record),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Servers drop a body of announced length once they have its last byte, without asking for the end.
+            let complete = self.status.is_some() && self.expected.is_some_and(|size| self.bytes_out >= size);
+            self.finish(if complete { Outcome::Complete } else { Outcome::Dropped });
+        }
+    }
+}
+
+thread_local! {
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Lends a buffer of this thread; one that grew large is not kept.
+pub(crate) fn with_line(write: impl FnOnce(&mut String)) {
+    const LARGE: usize = 16 << 10;
+    let mut line = LINE.try_with(RefCell::take).unwrap_or_default();
+    line.clear();
+    write(&mut line);
+    if line.capacity() <= LARGE {
+        let _ = LINE.try_with(|kept| kept.replace(line));
+    }
+}
+
+/// The status of a gRPC call (gRPC over HTTP/2, "Responses"): in the trailers, or in the head of a response without a
+/// body.
+fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
