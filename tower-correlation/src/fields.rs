@@ -24,10 +24,17 @@ pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The layers do this by themselves; it is for those that speak HTTP without them.
 #[must_use]
 pub fn extract(headers: &HeaderMap) -> Option<(TraceParent, Option<TraceState>)> {
-    let mut values = headers.get_all(TRACEPARENT).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let parent = TraceParent::parse(value.as_bytes())?;
+    let parent = one_parent(headers)?;
     Some((parent, TraceState::parse(lines(headers, &TRACESTATE))))
+}
+
+/// Exactly one `traceparent`, and a valid one (§4.3).
+pub(crate) fn one_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => TraceParent::parse(value.as_bytes()),
+        _ => None,
+    }
 }
 
 /// Writes exactly this trace context; a `tracestate` that stood there and is not given leaves.

@@ -1,5 +1,6 @@
 //! Where new ids come from.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -89,10 +90,59 @@ fn millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Random bits of the width asked for.
+pub(crate) trait Bits: Sized {
+    fn take(pool: &mut Pool) -> Self;
+}
+
+impl Bits for u64 {
+    fn take(pool: &mut Pool) -> Self {
+        pool.next()
+    }
+}
+
+impl Bits for u128 {
+    fn take(pool: &mut Pool) -> Self {
+        Self::from(pool.next()) << 64 | Self::from(pool.next())
+    }
+}
+
+/// Bits that the cryptographic generator of this thread gave in advance: asking it for one word at a time costs twice as
+/// much.
+pub(crate) struct Pool {
+    words: [u64; 32],
+    left: usize,
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self { words: [0; 32], left: 0 }
+    }
+
+    #[inline]
+    fn next(&mut self) -> u64 {
+        if self.left == 0 {
+            self.fill();
+        }
+        self.left -= 1;
+        // No word is given twice, nor found in memory afterwards.
+        std::mem::take(&mut self.words[self.left])
+    }
+
+    #[cold]
+    fn fill(&mut self) {
+        rand::rng().fill(&mut self.words[..]);
+        self.left = self.words.len();
+    }
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
+}
+
 /// Bits nobody can foresee, from a generator of this thread.
-pub(crate) fn random<T>() -> T
-where
-    rand::distr::StandardUniform: rand::distr::Distribution<T>,
-{
-    rand::rng().random()
+#[inline]
+pub(crate) fn random<T: Bits>() -> T {
+    // While a thread ends there may be no pool any more.
+    POOL.try_with(|pool| T::take(&mut pool.borrow_mut())).unwrap_or_else(|_| T::take(&mut Pool::new()))
 }

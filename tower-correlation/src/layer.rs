@@ -170,9 +170,9 @@ pub struct CorrelationService<S> {
 }
 
 impl Config {
-    /// Decides and tells everybody inside: the extension, and the request field for layers that know no extension.
-    fn identify<B>(&self, request: Request<B>) -> (Request<B>, Correlation, Option<HeaderValue>) {
-        let (mut request, trusted) = match &self.trust {
+    /// Whether what the request says of its identity is taken over.
+    fn trusts<B>(&self, request: Request<B>) -> (Request<B>, bool) {
+        match &self.trust {
             Trust::Always => (request, true),
             Trust::Never => (request, false),
             Trust::When(predicate) => {
@@ -180,11 +180,15 @@ impl Config {
                 let trusted = predicate(&parts);
                 (Request::from_parts(parts, body), trusted)
             }
-        };
+        }
+    }
+
+    /// Decides and tells everybody inside: the extension, and the request field for layers that know no extension.
+    fn identify<B>(&self, request: &mut Request<B>, trusted: bool) -> (Correlation, Option<HeaderValue>) {
         let headers = request.headers();
-        let (id, origin) = match inbound(headers, &self.inbound, trusted, &self.validation) {
-            Ok(id) => (id, Origin::Accepted),
-            Err(origin) => (self.generator.generate(), origin),
+        let (id, origin, said) = match inbound(headers, &self.inbound, trusted, &self.validation) {
+            Ok((id, said)) => (id, Origin::Accepted, said.cloned()),
+            Err(origin) => (self.generator.generate(), origin, None),
         };
         self.metrics.identified(origin);
         let (parent, state) = if trusted { extract(headers) } else { None }.unzip();
@@ -197,24 +201,26 @@ impl Config {
             (None, _) => TraceParent::generate(random(), random(), false),
         });
         let baggage = if trusted { Baggage::parse(lines(headers, &BAGGAGE), self.baggage) } else { None };
-        let correlation = Correlation::new(Inner { id, origin, cause: None, parent, trace, state: state.flatten(), baggage });
-        let value = self.tell(request.headers_mut(), &correlation);
+        let correlation = Correlation::new(Inner {
+            id,
+            origin,
+            cause: None,
+            parent,
+            trace,
+            state: state.flatten(),
+            baggage,
+        });
+        let value = said.or_else(|| self.tell(request.headers_mut(), &correlation));
         if let (Some(slot), Some(value)) = (request.extensions().get::<EchoSlot>(), &value) {
             slot.fill(value);
         }
         request.extensions_mut().insert(correlation.clone());
-        (request, correlation, value)
+        (correlation, value)
     }
 
     /// Leaves exactly the chosen id in the first inbound field.
     fn tell(&self, headers: &mut HeaderMap, correlation: &Correlation) -> Option<HeaderValue> {
         let first = self.inbound.first()?;
-        if correlation.origin() == Origin::Accepted {
-            let mut values = headers.get_all(first).iter();
-            if let (Some(value), None) = (values.next(), values.next()) {
-                return Some(value.clone());
-            }
-        }
         let value = correlation.value()?;
         headers.insert(first, value.clone());
         Some(value)
@@ -234,7 +240,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let (request, correlation, value) = self.config.identify(request);
+        let (mut request, trusted) = self.config.trusts(request);
+        let (correlation, value) = self.config.identify(&mut request, trusted);
         let value = value.or_else(|| correlation.value());
         let trace = self.config.traceresponse.then(|| correlation.trace());
         let span = Span::new(&correlation);

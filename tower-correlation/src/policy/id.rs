@@ -18,9 +18,14 @@ impl CorrelationId {
         if id.is_empty() || id.len() > MAX_ID || !id.iter().all(u8::is_ascii_graphic) {
             return None;
         }
+        Some(Self::of(id))
+    }
+
+    /// Takes an id known to be within the length limit and made of visible ASCII characters.
+    pub(crate) fn of(id: &[u8]) -> Self {
         let mut bytes = [0; MAX_ID];
         bytes[..id.len()].copy_from_slice(id);
-        Some(Self { length: id.len() as u8, bytes })
+        Self { length: id.len() as u8, bytes }
     }
 
     /// 128 bits as 32 lower-case hexadecimal digits.
@@ -36,13 +41,15 @@ impl CorrelationId {
         let mut digits = [0; 32];
         hex(bits, &mut digits);
         let mut bytes = [0; MAX_ID];
-        let groups = [(0, 0, 8), (9, 8, 12), (14, 12, 16), (19, 16, 20), (24, 20, 32)];
-        for (to, from, end) in groups {
-            bytes[to..to + end - from].copy_from_slice(&digits[from..end]);
-            if to > 0 {
-                bytes[to - 1] = b'-';
-            }
-        }
+        bytes[..8].copy_from_slice(&digits[..8]);
+        bytes[8] = b'-';
+        bytes[9..13].copy_from_slice(&digits[8..12]);
+        bytes[13] = b'-';
+        bytes[14..18].copy_from_slice(&digits[12..16]);
+        bytes[18] = b'-';
+        bytes[19..23].copy_from_slice(&digits[16..20]);
+        bytes[23] = b'-';
+        bytes[24..36].copy_from_slice(&digits[20..]);
         Self { length: 36, bytes }
     }
 
@@ -99,11 +106,46 @@ impl fmt::Display for CorrelationId {
 
 /// Writes the lowest bits as lower-case hexadecimal digits, most significant first.
 pub(crate) fn hex(bits: u128, out: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bytes = bits.to_be_bytes();
-    let used = &bytes[16 - out.len() / 2..];
-    for (pair, byte) in out.chunks_exact_mut(2).zip(used) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    let digits = out.len();
+    let mut shift = 4 * digits;
+    let mut chunks = out.chunks_exact_mut(8);
+    for eight in &mut chunks {
+        shift -= 32;
+        eight.copy_from_slice(&eight_digits((bits >> shift) as u32));
+    }
+    let rest = chunks.into_remainder();
+    let last = eight_digits(bits as u32);
+    rest.copy_from_slice(&last[8 - rest.len()..]);
+}
+
+/// Eight digits at once: one nibble per byte, then `0`–`9` or `a`–`f` without a branch.
+fn eight_digits(bits: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let bits = u64::from(bits);
+    let bits = (bits << 16 | bits) & 0x0000_ffff_0000_ffff;
+    let bits = (bits << 8 | bits) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (bits << 4 | bits) & (0x0f * ONES);
+    // 1 where the nibble is above 9.
+    let letters = (nibbles + 6 * ONES) >> 4 & ONES;
+    (nibbles + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hex;
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        for bits in [0, 1, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, u128::MAX, 0x9a << 60] {
+            let mut out = [0; 32];
+            hex(bits, &mut out);
+            assert_eq!(std::str::from_utf8(&out).ok(), Some(format!("{bits:032x}").as_str()));
+            let mut out = [0; 16];
+            hex(bits, &mut out);
+            assert_eq!(std::str::from_utf8(&out).ok(), Some(format!("{:016x}", bits as u64).as_str()));
+            let mut out = [0; 2];
+            hex(bits, &mut out);
+            assert_eq!(std::str::from_utf8(&out).ok(), Some(format!("{:02x}", bits as u8).as_str()));
+        }
     }
 }

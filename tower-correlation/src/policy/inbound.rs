@@ -1,6 +1,6 @@
 //! Which inbound id is taken over.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::id::{CorrelationId, MAX_ID};
 
@@ -44,15 +44,28 @@ impl Validation {
         if id.len() > self.max_length {
             return Err(Replaced::TooLong);
         }
-        let fits = |byte: &u8| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-') || self.also.contains(byte)
-        };
+        // Without a branch per byte; only what the table does not know is looked at again.
+        if id.iter().fold(true, |fits, &byte| fits & ALPHABET[usize::from(byte)]) {
+            return Ok(CorrelationId::of(id));
+        }
+        let fits = |byte: &u8| ALPHABET[usize::from(*byte)] || self.also.contains(byte);
         if !id.iter().all(fits) {
             return Err(Replaced::Alphabet);
         }
         CorrelationId::new(id).ok_or(Replaced::Alphabet)
     }
 }
+
+/// `A–Z a–z 0–9 . _ -`
+const ALPHABET: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'.' | b'_' | b'-');
+        byte += 1;
+    }
+    table
+};
 
 /// Why an inbound id was not taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,22 +96,28 @@ pub enum Origin {
 }
 
 /// The first of the fields that is present decides; a bad id is never repaired and never makes way for the next field.
-pub(crate) fn inbound(
-    headers: &HeaderMap,
+/// With a good one comes its value, if that is all that the first of the fields says.
+pub(crate) fn inbound<'a>(
+    headers: &'a HeaderMap,
     names: &[HeaderName],
     trusted: bool,
     validation: &Validation,
-) -> Result<CorrelationId, Origin> {
-    for name in names {
+) -> Result<(CorrelationId, Option<&'a HeaderValue>), Origin> {
+    for (index, name) in names.iter().enumerate() {
         let mut values = headers.get_all(name).iter();
         let Some(first) = values.next() else { continue };
         if !trusted {
             return Err(Origin::Replaced(Replaced::Untrusted));
         }
-        if values.any(|other| other != first) {
-            return Err(Origin::Replaced(Replaced::Duplicate));
+        let mut alone = index == 0;
+        for other in values {
+            if other != first {
+                return Err(Origin::Replaced(Replaced::Duplicate));
+            }
+            alone = false;
         }
-        return validation.check(first.as_bytes()).map_err(Origin::Replaced);
+        let id = validation.check(first.as_bytes()).map_err(Origin::Replaced)?;
+        return Ok((id, alone.then_some(first)));
     }
     Err(Origin::Generated)
 }

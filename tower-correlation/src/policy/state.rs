@@ -20,8 +20,9 @@ pub struct TraceState {
 }
 
 impl TraceState {
-    /// Joins the field lines into one list. `None` when nothing is in them, or when anything in them is invalid, which
-    /// voids all of it (§3.3.1.6).
+    /// Joins the field lines into one list. `None` when nothing is in them, or when a member in them is invalid or there
+    /// are more than 32, which voids all of it. Of members with equal keys the first stays, which is the latest: only one
+    /// entry per key is allowed (§3.3.1.4), and whoever receives more may drop the others (§3.5).
     #[must_use]
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         let mut list = String::new();
@@ -41,13 +42,12 @@ impl TraceState {
                 if count == MAX_MEMBERS || !valid_key(key) || !valid_value(value) {
                     return None;
                 }
-                let mark = fingerprint(key);
-                // Equal keys have equal fingerprints; only then is it worth looking.
-                if seen[..count].contains(&mark) && get(&list, key).is_some() {
-                    return None;
-                }
-                seen[count] = mark;
+                seen[count] = fingerprint(key);
                 count += 1;
+                // Equal keys have equal fingerprints; only then is it worth looking. The first one is the latest.
+                if seen[..count - 1].contains(&seen[count - 1]) && get(&list, key).is_some() {
+                    continue;
+                }
                 if list.is_empty() {
                     list.reserve_exact((line.len() + 1).min(2 * MAX_BYTES));
                 } else {
@@ -170,11 +170,16 @@ const CLASS: [u8; 256] = {
     table
 };
 
-/// §3.3.1.3.1: a simple key, or `tenant@system`.
+/// §3.3.1.3.1: a simple key begins with a letter or, since level 2, a digit. With an `@` it is `tenant@system`: level 2
+/// left that format to conventions, but W3C's own validation service insists on it at both levels.
 fn valid_key(key: &[u8]) -> bool {
     let rest = |part: &[u8]| part.iter().all(|&c| CLASS[usize::from(c)] & 1 != 0);
     match key.iter().position(|&byte| byte == b'@') {
-        None => key.len() <= 256 && key.first().is_some_and(u8::is_ascii_lowercase) && rest(key),
+        None => {
+            key.len() <= 256
+                && key.first().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+                && rest(key)
+        }
         Some(at) => {
             let (tenant, system) = (&key[..at], &key[at + 1..]);
             (1..=241).contains(&tenant.len())
