@@ -14,15 +14,21 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
     let config = layer.config().clone();
     let registered = config.registry.load();
     move |parts| {
-        let named = config.sources.ask(parts);
-        config.sources.decide(&named, &registered.table, crate::Moment::from_unix(0)).ok()
+        let (sources, table) = (&config.sources, &registered.table);
+        if let Some((entry, ..)) = sources.quick(parts, table) {
+            return Some(entry);
+        }
+        sources.decide(&sources.ask(parts), table, crate::Moment::from_unix(0)).ok()
     }
 }
 
 /// The place among the registered versions of the one that is written there.
 pub fn lookup(layer: &VersionLayer) -> impl Fn(&[u8]) -> Option<usize> + use<> {
     let registered = layer.config().registry.load();
-    move |text| registered.table.choose(Version::from_octets(text).ok()?)
+    move |text| match Version::quick(text) {
+        Some(version) => registered.table.find_plain(version),
+        None => registered.table.choose(Version::from_octets(text).ok()?),
+    }
 }
 
 /// The target without the segment that carries a version, where the source is one of paths and finds one.

@@ -69,15 +69,23 @@ impl Config {
         if self.neutral.as_ref().is_some_and(|neutral| neutral(parts)) {
             return Ok(None);
         }
-        let mut named = self.sources.ask(parts);
+        let registered = &bound.registered;
+        let table = &registered.table;
+        let quick = self.sources.quick(parts, table);
+        let named = match quick {
+            Some((_, version, segment)) => Named::quick(version, segment),
+            None => self.sources.ask(parts),
+        };
         if !self.neutral_paths.is_empty() && self.is_neutral(parts, &named) {
             self.rewrite(parts, &named);
             return Ok(None);
         }
-        let registered = &bound.registered;
-        let table = &registered.table;
         let now = if table.timed { Moment::from((self.wall_clock)()) } else { Moment::from_unix(0) };
-        match self.sources.decide(&named, table, now) {
+        let decided = match quick {
+            Some((entry, ..)) => Ok(entry),
+            None => self.sources.decide(&named, table, now),
+        };
+        match decided {
             Ok(entry) => {
                 let past_sunset = table.timed && table.entries[entry].is_past_sunset(now);
                 Metrics::count(registered, Event::Served { entry, past_sunset });
@@ -88,8 +96,9 @@ impl Config {
             }
             Err(kind) => {
                 Metrics::count(registered, Event::Refused(kind));
-                let refusal = self.sources.refuse(kind, &mut named, table);
-                Err(Box::new(self.refuse(parts, &bound.consulted[named.asked], registered, refusal, now)))
+                let consulted = &bound.consulted[named.asked];
+                let refusal = self.sources.refuse(kind, &named, table);
+                Err(Box::new(self.refuse(parts, consulted, registered, refusal, now)))
             }
         }
     }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use super::extract::{Found, Note};
 use super::moment::Moment;
 use super::path::Segment;
-use super::source::{Conflict, Kind, Source, SourceKind};
+use super::source::{Asked, Conflict, Kind, Source, SourceKind};
 use super::table::Table;
 use super::vary::Consulted;
 use super::version::Version;
@@ -64,6 +64,13 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// What the only source says, quickly read.
+    #[inline]
+    pub(crate) fn quick(version: Version, segment: Segment) -> Self {
+        let found = Found::Version(version);
+        Self { found, source: 0, by_content: false, segment, segment_source: 0, asked: 1, note: None }
+    }
+
     /// The segment of the path that carries a version, and the index of its source.
     #[inline]
     pub(crate) fn segment(&self) -> Option<(Segment, usize)> {
@@ -90,9 +97,26 @@ impl Sources {
         self.list.iter().any(|source| matches!(&source.kind, Kind::Path(path) if path.strip))
     }
 
+    /// What [`ask`](Self::ask) and [`decide`](Self::decide) say together in the commonest case: one source, in the path
+    /// or in a field, a version that is quickly read, and an equal one registered that does not end. `None` in all
+    /// others, also where they say the same.
+    #[inline(always)]
+    pub(crate) fn quick(&self, parts: &Parts, table: &Table) -> Option<(usize, Version, Segment)> {
+        let [source] = &*self.list else { return None };
+        let (text, segment) = source.text(parts)?;
+        let version = Version::quick(text)?;
+        Some((table.find_plain(version)?, version, segment))
+    }
+
     /// Asks the sources in order.
-    #[inline]
     pub(crate) fn ask(&self, parts: &Parts) -> Named {
+        let [source] = &*self.list else { return self.ask_all(parts) };
+        let mut note = None;
+        let Asked { found, segment, by_content } = source.ask(parts, &mut note);
+        Named { found, source: 0, by_content, segment, segment_source: 0, asked: 1, note }
+    }
+
+    fn ask_all(&self, parts: &Parts) -> Named {
         let mut named = Named {
             found: Found::Absent,
             source: 0,
@@ -102,16 +126,6 @@ impl Sources {
             asked: self.list.len(),
             note: None,
         };
-        if let [source] = &*self.list {
-            let asked = source.ask(parts, &mut named.note);
-            (named.found, named.segment, named.by_content) = (asked.found, asked.segment, asked.by_content);
-        } else {
-            self.ask_all(parts, &mut named);
-        }
-        named
-    }
-
-    fn ask_all(&self, parts: &Parts, named: &mut Named) {
         let mut last = 0;
         for (index, source) in self.list.iter().enumerate() {
             let settled = !matches!(named.found, Found::Absent);
@@ -147,6 +161,7 @@ impl Sources {
         if self.conflict == Conflict::Ordered {
             named.asked = last;
         }
+        named
     }
 
     /// Whether the version named is served, and as what.
@@ -184,8 +199,9 @@ impl Sources {
         }
     }
 
+    /// Why a request is not served.
     #[cold]
-    pub(crate) fn refuse(&self, kind: VersionErrorKind, named: &mut Named, table: &Table) -> Refusal {
+    pub(crate) fn refuse(&self, kind: VersionErrorKind, named: &Named, table: &Table) -> Refusal {
         let status = match kind {
             VersionErrorKind::Gone => StatusCode::GONE,
             VersionErrorKind::Ambiguous => StatusCode::BAD_REQUEST,
@@ -202,6 +218,6 @@ impl Sources {
             (VersionErrorKind::Gone, _) => table.default.map(|entry| table.versions.list[entry]),
             _ => Self::requested(named),
         };
-        Refusal { kind, status, requested, text: named.note.take() }
+        Refusal { kind, status, requested, text: named.note.clone() }
     }
 }

@@ -72,9 +72,12 @@ impl PathTemplate {
         if self.anywhere { self.find_anywhere(path) } else { self.find_below(path.as_bytes()) }
     }
 
-    #[inline]
-    fn find_below<'a>(&self, path: &'a [u8]) -> Option<(Segment, &'a [u8])> {
-        let below = if self.parent.is_empty() { path } else { path.strip_prefix(self.parent.as_bytes())? };
+    #[inline(always)]
+    pub(crate) fn find_below<'a>(&self, path: &'a [u8]) -> Option<(Segment, &'a [u8])> {
+        let below = match &*self.parent {
+            "" => path,
+            parent => path.strip_prefix(parent.as_bytes())?,
+        };
         let rest = below.strip_prefix(b"/")?;
         let length = rest.iter().position(|&octet| octet == b'/').unwrap_or(rest.len());
         let start = self.parent.len();

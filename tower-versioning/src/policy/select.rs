@@ -104,7 +104,7 @@ impl Registered {
         Self { list, slots }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, wanted: Version) -> Option<usize> {
         if self.slots.is_empty() {
             return self.list.iter().position(|version| *version == wanted);

@@ -237,6 +237,22 @@ impl Source {
         }
     }
 
+    /// The text that stands for a version in the path or in the only line of a field, for [`Version::quick`].
+    #[inline(always)]
+    pub(crate) fn text<'a>(&self, parts: &'a Parts) -> Option<(&'a [u8], Segment)> {
+        match &self.kind {
+            Kind::Path(path) if !path.anywhere => {
+                path.find_below(parts.uri.path().as_bytes()).map(|(segment, text)| (text, segment))
+            }
+            Kind::Header(name) => {
+                let mut lines = parts.headers.get_all(name).iter();
+                let text = lines.next()?.as_bytes();
+                lines.next().is_none().then_some((text, Segment::NONE))
+            }
+            _ => None,
+        }
+    }
+
     fn ask_otherwise(&self, parts: &Parts, note: &mut Note) -> Asked {
         let found = match &self.kind {
             Kind::Query(name) => {

@@ -118,6 +118,12 @@ impl Table {
         Ok(Self { versions, entries, default, select, epochs, timed })
     }
 
+    /// The version equal to that one, where selection is exact and no version ends.
+    #[inline(always)]
+    pub(crate) fn find_plain(&self, version: Version) -> Option<usize> {
+        if self.timed || !matches!(self.select, Select::Exact) { None } else { self.versions.find(version) }
+    }
+
     #[inline]
     pub(crate) fn choose(&self, version: Version) -> Option<usize> {
         self.select.choose(&self.versions, version)

@@ -33,7 +33,7 @@ impl Template {
 
     /// What stands in the version's place, when the text has the shape of the template. A version begins with a digit,
     /// so `voucher` is no match of `v{version}`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn capture<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
         // The shortest first: most templates are a letter and a version.
         let rest = match (&*self.before, text) {

@@ -126,15 +126,28 @@ impl Version {
         Self::from_octets(text.as_bytes())
     }
 
-    #[inline]
-    pub(crate) const fn from_octets(text: &[u8]) -> Result<Self, ParseVersionError> {
-        // The commonest of all: one digit.
-        if let [digit @ b'0'..=b'9'] = text {
-            return Ok(Self::assemble(0, [(*digit - b'0') as u32, 0, 0], 1));
+    /// Reads what most versions are, a digit or a date, without leaving the registers; `None` for everything else.
+    #[inline(always)]
+    pub(crate) const fn quick(text: &[u8]) -> Option<Self> {
+        match text {
+            [digit @ b'0'..=b'9'] => Some(Self::assemble(0, [(*digit - b'0') as u32, 0, 0], 1)),
+            [_, _, _, _, b'-', _, _, b'-', _, _] => match day(text) {
+                Ok(date) => Some(Self::assemble(date, [0; 3], 0)),
+                Err(_) => None,
+            },
+            _ => None,
         }
-        Self::parse_long(text)
     }
 
+    #[inline]
+    pub(crate) const fn from_octets(text: &[u8]) -> Result<Self, ParseVersionError> {
+        match Self::quick(text) {
+            Some(version) => Ok(version),
+            None => Self::parse_long(text),
+        }
+    }
+
+    #[inline(never)]
     const fn parse_long(text: &[u8]) -> Result<Self, ParseVersionError> {
         if text.is_empty() {
             return Err(ParseVersionError::Empty);
@@ -170,48 +183,23 @@ impl Version {
             more = at < text.len() && text[at] == b'.';
             at += more as usize;
         }
-        let version = Self::assemble(date, parts, numbers);
         if at == text.len() {
-            Ok(version)
+            Ok(Self::assemble(date, parts, numbers))
         } else if text[at] == b'-' {
-            version.tagged(text, at + 1)
+            match status(text, at + 1) {
+                Ok((tag, tag_length)) => Ok(Self { tag, tag_length, ..Self::assemble(date, parts, numbers) }),
+                Err(error) => Err(error),
+            }
         } else {
             Err(ParseVersionError::Malformed)
         }
     }
 
-    #[inline]
+    #[inline(always)]
     const fn assemble(date: u32, parts: [u32; 3], numbers: usize) -> Self {
         let major = if numbers == 0 { 0 } else { parts[0] + 1 };
         let key = (date as u128) << 96 | (major as u128) << 64 | (parts[1] as u128) << 32 | parts[2] as u128;
         Self { key, tag: [0; TAG], tag_length: 0, numbers: Written::new(numbers) }
-    }
-
-    const fn tagged(mut self, text: &[u8], start: usize) -> Result<Self, ParseVersionError> {
-        let length = text.len() - start;
-        if length == 0 || length > TAG || !text[start].is_ascii_alphabetic() {
-            return Err(ParseVersionError::Status);
-        }
-        let mut at = 0;
-        let mut identifier = 0;
-        while at < length {
-            let octet = text[start + at];
-            if octet == b'.' {
-                if at == identifier || at + 1 == length {
-                    return Err(ParseVersionError::Status);
-                }
-                identifier = at + 1;
-            } else {
-                let zero = at > identifier && self.tag[identifier] == b'0';
-                if !octet.is_ascii_alphanumeric() || (zero && only_digits(text, start + identifier)) {
-                    return Err(ParseVersionError::Status);
-                }
-            }
-            self.tag[at] = octet;
-            at += 1;
-        }
-        self.tag_length = length as u8;
-        Ok(self)
     }
 
     /// Year, month and day, when the version has a date.
@@ -308,6 +296,41 @@ const fn bounded(number: u32) -> u32 {
     if number > LARGEST { LARGEST } else { number }
 }
 
+/// The status that starts there, and its length.
+const fn status(text: &[u8], start: usize) -> Result<([u8; TAG], u8), ParseVersionError> {
+    let length = text.len() - start;
+    if length == 0 || length > TAG || !text[start].is_ascii_alphabetic() {
+        return Err(ParseVersionError::Status);
+    }
+    let mut tag = [0; TAG];
+    let mut at = 0;
+    let mut identifier = 0;
+    while at < length {
+        let octet = text[start + at];
+        if octet == b'.' {
+            if at == identifier || at + 1 == length {
+                return Err(ParseVersionError::Status);
+            }
+            identifier = at + 1;
+        } else {
+            let zero = at > identifier && tag[identifier] == b'0';
+            if !octet.is_ascii_alphanumeric() || (zero && only_digits(text, start + identifier)) {
+                return Err(ParseVersionError::Status);
+            }
+        }
+        tag[at] = octet;
+        at += 1;
+    }
+    Ok((tag, length as u8))
+}
+
+/// Compares whole tags: what is not written is zero. By value, so that versions stay in registers.
+#[cold]
+#[inline(never)]
+fn same_in_any_case(ours: [u8; TAG], theirs: [u8; TAG]) -> bool {
+    ours.eq_ignore_ascii_case(&theirs)
+}
+
 /// Whether the identifier that starts here is a number.
 const fn only_digits(text: &[u8], mut at: usize) -> bool {
     while at < text.len() && text[at] != b'.' {
@@ -340,7 +363,7 @@ const fn number(text: &[u8], start: usize) -> Result<(u32, usize), ParseVersionE
 }
 
 /// `YYYY-MM-DD` at the start of the text, as year × 512 + month × 32 + day.
-#[inline]
+#[inline(always)]
 const fn day(text: &[u8]) -> Result<u32, ParseVersionError> {
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, ..] = text else {
         return Err(ParseVersionError::Malformed);
@@ -375,11 +398,11 @@ pub(crate) const fn days_of(year: u32, month: u32) -> u32 {
 }
 
 impl PartialEq for Version {
-    #[inline]
+    #[inline(always)]
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
             && self.tag_length == other.tag_length
-            && (self.tag_length == 0 || self.tag().eq_ignore_ascii_case(other.tag()))
+            && (self.tag == other.tag || same_in_any_case(self.tag, other.tag))
     }
 }
 
