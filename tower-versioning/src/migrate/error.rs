@@ -72,8 +72,8 @@ impl MigrateError {
         Self { kind, change: None, source: None }
     }
 
-    pub(crate) fn with(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into().into());
+    pub(crate) fn with(mut self, source: BoxError) -> Self {
+        self.source = Some(source.into());
         self
     }
 

@@ -11,7 +11,6 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use serde_json::Value;
 use tower_service::Service;
 
 use super::Shared;
@@ -20,7 +19,7 @@ use super::error::{Asked, MigrateError, MigrateErrorKind};
 use super::metrics::Event;
 use crate::grpc;
 use crate::layer::ApiVersion;
-use crate::policy::migrate::Plan;
+use crate::policy::migrate::{BodyError, Plan};
 use crate::policy::migrate_fields as fields;
 
 /// What [`MigrateLayer`](super::MigrateLayer) builds. It is cloned where the body of a request is read first.
@@ -153,15 +152,16 @@ impl Task {
             }
             Gathered::Broken(data, error) => return Ok(MigrateBody::broken(data, error)),
         };
-        // What is no JSON is refused by the service, in its own words.
-        let Ok(mut value) = serde_json::from_slice(&data) else {
-            return Ok(MigrateBody::whole(data, trailers));
-        };
         let changes = &self.shared.changes;
-        changes.raise_body(&self.plan, &mut value).map_err(|failed| {
-            self.refuse(MigrateError::failed(MigrateErrorKind::RequestChange, changes, failed))
-        })?;
-        let data = written(&value);
+        let data = match changes.raise_body(&self.plan, &data) {
+            Ok(Some(raised)) => Bytes::from(raised),
+            // What is no JSON is refused by the service, in its own words.
+            Ok(None) | Err(BodyError::Malformed(_)) => return Ok(MigrateBody::whole(data, trailers)),
+            Err(BodyError::Failed(failed)) => {
+                let kind = MigrateErrorKind::RequestChange;
+                return Err(self.refuse(MigrateError::failed(kind, changes, failed)));
+            }
+        };
         fields::replaced(&mut parts.headers, data.len());
         drop_digests(&mut trailers);
         self.shared.metrics.count(Event::RequestRaised);
@@ -182,7 +182,7 @@ impl Task {
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || (has_json && (self.asked.method == Method::HEAD || body.is_end_stream()))
         {
-            fields::lowered(&mut parts.headers, version, None);
+            fields::lowered(&mut parts.headers, version, fields::Body::Absent);
             return Ok(Down::Pass);
         }
         if !has_json {
@@ -213,26 +213,29 @@ impl Task {
         };
         let (changes, version) = (&self.shared.changes, self.plan.version);
         if data.is_empty() {
-            fields::lowered(&mut parts.headers, version, None);
+            fields::lowered(&mut parts.headers, version, fields::Body::Absent);
             return Ok(MigrateBody::whole(data, trailers));
         }
-        let mut value = serde_json::from_slice(&data).map_err(|error| {
-            self.refuse(MigrateError::new(MigrateErrorKind::ResponseMalformed).with(error))
-        })?;
-        changes.lower_body(&self.plan, status, &mut value).map_err(|failed| {
-            self.refuse(MigrateError::failed(MigrateErrorKind::ResponseChange, changes, failed))
-        })?;
-        let data = written(&value);
-        fields::lowered(&mut parts.headers, version, Some(data.len()));
+        let data = match changes.lower_body(&self.plan, status, &data) {
+            Ok(Some(lowered)) => Bytes::from(lowered),
+            Ok(None) => {
+                fields::lowered(&mut parts.headers, version, fields::Body::Kept);
+                return Ok(MigrateBody::whole(data, trailers));
+            }
+            Err(BodyError::Malformed(error)) => {
+                let kind = MigrateErrorKind::ResponseMalformed;
+                return Err(self.refuse(MigrateError::new(kind).with(error)));
+            }
+            Err(BodyError::Failed(failed)) => {
+                let kind = MigrateErrorKind::ResponseChange;
+                return Err(self.refuse(MigrateError::failed(kind, changes, failed)));
+            }
+        };
+        fields::lowered(&mut parts.headers, version, fields::Body::Replaced(data.len()));
         drop_digests(&mut trailers);
         self.shared.metrics.count(Event::ResponseLowered);
         Ok(MigrateBody::whole(data, trailers))
     }
-}
-
-/// Every value has a text.
-fn written(value: &Value) -> Bytes {
-    Bytes::from(value.to_string())
 }
 
 fn drop_digests(trailers: &mut Option<HeaderMap>) {

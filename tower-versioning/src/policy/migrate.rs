@@ -36,11 +36,13 @@ pub struct Change {
     methods: Vec<Method>,
     scope: Option<Scope>,
     statuses: Option<Statuses>,
-    pub(crate) on_request: Option<OnRequest>,
-    pub(crate) on_query: Option<OnQuery>,
-    pub(crate) on_request_body: Option<OnBody>,
-    pub(crate) on_response: Option<OnResponse>,
-    pub(crate) on_response_body: Option<OnBody>,
+    /// Members as they end in a document, with the closing quote.
+    members: Vec<Box<str>>,
+    on_request: Option<OnRequest>,
+    on_query: Option<OnQuery>,
+    on_request_body: Option<OnBody>,
+    on_response: Option<OnResponse>,
+    on_response_body: Option<OnBody>,
 }
 
 impl fmt::Debug for Change {
@@ -62,6 +64,7 @@ impl Change {
             methods: Vec::new(),
             scope: None,
             statuses: None,
+            members: Vec::new(),
             on_request: None,
             on_query: None,
             on_request_body: None,
@@ -94,6 +97,15 @@ impl Change {
     /// own. 304 counts as the 200 that it stands for; 1xx are never brought down.
     pub fn statuses(mut self, statuses: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
         self.statuses = Some(Arc::new(statuses));
+        self
+    }
+
+    /// Only for bodies with a member of this name, at any depth; of several names one has to be there. Where it is in
+    /// none of the changes' bodies, a body is searched for the names and not read as JSON, and stays octet by octet.
+    /// The functions still have to cope with bodies without it: names are searched in a hurry, and what other changes
+    /// have touched is not searched again.
+    pub fn member(mut self, name: &str) -> Self {
+        self.members.push(format!("{name}\"").into());
         self
     }
 
@@ -162,6 +174,13 @@ impl Change {
         let status = if status == StatusCode::NOT_MODIFIED { StatusCode::OK } else { status };
         !status.is_informational()
             && self.statuses.as_ref().map_or(status.is_success(), |statuses| statuses(status))
+    }
+
+    /// Whether its members may be in that text. A name may be written with escapes (RFC 8259 §7).
+    fn may_concern(&self, text: &str, escapes: &mut Option<bool>) -> bool {
+        self.members.is_empty()
+            || self.members.iter().any(|member| text.contains(&**member))
+            || *escapes.get_or_insert_with(|| text.contains('\\'))
     }
 
     fn raise_head(&self, request: &mut Parts) -> ChangeResult {
@@ -246,14 +265,13 @@ impl Changes {
         Ok((!plan.steps.is_empty()).then_some(plan))
     }
 
-    /// Brings the body of a request up.
-    pub(crate) fn raise_body(&self, plan: &Plan, body: &mut Value) -> Result<(), Failed> {
-        for &step in &plan.steps {
-            if let Some(up) = &self.steps[step].1.on_request_body {
-                up(body).map_err(|error| Failed { step, error })?;
-            }
-        }
-        Ok(())
+    /// Brings the body of a request up; `None` when it stays as it is.
+    pub(crate) fn raise_body(&self, plan: &Plan, body: &[u8]) -> Result<Option<String>, BodyError> {
+        let steps = plan.steps.iter().map(|&step| (step, &self.steps[step].1));
+        translate(
+            body,
+            steps.filter_map(|(step, change)| Some((step, change, change.on_request_body.as_ref()?))),
+        )
     }
 
     /// The changes that a response of that status is brought down through, newest first.
@@ -277,13 +295,44 @@ impl Changes {
         Ok(())
     }
 
-    /// Brings the body of a response down.
-    pub(crate) fn lower_body(&self, plan: &Plan, status: StatusCode, body: &mut Value) -> Result<(), Failed> {
-        for (step, change) in self.down(plan, status) {
-            if let Some(down) = &change.on_response_body {
-                down(body).map_err(|error| Failed { step, error })?;
-            }
-        }
-        Ok(())
+    /// Brings the body of a response down; `None` when it stays as it is.
+    pub(crate) fn lower_body(
+        &self,
+        plan: &Plan,
+        status: StatusCode,
+        body: &[u8],
+    ) -> Result<Option<String>, BodyError> {
+        let steps = self.down(plan, status);
+        translate(
+            body,
+            steps.filter_map(|(step, change)| Some((step, change, change.on_response_body.as_ref()?))),
+        )
     }
+}
+
+/// Why a body cannot be translated.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    Malformed(BoxError),
+    Failed(Failed),
+}
+
+/// Read when the first change is about it, and written once.
+fn translate<'a>(
+    body: &[u8],
+    steps: impl Iterator<Item = (usize, &'a Change, &'a OnBody)>,
+) -> Result<Option<String>, BodyError> {
+    let text = std::str::from_utf8(body).map_err(|error| BodyError::Malformed(error.into()))?;
+    let mut escapes = None;
+    let mut value: Option<Value> = None;
+    for (step, change, function) in steps {
+        let value = match &mut value {
+            Some(value) => value,
+            None if !change.may_concern(text, &mut escapes) => continue,
+            none => none.insert(serde_json::from_str(text).map_err(|e| BodyError::Malformed(e.into()))?),
+        };
+        function(value).map_err(|error| BodyError::Failed(Failed { step, error }))?;
+    }
+    // Every value has a text.
+    Ok(value.map(|value| value.to_string()))
 }

@@ -70,12 +70,24 @@ pub(crate) fn before_lowering(request: &mut HeaderMap, version: Version) {
     }
 }
 
+/// What became of the body of a response that changes are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// It is another one, of that length.
+    Replaced(usize),
+    /// It stayed as it is.
+    Kept,
+    /// There is none, and it would have been another one.
+    Absent,
+}
+
 /// A response that was brought down, or would have been if it had content.
-pub(crate) fn lowered(response: &mut HeaderMap, version: Version, length: Option<usize>) {
+pub(crate) fn lowered(response: &mut HeaderMap, version: Version, body: Body) {
     response.remove(ACCEPT_RANGES);
-    match length {
-        Some(length) => replaced(response, length),
-        None => {
+    match body {
+        Body::Replaced(length) => replaced(response, length),
+        Body::Kept => {}
+        Body::Absent => {
             drop_digests(response);
             response.remove(CONTENT_LENGTH);
         }

@@ -271,6 +271,37 @@ async fn a_later_change_sees_the_request_as_earlier_ones_left_it() {
     assert_eq!(signed(&head.headers), "c");
 }
 
+/// Without the member not even white space changes.
+#[tokio::test]
+async fn members_limit_a_change_of_bodies() {
+    let nulled = |name: &'static str| {
+        Change::new(name).member(name).response_body(move |body| {
+            body[name] = Value::Null;
+            Ok(())
+        })
+    };
+    let migrations =
+        Migrations::builder().change(V2, nulled("late")).change(V3, nulled("early")).build().unwrap();
+    for (before, after) in [
+        ("{ \"x\" : 1.10 }", "{ \"x\" : 1.10 }"),
+        ("{ \"early\" : 1 }", "{\"early\":null,\"late\":null}"),
+        ("{ \"late\" : 1 }", "{\"late\":null}"),
+        // Written with an escape it is the same name (RFC 8259 §7).
+        ("{ \"l\\u0061te\" : 1 }", "{\"early\":null,\"late\":null}"),
+    ] {
+        let (head, body, _) = send_to(&migrations, get(V1, "/"), |_| {
+            let mut answer = json_answer(&Value::Null).map(|_| before.into());
+            answer.headers_mut().insert("etag", "\"abc\"".parse().unwrap());
+            answer.headers_mut().insert("repr-digest", "d".parse().unwrap());
+            answer
+        })
+        .await;
+        assert_eq!(&*body, after.as_bytes());
+        assert_eq!(head.headers.contains_key("repr-digest"), before == after);
+        assert_eq!(head.headers["etag"], "\"abc;1\"");
+    }
+}
+
 #[tokio::test]
 async fn queries_keep_what_is_not_touched() {
     async fn query(change: fn(&mut Query), before: &str) -> String {
