@@ -56,6 +56,10 @@ pub enum RejectReason {
     ProbesTaken,
     /// The breaker was opened by hand.
     ForcedOpen,
+    /// The bulkhead has no slot, and no room in its queue or none in time.
+    Full,
+    /// The throttle drew this call: the upstream refuses more than it accepts.
+    Throttled,
 }
 
 impl Rejected {
@@ -63,7 +67,7 @@ impl Rejected {
         Self { breaker, reason, retry_after }
     }
 
-    /// The name of the breaker.
+    /// The name of the breaker, or of the bulkhead or throttle: whoever rejected.
     #[must_use]
     pub fn breaker(&self) -> &str {
         &self.breaker
@@ -84,12 +88,14 @@ impl Rejected {
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match self.reason {
-            RejectReason::Open => "is open",
-            RejectReason::ProbesTaken => "waits for its probes",
-            RejectReason::ForcedOpen => "was opened by hand",
+        let (who, reason) = match self.reason {
+            RejectReason::Open => ("circuit breaker", "is open"),
+            RejectReason::ProbesTaken => ("circuit breaker", "waits for its probes"),
+            RejectReason::ForcedOpen => ("circuit breaker", "was opened by hand"),
+            RejectReason::Full => ("bulkhead", "is full"),
+            RejectReason::Throttled => ("throttle", "holds calls back"),
         };
-        write!(f, "circuit breaker `{}` {reason}", self.breaker)?;
+        write!(f, "{who} `{}` {reason}", self.breaker)?;
         match self.retry_after {
             Some(wait) => write!(f, "; next call in {wait:?}"),
             None => Ok(()),

@@ -14,6 +14,7 @@ mod policy;
 mod problem;
 mod rejection;
 
+pub mod bulkhead;
 pub mod classify;
 pub mod http;
 pub mod layer;
@@ -23,6 +24,7 @@ pub mod retry;
 pub use body::ResponseBody;
 pub use breaker::{Breaker, Snapshot};
 pub use builder::BreakerBuilder;
+pub use bulkhead::{Bulkhead, BulkheadLayer, HttpBulkheadLayer};
 pub use error::{BoxError, ConfigError, Error, RejectReason, Rejected, find_rejection};
 pub use gate::Mode;
 pub use guarded::GuardedBody;

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 
-use crate::error::Rejected;
+use crate::body::ResponseBody;
+use crate::error::{RejectReason, Rejected};
 use crate::grpc;
 use crate::problem::Problem;
 
@@ -30,7 +31,13 @@ pub struct Negotiated;
 
 impl RenderRejection for Negotiated {
     fn render(&self, rejection: &Rejected, request: &Parts) -> Response<Bytes> {
-        let title = "the upstream is failing and was not called";
+        let (kind, title) = match rejection.reason() {
+            RejectReason::Open | RejectReason::ProbesTaken | RejectReason::ForcedOpen => {
+                ("circuit-open", "the upstream is failing and was not called")
+            }
+            RejectReason::Full => ("bulkhead-full", "too many calls are under way"),
+            RejectReason::Throttled => ("throttled", "the upstream has too much to do and was not called"),
+        };
         if grpc::is_grpc(&request.headers) {
             let mut response = grpc::trailers_only(&request.headers, 14, title);
             if let Some(wait) = rejection.retry_after() {
@@ -39,8 +46,8 @@ impl RenderRejection for Negotiated {
             }
             return response;
         }
-        let kind = "https://docs.rs/tower-breaker/latest/tower_breaker/#circuit-open";
-        let mut response = Problem::new(kind, title, StatusCode::SERVICE_UNAVAILABLE)
+        let kind = format!("https://docs.rs/tower-breaker/latest/tower_breaker/#{kind}");
+        let mut response = Problem::new(&kind, title, StatusCode::SERVICE_UNAVAILABLE)
             .text("breaker", rejection.breaker())
             .correlation(&request.headers)
             .into_response(request);
@@ -51,4 +58,16 @@ impl RenderRejection for Negotiated {
         }
         response
     }
+}
+
+/// The answer to a call that was not let through, with the rejection in its extensions.
+pub(crate) fn reject<A, B>(
+    render: &dyn RenderRejection,
+    rejected: Rejected,
+    request: Request<A>,
+) -> Response<ResponseBody<B>> {
+    let (parts, _) = request.into_parts();
+    let mut response = render.render(&rejected, &parts);
+    response.extensions_mut().insert(rejected);
+    response.map(ResponseBody::own)
 }

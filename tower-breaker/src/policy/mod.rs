@@ -3,6 +3,7 @@
 
 #[cfg(feature = "retry")]
 mod budget;
+mod bulkhead;
 mod config;
 mod machine;
 mod outcome;
@@ -11,6 +12,7 @@ mod window;
 
 #[cfg(feature = "retry")]
 pub(crate) use budget::Budget;
+pub(crate) use bulkhead::Limits;
 pub use config::CancelPolicy;
 pub(crate) use config::{Config, Rate};
 pub(crate) use machine::{Admission, Machine, Recorded, Refusal};

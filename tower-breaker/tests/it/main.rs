@@ -1,4 +1,5 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod bulkhead;
 mod machine;
