@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceExt};
-use tower_breaker::retry::{Attempt, AttemptTimeoutLayer, HttpPolicy, RetryLayer};
+use tower_breaker::retry::{Attempt, AttemptTimeoutLayer, HttpPolicy, ReplayBody, RetryLayer};
 use tower_breaker::{Breaker, HttpBreakerLayer};
 use tower_correlation::PropagateLayer;
 use tower_versioning::ApiVersion;
@@ -45,7 +45,10 @@ impl Replicas {
         let picker = Picker { endpoints: endpoints.collect::<Result<_, _>>()?, turn: Arc::default() };
         let service = match layers.has(Layer::Breaker) {
             // One more attempt for what is safe to repeat; the picker takes another replica for it.
-            true => boxed(RetryLayer::new(HttpPolicy::new()).layer(picker)),
+            true => {
+                let picker = picker.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));
+                boxed(RetryLayer::new(HttpPolicy::new()).layer(picker))
+            }
             false => boxed(picker),
         };
         Ok(Self { service })

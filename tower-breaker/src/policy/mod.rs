@@ -2,14 +2,22 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[cfg(feature = "retry")]
+mod backoff;
+#[cfg(feature = "retry")]
 mod budget;
 mod bulkhead;
 mod config;
 mod machine;
 mod outcome;
 mod period;
+#[cfg(feature = "retry")]
+mod repeat;
+#[cfg(feature = "retry")]
+mod retry_after;
 mod window;
 
+#[cfg(feature = "retry")]
+pub(crate) use backoff::Backoff;
 #[cfg(feature = "retry")]
 pub(crate) use budget::Budget;
 pub(crate) use bulkhead::Limits;
@@ -18,3 +26,7 @@ pub(crate) use config::{Config, Rate};
 pub(crate) use machine::{Admission, Machine, Recorded, Refusal};
 pub use outcome::{Outcome, State, Verdict};
 pub use period::OpenPeriod;
+#[cfg(feature = "retry")]
+pub(crate) use repeat::{Ended, Next, Refused, Situation, idempotent, takes_over};
+#[cfg(feature = "retry")]
+pub(crate) use retry_after::{Pushback, grpc_status, pushback, retry_after};

@@ -1,21 +1,69 @@
-//! The time of one attempt.
+//! Time: of one attempt, and of all of them.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
+use crate::breaker::now;
 use crate::grpc;
+use crate::problem::Problem;
 
-/// Ends an attempt whose response has not begun in time with 504 (gRPC: 4, deadline exceeded). Stands below the breaker
-/// of an endpoint, so that the breaker sees a hanging endpoint fail.
+/// When the caller's patience ends, in the extensions of a request. Set by [`TotalTimeoutLayer`] and
+/// [`RetryLayer`](super::RetryLayer); those below wait no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    at: Instant,
+}
+
+impl Deadline {
+    /// At this moment of the monotonic clock.
+    #[must_use]
+    pub const fn at(at: Instant) -> Self {
+        Self { at }
+    }
+
+    /// The moment.
+    #[must_use]
+    pub const fn instant(self) -> Instant {
+        self.at
+    }
+
+    /// Time left, zero once it has passed.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.at.saturating_duration_since(now())
+    }
+
+    /// The sooner one of what the request has and `limit` from now; none when nobody sets one.
+    pub(super) fn sooner(extensions: &http::Extensions, limit: Option<Duration>) -> Option<Self> {
+        let own = limit.and_then(|limit| now().checked_add(limit)).map(Self::at);
+        let outer = extensions.get::<Self>().copied();
+        own.into_iter().chain(outer).min()
+    }
+}
+
+/// In the extensions of an answer that stands for one that did not come in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimedOut {
+    /// One attempt took too long.
+    Attempt,
+    /// All of them together did.
+    Total,
+}
+
+/// Ends an attempt whose response has not begun in time with 504 (gRPC: 4, deadline exceeded), sooner when the
+/// request's [`Deadline`] comes first. Stands below the breaker of an endpoint, so that the breaker sees a hanging
+/// endpoint fail.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptTimeoutLayer {
     limit: Duration,
@@ -33,15 +81,39 @@ impl<S> Layer<S> for AttemptTimeoutLayer {
     type Service = AttemptTimeout<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AttemptTimeout { inner, limit: self.limit }
+        AttemptTimeout { inner, limit: self.limit, kind: TimedOut::Attempt }
     }
 }
 
-/// What [`AttemptTimeoutLayer`] builds.
+/// Ends a call whose response has not begun in time with 504 (gRPC: 4, deadline exceeded), and tells those below by a
+/// [`Deadline`] in the request. Stands outside of everything that waits: bulkheads, retries.
+#[derive(Debug, Clone, Copy)]
+pub struct TotalTimeoutLayer {
+    limit: Duration,
+}
+
+impl TotalTimeoutLayer {
+    /// The time until the head of the response, over all attempts and waits; the body may take longer.
+    #[must_use]
+    pub const fn new(limit: Duration) -> Self {
+        Self { limit }
+    }
+}
+
+impl<S> Layer<S> for TotalTimeoutLayer {
+    type Service = AttemptTimeout<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AttemptTimeout { inner, limit: self.limit, kind: TimedOut::Total }
+    }
+}
+
+/// What [`AttemptTimeoutLayer`] and [`TotalTimeoutLayer`] build.
 #[derive(Debug, Clone)]
 pub struct AttemptTimeout<S> {
     inner: S,
     limit: Duration,
+    kind: TimedOut,
 }
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for AttemptTimeout<S>
@@ -56,15 +128,26 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let content_type = grpc::is_grpc(request.headers())
-            .then(|| request.headers().get(header::CONTENT_TYPE).cloned())
-            .flatten();
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let deadline = Deadline::sooner(request.extensions(), Some(self.limit));
+        if let (TimedOut::Total, Some(deadline)) = (self.kind, deadline) {
+            request.extensions_mut().insert(deadline);
+        }
+        let asked = Asked::new(request.method(), request.headers());
         AttemptTimeoutFuture {
             inner: self.inner.call(request),
-            sleep: tokio::time::sleep(self.limit),
-            grpc: content_type,
+            sleep: until(deadline.map(Deadline::instant)),
+            asked,
+            kind: self.kind,
         }
+    }
+}
+
+/// A timer; for as long as tokio knows when there is no end.
+pub(super) fn until(end: Option<Instant>) -> tokio::time::Sleep {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()),
+        None => tokio::time::sleep(Duration::MAX),
     }
 }
 
@@ -76,7 +159,8 @@ pin_project! {
         inner: F,
         #[pin]
         sleep: tokio::time::Sleep,
-        grpc: Option<http::HeaderValue>,
+        asked: Asked,
+        kind: TimedOut,
     }
 }
 
@@ -92,18 +176,55 @@ where
             return Poll::Ready(result.map(|response| response.map(ResponseBody::inner)));
         }
         match this.sleep.poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Ok(late(this.grpc.take()).map(ResponseBody::own))),
+            Poll::Ready(()) => Poll::Ready(Ok(this.asked.late(*this.kind).map(ResponseBody::own))),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
-fn late(grpc: Option<http::HeaderValue>) -> Response<Bytes> {
-    if let Some(content_type) = grpc {
-        let request: HeaderMap = [(header::CONTENT_TYPE, content_type)].into_iter().collect::<HeaderMap<_>>();
-        return grpc::trailers_only(&request, 4, "the upstream did not answer in time");
+/// What an answer of our own has to know about the request; cheap to keep.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    method: Method,
+    grpc: Option<HeaderValue>,
+    id: Option<HeaderValue>,
+}
+
+impl Asked {
+    pub(super) fn new(method: &Method, headers: &http::HeaderMap) -> Self {
+        let grpc = grpc::is_grpc(headers).then(|| headers.get(header::CONTENT_TYPE).cloned()).flatten();
+        Self { method: method.clone(), grpc, id: headers.get("x-request-id").cloned() }
     }
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    response
+
+    pub(super) fn is_grpc(&self) -> bool {
+        self.grpc.is_some()
+    }
+
+    /// The answer that stands for the one that did not come.
+    pub(super) fn late(&self, kind: TimedOut) -> Response<Bytes> {
+        let parts = self.parts();
+        let title = "the upstream did not answer in time";
+        let mut response = if self.is_grpc() {
+            grpc::trailers_only(&parts.headers, 4, title)
+        } else {
+            let uri = "https://docs.rs/tower-breaker/latest/tower_breaker/#timed-out";
+            Problem::new(uri, title, StatusCode::GATEWAY_TIMEOUT)
+                .correlation(&parts.headers)
+                .into_response(&parts)
+        };
+        response.extensions_mut().insert(kind);
+        response
+    }
+
+    fn parts(&self) -> Parts {
+        let mut request = Request::new(());
+        request.method_mut().clone_from(&self.method);
+        if let Some(grpc) = &self.grpc {
+            request.headers_mut().insert(header::CONTENT_TYPE, grpc.clone());
+        }
+        if let Some(id) = &self.id {
+            request.headers_mut().insert("x-request-id", id.clone());
+        }
+        request.into_parts().0
+    }
 }

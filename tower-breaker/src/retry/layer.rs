@@ -1,0 +1,121 @@
+//! The layer and its service.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::future::RetryFuture;
+use super::kept::RetriedBody;
+use super::metrics::Metrics;
+use super::replay::ReplayBody;
+use super::settings::{HttpPolicy, SharedBudget};
+use crate::breaker::now;
+use crate::error::BoxError;
+use crate::policy::Budget;
+
+/// Repeats requests by an [`HttpPolicy`]; for clients and gateways.
+///
+/// Request bodies are recorded while they are sent, so the inner service sees a [`ReplayBody`]. Errors come out boxed:
+/// their sources say whether a request was worked on, and [`find_rejection`](crate::find_rejection) still finds ours.
+#[derive(Debug, Clone)]
+pub struct RetryLayer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) policy: HttpPolicy,
+    budget: Purse,
+    pub(super) metrics: Metrics,
+}
+
+enum Purse {
+    Own(Mutex<Budget>),
+    Tower(SharedBudget),
+}
+
+impl std::fmt::Debug for Purse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Own(budget) => budget.fmt(f),
+            Self::Tower(_) => f.write_str("Tower"),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(mut policy: HttpPolicy) -> Self {
+        let budget = match policy.budget.take() {
+            Some(budget) => Purse::Tower(budget),
+            None => Purse::Own(Mutex::new(Budget::new(policy.percent, policy.per_second, now()))),
+        };
+        Self { policy, budget, metrics: Metrics::default() }
+    }
+
+    /// Once per request.
+    pub(super) fn deposit(&self) {
+        match &self.budget {
+            Purse::Own(budget) => budget.lock().unwrap_or_else(PoisonError::into_inner).deposit(now()),
+            Purse::Tower(budget) => budget.deposit(),
+        }
+    }
+
+    /// Once per retry.
+    pub(super) fn withdraw(&self) -> bool {
+        match &self.budget {
+            Purse::Own(budget) => budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now()),
+            Purse::Tower(budget) => budget.withdraw(),
+        }
+    }
+}
+
+impl RetryLayer {
+    /// All services that this layer and its clones build share one budget.
+    #[must_use]
+    pub fn new(policy: HttpPolicy) -> Self {
+        Self { shared: Arc::new(Shared::new(policy)) }
+    }
+}
+
+impl<S> Layer<S> for RetryLayer {
+    type Service = Retry<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry { inner, shared: self.shared.clone() }
+    }
+}
+
+/// What [`RetryLayer`] builds.
+#[derive(Debug, Clone)]
+pub struct Retry<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for Retry<S>
+where
+    S: Service<Request<ReplayBody<ReqB>>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+    ReqB: Body,
+    ResB: Body<Data = Bytes> + Unpin,
+{
+    type Response = Response<RetriedBody<ResB>>;
+    type Error = BoxError;
+    type Future = RetryFuture<S, ReqB, ResB>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        // The instance that was polled ready makes the first attempt; a clone is left in its place.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        RetryFuture::new(inner, request, self.shared.clone())
+    }
+}
