@@ -6,15 +6,10 @@ use http::{HeaderValue, Request, Response};
 use tower::{Layer, Service, service_fn};
 use tower_correlation::{Correlation, CorrelationLayer};
 
+use crate::support::xorshift;
+
 fn clean(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
-}
-
-fn xorshift(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
 }
 
 /// The short form of a run of 10⁷ (`CASES=10000000`).

@@ -1,6 +1,9 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod cancelled;
+mod support;
+mod traits;
 mod vectors;
 
 #[cfg(feature = "tokio")]
@@ -22,3 +25,5 @@ mod observe_outcomes;
 mod observe_sampling;
 #[cfg(feature = "observe")]
 mod observed;
+#[cfg(all(feature = "tokio", feature = "tracing"))]
+mod spans;
