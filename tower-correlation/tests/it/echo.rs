@@ -26,30 +26,47 @@ async fn panics() -> StatusCode {
 
 fn app() -> Router {
     let layer = CorrelationLayer::new();
-    let fails = service_fn(async |_: Request<Body>| Err::<Response<Body>, BoxError>("no upstream".into()));
+    let fails = || service_fn(async |_: Request<Body>| Err::<Response<Body>, BoxError>("no upstream".into()));
+    let answer = || HandleErrorLayer::new(async |_: BoxError| StatusCode::BAD_GATEWAY);
+    let slow = || {
+        service_fn(async |_: Request<Body>| {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok::<_, BoxError>(Response::new(Body::empty()))
+        })
+    };
+    let patience = || tower::timeout::TimeoutLayer::new(Duration::from_secs(1));
     // The error leaves the layer; the handler outside of it makes a response, the mapper outside of that names it.
     let failing = ServiceBuilder::new()
         .layer(layer.echo_mapper())
-        .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::BAD_GATEWAY))
+        .layer(answer())
         .layer(layer.clone())
-        .service(fails);
-    let slow = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::GATEWAY_TIMEOUT))
-        .layer(tower::timeout::TimeoutLayer::new(Duration::from_secs(1)))
-        .service(service_fn(async |_: Request<Body>| {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            Ok::<_, BoxError>(Response::new(Body::empty()))
-        }));
+        .service(fails());
+    // So it is with a time limit and a catcher of panics that stand outside.
+    let late = ServiceBuilder::new()
+        .layer(layer.echo_mapper())
+        .layer(answer())
+        .layer(patience())
+        .layer(layer.clone())
+        .service(slow());
+    let caught = ServiceBuilder::new()
+        .layer(layer.echo_mapper())
+        .layer(tower_http::catch_panic::CatchPanicLayer::new())
+        .layer(layer.clone())
+        .service(get(panics));
     Router::new()
         .route("/ok", get(async || "ok"))
         .route("/teapot", get(async || StatusCode::IM_A_TEAPOT))
         .route("/broken", get(async || StatusCode::INTERNAL_SERVER_ERROR))
         .route("/panic", get(panics).layer(tower_http::catch_panic::CatchPanicLayer::new()))
-        .route_service("/slow", slow)
+        .route_service("/slow", ServiceBuilder::new().layer(answer()).layer(patience()).service(slow()))
+        .route_service("/mapped", ServiceBuilder::new().layer(answer()).service(fails()))
         .route("/stream", get(streaming))
         .route("/grpc", post(trailers_only))
+        .fallback(async || StatusCode::NOT_FOUND)
         .layer(layer)
         .route_service("/error", failing)
+        .route_service("/late", late)
+        .route_service("/caught", caught)
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,25 +76,37 @@ async fn nine_outcomes_by_three_inbound_cases() {
         ("GET", "/teapot", 418),
         ("GET", "/broken", 500),
         ("GET", "/nowhere", 404),
-        ("GET", "/error", 502),
+        ("GET", "/mapped", 502),
         ("GET", "/panic", 500),
-        ("GET", "/slow", 504),
+        ("GET", "/slow", 502),
         ("GET", "/stream", 200),
         ("POST", "/grpc", 200),
     ];
-    let app = app().fallback_service(
-        ServiceBuilder::new()
-            .layer(CorrelationLayer::new())
-            .service(service_fn(async |_: Request<Body>| Ok(StatusCode::NOT_FOUND.into_response()))),
-    );
+    echoed(&outcomes).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_a_response_outside_of_the_layer_is_named_by_the_mapper() {
+    echoed(&[("GET", "/error", 502), ("GET", "/late", 502), ("GET", "/caught", 500)]).await;
+    // Without the mapper it is not, as nothing of the request is left by then.
+    let bare = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::BAD_GATEWAY))
+        .layer(CorrelationLayer::new())
+        .service(service_fn(async |_: Request<Body>| Err::<Response<Body>, BoxError>("no upstream".into())));
+    let response = bare.oneshot(Request::new(Body::empty())).await.unwrap();
+    assert!(!response.headers().contains_key("x-request-id"));
+}
+
+async fn echoed(outcomes: &[(&str, &str, u16)]) {
+    let app = app();
     for (method, path, status) in outcomes {
         for inbound in [Some("good-1"), Some("not good"), None] {
-            let mut request = Request::builder().method(method).uri(path);
+            let mut request = Request::builder().method(*method).uri(*path);
             if let Some(id) = inbound {
                 request = request.header("x-request-id", id);
             }
             let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-            assert_eq!(response.status().as_u16(), status, "{path}");
+            assert_eq!(response.status().as_u16(), *status, "{path}");
             let ids: Vec<_> = response.headers().get_all("x-request-id").iter().collect();
             assert_eq!(ids.len(), 1, "{path} {inbound:?}");
             match inbound {

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_correlation::{Correlation, CorrelationLayer, Origin, Replaced, Trust, current};
+use tower_correlation::{Correlation, CorrelationLayer, Origin, Replaced, Trust, Validation, current};
 
 async fn answer(
     layer: CorrelationLayer,
@@ -87,4 +87,130 @@ async fn an_untrusted_peer_does_not_name_requests() {
     assert_eq!(correlation.origin(), Origin::Accepted);
     let (_, correlation, _) = answer(trust(), &id[..1]).await;
     assert_eq!(correlation.origin(), Origin::Replaced(Replaced::Untrusted));
+}
+
+#[tokio::test]
+async fn nobody_is_trusted_where_that_is_said() {
+    let id = [("x-request-id", "abc")];
+    let (_, correlation, _) = answer(CorrelationLayer::new().trust(Trust::Always), &id).await;
+    assert_eq!(correlation.origin(), Origin::Accepted);
+    let (echo, correlation, seen) = answer(CorrelationLayer::new().trust(Trust::Never), &id).await;
+    assert_eq!(correlation.origin(), Origin::Replaced(Replaced::Untrusted));
+    assert!(echo["x-request-id"] != "abc" && seen["x-request-id"] != "abc");
+    let (_, correlation, _) = answer(CorrelationLayer::new().trust(Trust::Never), &[]).await;
+    assert_eq!(correlation.origin(), Origin::Generated, "who says nothing is not distrusted");
+}
+
+#[tokio::test]
+async fn a_bad_id_does_not_make_way_for_the_next_field() {
+    let both = [("x-request-id", "good"), ("x-correlation-id", "second")];
+    let (_, correlation, _) = answer(CorrelationLayer::new(), &both).await;
+    assert_eq!(correlation.id().as_str(), "good");
+    let both = [("x-request-id", "not good"), ("x-correlation-id", "second")];
+    let (_, correlation, _) = answer(CorrelationLayer::new(), &both).await;
+    assert_eq!(correlation.origin(), Origin::Replaced(Replaced::Alphabet));
+}
+
+#[tokio::test]
+async fn equal_ids_in_two_lines_are_one() {
+    let (echo, correlation, seen) =
+        answer(CorrelationLayer::new(), &[("x-request-id", "a"), ("x-request-id", "a")]).await;
+    assert_eq!((correlation.origin(), correlation.id().as_str()), (Origin::Accepted, "a"));
+    assert_eq!(seen.get_all("x-request-id").iter().count(), 1);
+    assert_eq!(echo.get_all("x-request-id").iter().count(), 1);
+}
+
+#[tokio::test]
+async fn names_are_chosen_one_by_one() {
+    let layer = || {
+        CorrelationLayer::new()
+            .inbound([HeaderName::from_static("x-trace"), HeaderName::from_static("request-id")])
+            .response(HeaderName::from_static("x-answer-id"))
+    };
+    let (echo, correlation, seen) =
+        answer(layer(), &[("request-id", "r-1"), ("x-request-id", "other")]).await;
+    assert_eq!(correlation.id().as_str(), "r-1");
+    assert!(echo["x-answer-id"] == "r-1" && !echo.contains_key("x-request-id"));
+    assert_eq!(seen["x-trace"], "r-1", "the first name says the chosen id to whoever is inside");
+    let (echo, correlation, _) = answer(layer().inbound([]), &[("x-trace", "t-1")]).await;
+    assert_eq!(correlation.origin(), Origin::Generated, "no field is asked");
+    assert_eq!(echo["x-answer-id"], correlation.id().as_str());
+}
+
+#[tokio::test]
+async fn an_id_of_the_handler_gives_way_to_that_of_the_request() {
+    let inner = service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::builder().header("x-request-id", "mine").body(()).unwrap())
+    });
+    let request = Request::builder().header("x-request-id", "theirs").body(()).unwrap();
+    let response = CorrelationLayer::new().layer(inner).oneshot(request).await.unwrap();
+    let ids: Vec<_> = response.headers().get_all("x-request-id").iter().collect();
+    assert_eq!(ids, ["theirs"]);
+}
+
+#[test]
+fn validation_is_as_wide_as_it_is_told() {
+    let check = |validation: Validation, id: &str| validation.check(id.as_bytes()).map(|id| id.to_string());
+    let default = Validation::default();
+    assert_eq!(check(default, "Az09._-").as_deref(), Ok("Az09._-"));
+    for outside in ["a:b", "a/b", "a b", "a\"b", "a\\b", "a\tb", "é", "a\0", "{a}", "a\r\nb"] {
+        assert_eq!(check(default, outside), Err(Replaced::Alphabet), "{outside:?}");
+    }
+    assert_eq!(check(default.also(b":/"), "a:b/c").as_deref(), Ok("a:b/c"));
+    assert_eq!(check(default.also(b":/"), "a:b c"), Err(Replaced::Alphabet));
+    assert_eq!(check(default.also(b" \n\xe9"), "a b"), Err(Replaced::Alphabet), "visible ASCII alone counts");
+    assert_eq!(check(default.max_length(3), "abc").as_deref(), Ok("abc"));
+    assert_eq!(check(default.max_length(3), "abcd"), Err(Replaced::TooLong));
+    assert_eq!(check(default.max_length(1000), &"a".repeat(129)), Err(Replaced::TooLong));
+    assert_eq!(check(default, ""), Err(Replaced::Empty));
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn where_ids_come_from_is_counted() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let layer = CorrelationLayer::new();
+        let long = "a".repeat(129);
+        let distrust = layer.clone().trust(Trust::when(|parts| parts.headers.contains_key("x-internal")));
+        let requests: [(&CorrelationLayer, &[(&'static str, &str)]); 7] = [
+            (&layer, &[("x-request-id", "a")]),
+            (&layer, &[]),
+            (&layer, &[("x-request-id", "")]),
+            (&layer, &[("x-request-id", &long)]),
+            (&layer, &[("x-request-id", "a b")]),
+            (&layer, &[("x-request-id", "a"), ("x-request-id", "b")]),
+            (&distrust, &[("x-request-id", "a")]),
+        ];
+        for (layer, fields) in requests {
+            runtime.block_on(answer(layer.clone(), fields));
+        }
+    });
+    let mut counted: Vec<_> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter(|(_, _, _, value)| !matches!(value, DebugValue::Counter(0)))
+        .map(|(key, _, _, value)| {
+            assert_eq!(key.key().name(), "tower_correlation_ids_total");
+            let labels: Vec<_> = key.key().labels().map(metrics::Label::value).collect();
+            (labels.join(":"), value)
+        })
+        .collect();
+    counted.sort_by(|a, b| a.0.cmp(&b.0));
+    let one = || DebugValue::Counter(1);
+    let expected = [
+        "accepted:",
+        "generated:",
+        "replaced:alphabet",
+        "replaced:duplicate",
+        "replaced:empty",
+        "replaced:too_long",
+        "replaced:untrusted",
+    ];
+    assert_eq!(counted, expected.map(|labels| (labels.to_owned(), one())));
 }
