@@ -3,6 +3,7 @@
 mod auth;
 mod breaker;
 mod cache;
+mod client_version;
 mod correlation;
 mod counters;
 mod versioning;

@@ -1,6 +1,7 @@
 //! What only shows when the crates meet.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod dated_api;
 mod golden_rejections;
 mod readme;
 mod rest;

@@ -41,7 +41,8 @@ pub(super) async fn versions(guide: &mut Guide) -> Result<(), String> {
     guide.change_life(1, &was[0]).await?;
     retired?;
     let again = guide.get("/api/v1/orders/1").await?;
-    expect(again.status == 200, || format!("version 1 does not come back: {}", again.status))
+    expect(again.status == 200, || format!("version 1 does not come back: {}", again.status))?;
+    super::client_version::warned_once(guide).await
 }
 
 /// Version 1 becomes deprecated, gets a sunset two seconds ahead, and is gone then, while version 2 goes on. Nothing is
