@@ -515,3 +515,31 @@ async fn it_stands_around_a_client_of_hyper_util() {
     assert_eq!((told[0].kind, told[0].version), (NoticeKind::Deprecated, Some(Version::major(1))));
     assert_eq!(told[0].origin, format!("http://{address}"));
 }
+
+proptest::proptest! {
+    /// The pieces that the three fields are made of, in any order.
+    #[test]
+    fn no_announcement_makes_it_panic(
+        lines in proptest::collection::vec(
+            ("[dsl]", "(@|-|[0-9]{1,16}|;|a=|\"|\\\\|\\?1|:|,|<|>|rel=|anchor|/|\\.\\.|#|%| |Sun, 31 May 1970 00:00:00 GMT|é|[a-z]{1,3}){0,9}"),
+            0..4,
+        ),
+    ) {
+        let (layer, told) = noticing();
+        let fields = lines.iter().map(|(field, line)| match &**field {
+            "d" => ("deprecation", &**line),
+            "s" => ("sunset", &**line),
+            _ => ("link", &**line),
+        });
+        let fields: Vec<_> = fields.chain([("api-deprecated-versions", "1")]).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(answered(&layer, "http://h/a/b?c", &fields));
+        // Whatever else the answer says, version 1 is one of the deprecated ones, or the answer says worse.
+        let told = told.lock().unwrap();
+        proptest::prop_assert_eq!(told.len(), 1);
+        for link in &told[0].links {
+            proptest::prop_assert!(!link.relations.is_empty());
+            proptest::prop_assert!(link.target.contains(':') && !link.target.contains(['<', '>', '"', ' ']));
+        }
+    }
+}
