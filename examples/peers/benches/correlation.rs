@@ -17,8 +17,9 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use peers::{Bare, Body, allocations, calls, request};
+use peers::{Bare, Body, Identity, allocations, calls, request};
 use tower::{Layer, Service, ServiceBuilder};
+use tower_correlation::observe::{Observe, ObserveLayer};
 use tower_correlation::{CorrelationLayer, Generator, PropagateLayer, trace};
 use tower_http::ServiceBuilderExt;
 use tower_http::request_id::MakeRequestUuid;
@@ -130,13 +131,39 @@ fn server() -> Vec<Row> {
         row("tower-http request_id + trace, id", 1, serve(http_both(), Id, echo)),
         row("axum-prometheus", 0, serve(prometheus.layer(Bare), Nothing, any)),
     ];
-    all.extend(observed());
+    all.extend(observed(all.len()));
     all
 }
 
-/// Rows of the `observe` module.
-fn observed() -> Vec<Row> {
-    Vec::new()
+/// Rows of the `observe` module; `first` is where they begin, and the names say what stands outside.
+fn observed(first: usize) -> Vec<Row> {
+    let builder =
+        || Observe::builder().route(|extensions| extensions.get::<Identity>().map(|_| "/orders/{id}"));
+    let red = || ObserveLayer::server(builder().build().unwrap());
+    let log = |rate: f64| {
+        let sink = |line: &str| assert!(black_box(line).ends_with('}'));
+        ObserveLayer::server(builder().service("orders").sample(rate).json(sink).build().unwrap())
+    };
+    let both = |observe: ObserveLayer| {
+        ServiceBuilder::new().layer(CorrelationLayer::new()).layer(observe).service(Bare)
+    };
+    let (any, echo) = ("content-type", "x-request-id");
+    use Inbound::{All, Nothing};
+    vec![
+        row("observe: RED", 0, serve(red().layer(Bare), Nothing, any)),
+        row("observe: RED, id and trace", 2, serve(red().layer(Bare), All, any)),
+        row("id + trace + observe: RED", 5, serve(both(red()), All, echo)),
+        // The trace of this request is not one of the hundred.
+        row("id + trace + RED + log line left out", first + 2, serve(both(log(0.01)), All, echo)),
+        row("id + trace + RED + log at 1 %, no id", 0, serve(both(log(0.01)), Nothing, echo)),
+        row("id + trace + RED + log at 1 %, id and trace", 2, serve(both(log(0.01)), All, echo)),
+        row("id + trace + RED + every line written", first + 2, serve(both(log(1.0)), All, echo)),
+        row(
+            "tower-http trace, no subscriber",
+            0,
+            serve(TraceLayer::new_for_http().layer(Bare), Nothing, any),
+        ),
+    ]
 }
 
 fn inbound() -> HeaderMap {

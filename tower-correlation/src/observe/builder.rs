@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -224,10 +225,6 @@ impl ObserveBuilder {
     ///
     /// A rate outside 0 to 1, a limit of nothing, or a field with the name of another.
     pub fn build(self) -> Result<Observe, ConfigError> {
-        let share = |field, rate| {
-            Threshold::of_rate(rate)
-                .ok_or_else(|| ConfigError::new(field, format!("{rate} is not between 0 and 1")))
-        };
         let rate = share("sample", self.rate)?;
         let mut route_rates = Vec::new();
         for (route, rate) in self.route_rates {
@@ -247,13 +244,12 @@ impl ObserveBuilder {
                 return Err(ConfigError::new("rate_limit", "lines and burst must be more than nothing"));
             }
         };
-        let routes =
-            || Routes::new(self.max_routes, |route| rate_of(&route_rates, rate, route), self.summary);
+        let routes = || Routes::new(self.max_routes, |route| rate_of(&route_rates, route), self.summary);
         let shared = Shared {
             server: Red::new("http_server_request_duration_seconds", true, routes()),
             client: Red::new("http_client_request_duration_seconds", false, routes()),
             output: self.output,
-            rate,
+            rate: AtomicU64::new(rate.to_bits()),
             always: Always { statuses: self.statuses, slower_than: self.slower_than, failed: self.failed },
             limit,
             head_decides: self.head_decides,
@@ -272,7 +268,13 @@ impl ObserveBuilder {
     }
 }
 
-/// The rate of a route: its own, or the one of all.
-pub(super) fn rate_of(rates: &[(Box<str>, Threshold)], rate: Threshold, route: &str) -> Threshold {
-    rates.iter().find(|(other, _)| **other == *route).map_or(rate, |(_, own)| *own)
+/// The rate that a route has of its own.
+pub(super) fn rate_of(rates: &[(Box<str>, Threshold)], route: &str) -> Option<Threshold> {
+    rates.iter().find(|(other, _)| **other == *route).map(|(_, own)| *own)
+}
+
+/// The threshold of a share.
+pub(super) fn share(field: &'static str, rate: f64) -> Result<Threshold, ConfigError> {
+    let refused = || ConfigError::new(field, format!("{rate} is not between 0 and 1"));
+    Threshold::of_rate(rate).ok_or_else(refused)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Request, Response, response::Parts};
+use http::{HeaderMap, HeaderName, Method, Request, Response, response::Parts};
 use http_body::Body;
 
 use super::metrics::{RouteIndex, Status, method_index};
@@ -61,7 +61,7 @@ pub(crate) struct Call {
     bytes_out: u64,
     /// Size that the body announced.
     expected: Option<u64>,
-    identity: Option<Identity>,
+    identity: Option<Box<Identity>>,
 }
 
 impl std::fmt::Debug for Call {
@@ -99,7 +99,7 @@ impl Call {
             inherits: false,
             finished: false,
             route,
-            threshold: red.routes.get(route).threshold,
+            threshold: shared.threshold(red.routes.get(route)),
             randomness: 0,
             begun,
             status: None,
@@ -110,14 +110,13 @@ impl Call {
             identity: None,
         };
         if !matches!(shared.output, Output::None) {
-            call.sample(request);
+            call.sample(shared, request);
         }
         call
     }
 
     /// Decides by the trace's randomness, and takes what a line would need if there may be one.
-    fn sample<B: Body>(&mut self, request: &mut Request<B>) {
-        let shared = self.shared.clone();
+    fn sample<B: Body>(&mut self, shared: &Shared, request: &mut Request<B>) {
         let given = request.extensions().get::<Correlation>();
         let ambient = if given.is_none() { crate::current() } else { None };
         let correlation = given.or(ambient.as_ref());
@@ -157,7 +156,7 @@ impl Call {
         if let BytesIn::Counted(received) = &identity.bytes_in {
             request.extensions_mut().insert(received.clone());
         }
-        self.identity = Some(identity);
+        self.identity = Some(Box::new(identity));
     }
 
     /// The head of the response is there: the first byte.
@@ -166,12 +165,16 @@ impl Call {
         let status = response.status().as_u16();
         self.status = Some(status);
         self.first_byte = Some(waited);
-        self.grpc_status = grpc_status(response.headers());
+        let ended = response.body().is_end_stream();
+        if ended {
+            // Trailers-only: the head is all there is.
+            self.grpc_status = grpc_status(response.headers());
+        }
         if self.route == RouteIndex::Unmatched && self.shared.resolves() {
             // A router inside may have left it on the response.
             self.route = self.shared.route(self.side, response.extensions());
             if !self.inherits {
-                self.threshold = self.shared.red(self.side).routes.get(self.route).threshold;
+                self.threshold = self.shared.threshold(self.shared.red(self.side).routes.get(self.route));
                 self.sampled = self.threshold.keeps(self.randomness);
             }
         }
@@ -188,7 +191,7 @@ impl Call {
             self.take_fields(&parts);
             response = Response::from_parts(parts, body);
         }
-        if response.body().is_end_stream() {
+        if ended {
             self.finish(Outcome::Complete);
         }
         response
@@ -337,5 +340,6 @@ pub(crate) fn with_line(write: impl FnOnce(&mut String)) {
 /// The status of a gRPC call (gRPC over HTTP/2, "Responses"): in the trailers, or in the head of a response without a
 /// body.
 fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }

@@ -74,14 +74,14 @@ type Blocks = [OnceLock<Box<Block>>; BLOCKS];
 /// What is known of one route.
 pub(crate) struct Route {
     pub(crate) name: Box<str>,
-    /// Its sampling rate.
-    pub(crate) threshold: Threshold,
+    /// Its sampling rate, when it has one of its own.
+    pub(crate) threshold: Option<Threshold>,
     pub(crate) summary: Option<Box<Tally>>,
     durations: [OnceLock<Box<Blocks>>; METHODS.len()],
 }
 
 impl Route {
-    fn new(name: &str, threshold: Threshold, summary: bool) -> Self {
+    fn new(name: &str, threshold: Option<Threshold>, summary: bool) -> Self {
         Self {
             name: name.into(),
             threshold,
@@ -152,7 +152,7 @@ pub(crate) enum RouteIndex {
 }
 
 impl Routes {
-    pub(crate) fn new(bound: usize, rate: impl Fn(&str) -> Threshold, summary: bool) -> Self {
+    pub(crate) fn new(bound: usize, rate: impl Fn(&str) -> Option<Threshold>, summary: bool) -> Self {
         // At most half full, so that probes stay short.
         let size = (bound * 2).next_power_of_two().max(2);
         Self {
@@ -173,7 +173,7 @@ impl Routes {
     }
 
     /// The place of a route, taken now if it is new and there is room.
-    pub(crate) fn find(&self, name: Option<&str>, rate: impl Fn(&str) -> Threshold) -> RouteIndex {
+    pub(crate) fn find(&self, name: Option<&str>, rate: impl Fn(&str) -> Option<Threshold>) -> RouteIndex {
         let Some(name) = name else { return RouteIndex::Unmatched };
         let mask = self.slots.len() - 1;
         let mut slot = hash(name) & mask;
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_table_stops_at_its_bound() {
-        let all = |_: &str| Threshold::ALL;
+        let all = |_: &str| None;
         let routes = Routes::new(3, all, false);
         let found: Vec<_> = ["/a", "/b", "/c"].map(|name| routes.find(Some(name), all)).into();
         assert!(found.iter().all(|index| matches!(index, RouteIndex::Slot(_))));
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn eight_threads_agree_on_places() {
-        let all = |_: &str| Threshold::ALL;
+        let all = |_: &str| None;
         let routes = Routes::new(64, all, false);
         let names: Vec<String> = (0..64).map(|number| format!("/r/{number}")).collect();
         std::thread::scope(|scope| {

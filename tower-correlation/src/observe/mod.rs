@@ -35,7 +35,7 @@ pub use summary::RouteSummary;
 
 use crate::policy::sampling::{Always, Bucket, Threshold, threshold};
 use crate::policy::state::TraceState;
-use metrics::{Red, RouteIndex};
+use metrics::{Red, Route, RouteIndex};
 
 /// On which side of a connection a call is observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,7 +95,8 @@ struct Shared {
     server: Red,
     client: Red,
     output: Output,
-    rate: Threshold,
+    /// For routes that have no rate of their own.
+    rate: AtomicU64,
     route_rates: Vec<(Box<str>, Threshold)>,
     always: Always,
     limit: Option<Mutex<Bucket>>,
@@ -119,8 +120,8 @@ impl Shared {
         }
     }
 
-    fn rate_of(&self, route: &str) -> Threshold {
-        builder::rate_of(&self.route_rates, self.rate, route)
+    fn threshold(&self, route: &Route) -> Threshold {
+        route.threshold.unwrap_or_else(|| Threshold::from_bits(self.rate.load(Ordering::Relaxed)))
     }
 
     fn resolves(&self) -> bool {
@@ -133,7 +134,7 @@ impl Shared {
     }
 
     fn find(&self, side: Side, name: Option<&str>) -> RouteIndex {
-        self.red(side).routes.find(name, |route| self.rate_of(route))
+        self.red(side).routes.find(name, |route| builder::rate_of(&self.route_rates, route))
     }
 
     /// The caller's threshold, where the first service decides for all.
@@ -169,6 +170,17 @@ impl Observe {
     /// Begins with metrics alone; lines need [`json`](ObserveBuilder::json) or `tracing`.
     pub fn builder() -> ObserveBuilder {
         ObserveBuilder::new()
+    }
+
+    /// Changes the share of calls that is written down, for routes without one of their own, from the next call on.
+    ///
+    /// # Errors
+    ///
+    /// When `rate` is not between 0 and 1; then nothing changes.
+    pub fn set_sample(&self, rate: f64) -> Result<(), ConfigError> {
+        let threshold = builder::share("sample", rate)?;
+        self.shared.rate.store(threshold.to_bits(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// What became of the calls so far.

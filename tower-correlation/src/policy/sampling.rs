@@ -19,9 +19,15 @@ const OT: &str = "ot";
 pub(crate) struct Threshold(u64);
 
 impl Threshold {
-    /// Keeps everything.
-    #[cfg(test)]
-    pub(crate) const ALL: Self = Self(0);
+    /// The threshold as a number, for a place that several threads look at.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// What [`to_bits`](Self::to_bits) gave.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits.min(END))
+    }
 
     /// The threshold that keeps this share; `None` when it is no share.
     pub(crate) fn of_rate(rate: f64) -> Option<Self> {
@@ -62,9 +68,21 @@ fn hex(digits: &str) -> Option<u64> {
     valid.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// The value of a field of OpenTelemetry's member, such as `th` in `ot=th:c;rv:…`.
+/// The value of OpenTelemetry's member. Every call asks, and most have none: so members are skipped by looking for the
+/// next comma alone.
+fn ot(state: &TraceState) -> Option<&str> {
+    let mut rest = state.as_str();
+    loop {
+        if let Some(value) = rest.strip_prefix("ot=") {
+            return Some(value.find(',').map_or(value, |end| &value[..end]));
+        }
+        rest = &rest[rest.find(',')? + 1..];
+    }
+}
+
+/// The value of a field of that member, such as `th` in `ot=th:c;rv:…`.
 fn ot_field<'a>(state: &'a TraceState, name: &str) -> Option<&'a str> {
-    let fields = state.get(OT)?.split(';').filter_map(|field| field.split_once(':'));
+    let fields = ot(state)?.split(';').filter_map(|field| field.split_once(':'));
     fields.into_iter().find(|(field, _)| *field == name).map(|(_, value)| value)
 }
 
@@ -86,7 +104,7 @@ pub(crate) fn threshold(state: &TraceState) -> Option<Threshold> {
 /// The state with this threshold in OpenTelemetry's member, its other fields kept; `None` when there is no form for it.
 pub(crate) fn with_threshold(state: Option<&TraceState>, threshold: Threshold) -> Option<TraceState> {
     let mut member = format!("th:{}", threshold.digits()?);
-    let others = state.and_then(|state| state.get(OT)).unwrap_or_default();
+    let others = state.and_then(ot).unwrap_or_default();
     for field in others.split(';').filter(|field| !field.is_empty() && !field.starts_with("th:")) {
         member.push(';');
         member.push_str(field);
@@ -230,7 +248,8 @@ mod tests {
         }
         let none = Threshold::of_rate(0.0).unwrap();
         assert!(!none.keeps(END - 1) && none.digits().is_none());
-        assert!(Threshold::ALL.keeps(0));
+        assert!(Threshold::of_rate(1.0).unwrap().keeps(0));
+        assert_eq!(Threshold::from_bits(none.to_bits()), none);
         for bad in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
             assert_eq!(Threshold::of_rate(bad), None);
         }

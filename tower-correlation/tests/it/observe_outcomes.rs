@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Either, Empty, Full, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_correlation::CorrelationLayer;
@@ -216,17 +216,18 @@ async fn the_grpc_status_comes_from_trailers_or_from_a_head_without_body() {
                 let mut fields = HeaderMap::new();
                 fields.insert("grpc-status", HeaderValue::from_static(status));
                 let mut response = Response::new(());
-                let frames = match in_head {
+                let body = match in_head {
                     true => {
                         response.headers_mut().extend(fields);
-                        Vec::new()
+                        Either::Left(Empty::new())
                     }
-                    false => vec![Frame::data(Bytes::from_static(b"\0\0\0\0\0")), Frame::trailers(fields)],
+                    false => {
+                        let data = Frame::data(Bytes::from_static(b"\0\0\0\0\0"));
+                        let frames = [data, Frame::trailers(fields)].map(Ok::<_, Infallible>);
+                        Either::Right(StreamBody::new(stream::iter(frames)))
+                    }
                 };
-                Ok::<_, Infallible>(
-                    response
-                        .map(|()| StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, Infallible>)))),
-                )
+                Ok::<_, Infallible>(response.map(|()| body))
             },
         ));
         let body = service.oneshot(request("/pkg.Service/Method")).await.unwrap().into_body();

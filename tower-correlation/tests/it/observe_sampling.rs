@@ -186,6 +186,24 @@ async fn routes_have_rates_of_their_own_even_when_the_response_names_them() {
     assert_eq!((observe.accounting().emitted, observe.accounting().sampled_out), (2, 2));
 }
 
+#[tokio::test]
+async fn the_rate_changes_while_calls_come_in() {
+    let (lines, builder) = lines();
+    let observe = builder.sample_route("/audit", 1.0).route(|_| None).build().unwrap();
+    let service = ObserveLayer::server(observe.clone()).layer(service_fn(ok));
+    let written = async |expected: usize| {
+        service.clone().oneshot(request("/")).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(lines.all().len(), expected);
+    };
+    written(1).await;
+    observe.set_sample(0.0).unwrap();
+    written(1).await;
+    assert_eq!(observe.set_sample(2.0).unwrap_err().field(), "sample");
+    written(1).await;
+    observe.set_sample(1.0).unwrap();
+    written(2).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn rules_keep_what_the_rate_does_not() {
     let (lines, builder) = lines();
