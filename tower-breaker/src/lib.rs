@@ -12,6 +12,8 @@ mod metrics;
 mod permit;
 mod policy;
 mod problem;
+#[cfg(any(feature = "retry", feature = "throttle"))]
+mod random;
 mod rejection;
 
 pub mod bulkhead;
@@ -20,6 +22,10 @@ pub mod http;
 pub mod layer;
 #[cfg(feature = "retry")]
 pub mod retry;
+#[cfg(feature = "stack")]
+pub mod stack;
+#[cfg(feature = "throttle")]
+pub mod throttle;
 
 pub use body::ResponseBody;
 pub use breaker::{Breaker, Snapshot};

@@ -14,6 +14,8 @@ mod period;
 mod repeat;
 #[cfg(feature = "retry")]
 mod retry_after;
+#[cfg(feature = "throttle")]
+mod throttle;
 mod window;
 
 #[cfg(feature = "retry")]
@@ -30,3 +32,5 @@ pub use period::OpenPeriod;
 pub(crate) use repeat::{Ended, Next, Refused, Situation, idempotent, takes_over};
 #[cfg(feature = "retry")]
 pub(crate) use retry_after::{Pushback, grpc_status, pushback, retry_after};
+#[cfg(feature = "throttle")]
+pub(crate) use throttle::{Slot, ThrottleConfig, ThrottlePolicy};

@@ -61,10 +61,3 @@ impl Attempt {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Uniform.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    // The keys of each state differ: randomness enough to spread retries, without a dependency.
-    RandomState::new().hash_one(0)
-}

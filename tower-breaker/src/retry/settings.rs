@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use super::cause;
 use super::replay::DEFAULT_LIMIT;
-use super::{cause, random};
 use crate::error::{ConfigError, Rejected};
 use crate::policy::{self, Backoff, Ended, Pushback};
+use crate::random::random;
 
 /// A budget of tower's, shared.
 pub type SharedBudget = Arc<dyn tower::retry::budget::Budget + Send + Sync>;
@@ -77,6 +78,18 @@ impl HttpPolicy {
             grpc: |code| matches!(code, 4 | 8 | 14),
             unsent: cause::unsent,
         }
+    }
+
+    /// The defaults of the standard stack, whose other stages keep the time.
+    #[cfg(feature = "stack")]
+    pub(crate) const fn standard() -> Self {
+        let mut policy = Self::new();
+        policy.max_attempts = 3;
+        policy.backoff.base = Duration::from_millis(200);
+        policy.longest = Duration::from_secs(5);
+        policy.attempt = None;
+        policy.total = None;
+        policy
     }
 
     /// Attempts in all. Default: 2, because each further one multiplies the load of a failing system.
