@@ -15,10 +15,14 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
     let registered = config.registry.load();
     move |parts| {
         let (sources, table) = (&config.sources, &registered.table);
-        if let Some((entry, ..)) = sources.quick(parts, table) {
-            return Some(entry);
+        let slowly = || sources.decide(&sources.ask(parts), table, crate::Moment::from_unix(0)).ok();
+        match sources.quick(parts, table) {
+            Some((entry, ..)) => {
+                debug_assert_eq!(Some(entry), slowly());
+                Some(entry)
+            }
+            None => slowly(),
         }
-        sources.decide(&sources.ask(parts), table, crate::Moment::from_unix(0)).ok()
     }
 }
 
@@ -36,4 +40,87 @@ pub fn lookup(layer: &VersionLayer) -> impl Fn(&[u8]) -> Option<usize> + use<> {
 pub fn rewrite(source: &Source, uri: &Uri) -> Option<Uri> {
     let Kind::Path(template) = &source.kind else { return None };
     path::without(uri, template.find(uri.path())?.0)
+}
+
+/// Properties of the parsers, for fuzzers and for the generators of the ordinary tests. Each panics where one is hurt.
+pub mod check {
+    use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+    use http::{HeaderValue, Request, Uri};
+
+    use crate::{Registry, Source, Version, VersionLayer, VersionRange};
+
+    /// A text is a version or is not; a version prints as it was written and equals itself in any case.
+    pub fn version(text: &str) -> bool {
+        if let Ok(range) = text.parse::<VersionRange>() {
+            assert_eq!(range.to_string().parse(), Ok(range), "{text}");
+        }
+        let Ok(version) = Version::parse(text) else { return false };
+        assert_eq!(version.to_string(), text);
+        assert_eq!(Version::parse(&text.to_ascii_uppercase()), Ok(version), "{text}");
+        assert!(VersionRange::exactly(version).contains(version));
+        if let Ok(value) = HeaderValue::from_str(text) {
+            let mut request = Request::new(());
+            request.headers_mut().insert("api-version", value);
+            selects(Source::header(crate::report::API_VERSION), request);
+        }
+        true
+    }
+
+    /// What is left of a target without its segment is a target, with the same query, octet by octet, and with every
+    /// other octet of the path; only an empty path becomes a slash.
+    pub fn rewrite(text: &str) -> bool {
+        let Ok(uri) = text.parse::<Uri>() else { return false };
+        let anywhere = Source::path_anywhere("v{version}").into_iter();
+        let mut rewritten = false;
+        for source in anywhere.chain([Source::path(""), Source::path("/api")]) {
+            let Some(rest) = super::rewrite(&source, &uri) else { continue };
+            assert_eq!(rest.to_string().parse::<Uri>().ok().as_ref(), Some(&rest), "{text}");
+            assert_eq!((rest.query(), rest.authority()), (uri.query(), uri.authority()), "{text}");
+            let (before, after) = (uri.path(), rest.path());
+            let whole = (0..=before.len()).filter(|at| before.is_char_boundary(*at)).any(|at| {
+                let (start, end) = before.split_at(at);
+                let tail = after.strip_prefix(start);
+                tail.is_some_and(|tail| end.ends_with(tail)) || (start.is_empty() && after == "/")
+            });
+            assert!(whole, "{before} became {after}");
+            rewritten = true;
+        }
+        rewritten
+    }
+
+    fn selects(source: Source, request: Request<()>) -> bool {
+        let versions = ["1", "2", "2.1", "2026-03-01"].map(Version::literal);
+        let builder =
+            versions.iter().fold(Registry::builder(), |builder, version| builder.version(*version, |v| v));
+        let Ok(registry) = builder.build() else { return false };
+        super::selection(&VersionLayer::new(registry).sources([source]))(&request.into_parts().0).is_some()
+    }
+
+    /// Media types in `Accept` and `Content-Type`.
+    pub fn media(accept: &[u8], content: &[u8]) -> bool {
+        let mut request = Request::new(());
+        for (name, text) in [(ACCEPT, accept), (CONTENT_TYPE, content)] {
+            let Ok(value) = HeaderValue::from_bytes(text) else { return false };
+            request.headers_mut().insert(name, value);
+        }
+        let vendor =
+            Source::vendor("application/vnd.x.v{version}+json").is_ok_and(|s| selects(s, request.clone()));
+        selects(Source::media_type("v"), request) || vendor
+    }
+
+    /// Queries.
+    pub fn query(text: &str) -> bool {
+        let Ok(uri) = format!("/x?{text}").parse::<Uri>() else { return false };
+        let mut request = Request::new(());
+        *request.uri_mut() = uri;
+        selects(Source::query("v"), request)
+    }
+
+    /// The field `Host`.
+    pub fn host(text: &[u8]) -> bool {
+        let Ok(value) = HeaderValue::from_bytes(text) else { return false };
+        let mut request = Request::new(());
+        request.headers_mut().insert(HOST, value);
+        Source::host("v{version}.api.example").is_ok_and(|source| selects(source, request))
+    }
 }

@@ -13,6 +13,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -65,7 +66,7 @@ where
                     requested: Some(version),
                     text: None,
                 };
-                let error = VersionError::new(refusal, Vec::new());
+                let error = VersionError::new(refusal, Arc::default());
                 let mut response = Negotiated.render(&error, &request.into_parts().0);
                 response.extensions_mut().insert(error);
                 ResponseFuture { state: State::Refused { response: Some(response) } }

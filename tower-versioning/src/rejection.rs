@@ -1,6 +1,7 @@
 //! Refusals and how they are rendered.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -9,6 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::grpc;
 use crate::policy::decide::{Refusal, VersionErrorKind};
+use crate::policy::table::Served;
 use crate::policy::version::Version;
 use crate::problem::Problem;
 
@@ -16,12 +18,12 @@ use crate::problem::Problem;
 #[derive(Debug, Clone)]
 pub struct VersionError {
     refusal: Refusal,
-    supported: Vec<Version>,
+    served: Arc<Served>,
 }
 
 impl VersionError {
-    pub(crate) fn new(refusal: Refusal, supported: Vec<Version>) -> Self {
-        Self { refusal, supported }
+    pub(crate) fn new(refusal: Refusal, served: Arc<Served>) -> Self {
+        Self { refusal, served }
     }
 
     /// What was wrong.
@@ -39,7 +41,7 @@ impl VersionError {
     /// The versions that are served now, in ascending order.
     #[must_use]
     pub fn supported(&self) -> &[Version] {
-        &self.supported
+        &self.served.versions
     }
 
     /// The status of the default rendering: 400; 410 after a sunset; 404 where only the target of the request carries
@@ -101,22 +103,21 @@ impl RenderRejection for Negotiated {
             problem = problem.text("requested", text);
         }
         let response = problem.correlation(&request.headers).into_response(request);
-        with_supported(response, &rejection.supported)
+        with_supported(response, &rejection.served.json)
     }
 }
 
-/// The member `supported`, a list. The writer shared by the crates knows texts alone; versions need no escapes.
-fn with_supported(response: Response<Bytes>, supported: &[Version]) -> Response<Bytes> {
-    let list: Vec<String> = supported.iter().map(|version| format!("\"{version}\"")).collect();
-    let member = format!(",\"supported\":[{}]", list.join(","));
+/// The member `supported`, a list. The writer shared by the crates knows texts alone.
+fn with_supported(response: Response<Bytes>, list: &str) -> Response<Bytes> {
+    const MEMBER: &str = ",\"supported\":";
     let (mut parts, body) = response.into_parts();
     let length =
         parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if let Some(length) = length {
-        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length + member.len()));
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length + MEMBER.len() + list.len()));
     }
     let body = match body.strip_suffix(b"}") {
-        Some(start) => Bytes::from([start, member.as_bytes(), b"}"].concat()),
+        Some(start) => Bytes::from([start, MEMBER.as_bytes(), list.as_bytes(), b"}"].concat()),
         None => body,
     };
     Response::from_parts(parts, body)

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use http::Request;
 use pin_project_lite::pin_project;
@@ -83,8 +83,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let version = request.extensions().get::<ApiVersion>().map(ApiVersion::version);
-        let service = self.choose(version).clone();
-        RouteFuture { state: State::Waits { service, request: Some(request) } }
+        let mut service = self.choose(version).clone();
+        // Nobody has to be woken here: whoever is not ready yet is asked again by the future, with its own waker.
+        let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => State::Runs { future: service.call(request) },
+            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
+            Poll::Pending => State::Waits { service, request: Some(request) },
+        };
+        RouteFuture { state }
     }
 }
 
@@ -108,6 +114,7 @@ pin_project! {
     {
         Waits { service: S, request: Option<R> },
         Runs { #[pin] future: S::Future },
+        Failed { error: Option<S::Error> },
     }
 }
 
@@ -116,6 +123,7 @@ impl<S: Service<R>, R> std::fmt::Debug for State<S, R> {
         f.write_str(match self {
             Self::Waits { .. } => "Waits",
             Self::Runs { .. } => "Runs",
+            Self::Failed { .. } => "Failed",
         })
     }
 }
@@ -134,6 +142,10 @@ impl<S: Service<R>, R> Future for RouteFuture<S, R> {
                     state.set(State::Runs { future });
                 }
                 StateProj::Runs { future } => return future.poll(cx),
+                // Polled again after its end, it waits for ever.
+                StateProj::Failed { error } => {
+                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
             }
         }
     }

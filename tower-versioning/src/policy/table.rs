@@ -1,5 +1,7 @@
 //! The registered versions with every header field written out.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use super::lifecycle::{
@@ -63,7 +65,22 @@ pub(crate) struct Lists {
     pub(crate) supported: Option<HeaderValue>,
     pub(crate) deprecated: Option<HeaderValue>,
     /// Both together: what a refused client may choose from.
-    pub(crate) served: Vec<Version>,
+    pub(crate) served: Arc<Served>,
+}
+
+/// The versions that are served, and the same as a list in JSON.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    pub(crate) versions: Vec<Version>,
+    pub(crate) json: Box<str>,
+}
+
+impl Served {
+    /// Versions need no escapes in JSON.
+    fn new(versions: Vec<Version>) -> Self {
+        let list: Vec<String> = versions.iter().map(|version| format!("\"{version}\"")).collect();
+        Self { versions, json: format!("[{}]", list.join(",")).into() }
+    }
 }
 
 /// The versions of an API, in ascending order.
@@ -183,7 +200,7 @@ fn epochs(versions: &[Version], entries: &[Entry]) -> Vec<Epoch> {
             deprecated: list_value(
                 served().filter(|(_, entry)| deprecated(entry)).map(|(version, _)| version),
             ),
-            served: served().map(|(version, _)| *version).collect(),
+            served: Arc::new(Served::new(served().map(|(version, _)| *version).collect())),
         }
     };
     moments.into_iter().map(|from| Epoch { from, lists: lists(from) }).collect()

@@ -118,3 +118,39 @@ async fn in_order_the_first_source_wins_and_the_others_are_not_consulted() {
     let answer = send(&ordered, with("/x", &[("api-version", "2")])).await;
     assert_eq!((answer.body.as_str(), &answer.headers["vary"]), ("2 /x", &"api-version".parse().unwrap()));
 }
+
+/// The same odd texts in every place that can carry a version: each is malformed, and little of it is echoed.
+#[tokio::test]
+async fn long_foreign_and_overflowing_texts_in_every_place() {
+    let long = "1".repeat(8192);
+    for (text, escaped) in
+        [(long.as_str(), long.as_str()), ("1ä", "1%C3%A4"), ("1.99999999999", "1.99999999999")]
+    {
+        let query = format!("/x?v={escaped}");
+        let media = format!("a/b;v={text}");
+        let vendor = format!("application/vnd.x.v{text}+json");
+        let host = format!("v{text}.api.example");
+        for (source, request) in [
+            (Source::query("v"), get(&query)),
+            (Source::path(""), get(&format!("/v{escaped}/x"))),
+            (Source::media_type("v"), with("/x", &[("accept", &media)])),
+            (Source::media_type("v"), with("/x", &[("content-type", &media)])),
+            (
+                Source::vendor("application/vnd.x.v{version}+json").unwrap(),
+                with("/x", &[("accept", &vendor)]),
+            ),
+            (Source::host("v{version}.api.example").unwrap(), with("/x", &[("host", &host)])),
+            (Source::header(name("api-version")), with("/x", &[("api-version", text)])),
+        ] {
+            let what = format!("{source:?} {}", text.chars().take(9).collect::<String>());
+            let layer = VersionLayer::new(registry(&["1", "2"])).sources([source]);
+            let answer = send(&layer, request).await;
+            assert_eq!(answer.kind(), Some(VersionErrorKind::Malformed), "{what}");
+            assert!(answer.status.is_client_error() && answer.body.len() < 500, "{what}: {}", answer.body);
+        }
+    }
+    let package = VersionLayer::new(registry(&["1"])).sources([Source::grpc_package()]);
+    assert_eq!(send(&package, get("/a.v1.B/C")).await.body, "1 /a.v1.B/C");
+    let answer = send(&package, get(&format!("/a.v{long}.B/C"))).await;
+    assert_eq!((answer.kind(), answer.status), (Some(VersionErrorKind::Malformed), StatusCode::NOT_FOUND));
+}

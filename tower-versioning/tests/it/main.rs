@@ -6,6 +6,7 @@ mod bad_input;
 mod behaviours;
 #[cfg(feature = "client")]
 mod client;
+mod generated;
 mod lifecycle;
 mod media_types;
 mod metrics;
@@ -19,6 +20,7 @@ mod ranges;
 mod reload;
 mod resolving;
 mod router;
+mod rules;
 mod selection;
 mod sources;
 mod support;

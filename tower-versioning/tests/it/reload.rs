@@ -33,7 +33,9 @@ async fn a_reload_fails_and_mixes_no_request() {
         }
     });
     let (mut first, mut second) = (0, 0);
-    for _ in 0..1_000_000 / SHORT {
+    // 10⁶ requests when `TOWER_ASSURE` is set.
+    let requests = if std::env::var_os("TOWER_ASSURE").is_some() { 1_000_000 } else { 50_000 };
+    for _ in 0..requests {
         let answer = send(&layer, get("/v1/x")).await;
         assert_eq!(answer.body, "1 /x");
         let deprecation = answer.headers.contains_key("deprecation");
@@ -48,6 +50,3 @@ async fn a_reload_fails_and_mixes_no_request() {
     swapper.join().unwrap();
     assert!(first > 0 && second > 0 && swaps.load(Ordering::Relaxed) > 10, "{first} {second}");
 }
-
-/// The full count takes a minute without optimisation: `--release` runs it.
-const SHORT: u64 = if cfg!(debug_assertions) { 20 } else { 1 };
