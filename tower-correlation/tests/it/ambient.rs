@@ -126,3 +126,16 @@ fn ids_of_eight_threads_are_distinct() {
     let ids: std::collections::HashSet<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
     assert_eq!(ids.len(), 160_000);
 }
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn handlers_of_axum_extract_it() {
+    use axum::{Router, body::Body, routing::get};
+
+    let app = Router::new().route("/", get(async |correlation: Correlation| correlation.id().to_string()));
+    let ask = || Request::builder().header("x-request-id", "a-1").body(Body::empty()).unwrap();
+    let response = app.clone().layer(CorrelationLayer::new()).oneshot(ask()).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "a-1");
+    let response = app.oneshot(ask()).await.unwrap();
+    assert_eq!(response.status(), 500, "without the layer it is a mistake of the program");
+}

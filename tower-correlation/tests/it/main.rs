@@ -14,6 +14,8 @@ mod echo;
 mod fuzzed;
 #[cfg(feature = "tokio")]
 mod identity;
+#[cfg(feature = "tokio")]
+mod outbound;
 
 #[cfg(feature = "observe")]
 mod observe_lines;

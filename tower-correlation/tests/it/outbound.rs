@@ -1,0 +1,101 @@
+//! What outbound calls carry.
+
+use std::convert::Infallible;
+
+use http::{HeaderMap, HeaderName, Request};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_correlation::trace::{Baggage, TraceParent, TraceState, extract, inject};
+use tower_correlation::{Correlation, PropagateLayer, scope};
+
+/// What the upstream gets when this is sent.
+async fn sent(layer: PropagateLayer, request: Request<()>) -> HeaderMap {
+    let upstream =
+        service_fn(async |request: Request<()>| Ok::<_, Infallible>(request.into_parts().0.headers));
+    layer.layer(upstream).oneshot(request).await.unwrap()
+}
+
+fn correlation() -> Correlation {
+    Correlation::generate()
+        .with_tracestate(TraceState::with(None, "us", "1"))
+        .with_baggage(Baggage::with(None, "user", "17"))
+}
+
+fn of(correlation: &Correlation) -> Request<()> {
+    let mut request = Request::new(());
+    request.extensions_mut().insert(correlation.clone());
+    request
+}
+
+#[tokio::test]
+async fn names_are_chosen() {
+    let correlation = correlation();
+    let headers = sent(PropagateLayer::new(), of(&correlation)).await;
+    assert_eq!(headers["x-request-id"], correlation.id().as_str());
+    let names = ["x-correlation-id", "request-id"].map(HeaderName::from_static);
+    let headers = sent(PropagateLayer::new().outbound(names), of(&correlation)).await;
+    assert!(!headers.contains_key("x-request-id"));
+    assert_eq!(headers["x-correlation-id"], correlation.id().as_str());
+    assert_eq!(headers["request-id"], correlation.id().as_str());
+}
+
+#[tokio::test]
+async fn trace_and_baggage_stay_at_home_when_told_to() {
+    let correlation = correlation();
+    let headers = sent(PropagateLayer::new(), of(&correlation)).await;
+    assert!(headers["tracestate"] == "us=1" && headers["baggage"] == "user=17");
+    let parent = TraceParent::parse(headers["traceparent"].as_bytes()).unwrap();
+    assert_eq!(parent.trace_id(), correlation.trace().trace_id());
+    assert_ne!(parent.parent_id(), correlation.trace().parent_id(), "each call is a span of its own");
+    let headers = sent(PropagateLayer::new().trace_context(false).baggage(false), of(&correlation)).await;
+    assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-request-id"]);
+}
+
+#[tokio::test]
+async fn what_stood_there_gives_way() {
+    let correlation = correlation().with_tracestate(None);
+    let mut request = of(&correlation);
+    for (name, value) in [("x-request-id", "old"), ("x-request-id", "older"), ("tracestate", "old=1")] {
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    let headers = sent(PropagateLayer::new(), request).await;
+    let ids: Vec<_> = headers.get_all("x-request-id").iter().collect();
+    assert_eq!(ids, [correlation.id().as_str()]);
+    assert!(!headers.contains_key("tracestate"), "it belonged to another trace");
+}
+
+#[tokio::test]
+async fn the_request_comes_before_the_task_and_both_before_nothing() {
+    let (own, task) = (correlation(), correlation());
+    scope(task.clone(), async {
+        let headers = sent(PropagateLayer::new(), of(&own)).await;
+        assert_eq!(headers["x-request-id"], own.id().as_str());
+        let headers = sent(PropagateLayer::new(), Request::new(())).await;
+        assert_eq!(headers["x-request-id"], task.id().as_str());
+    })
+    .await;
+    let headers = sent(PropagateLayer::new(), Request::new(())).await;
+    assert!(!headers.contains_key("x-request-id") && !headers.contains_key("baggage"));
+    assert!(TraceParent::parse(headers["traceparent"].as_bytes()).unwrap().random(), "a new trace");
+}
+
+#[test]
+fn those_without_layers_read_and_write_the_fields_alone() {
+    let mut headers = HeaderMap::new();
+    assert_eq!(extract(&headers), None);
+    headers.insert("tracestate", "a=1".parse().unwrap());
+    assert_eq!(extract(&headers), None, "without a parent the state means nothing");
+    let value = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03";
+    headers.insert("traceparent", value.parse().unwrap());
+    let (parent, state) = extract(&headers).unwrap();
+    assert_eq!(state.as_ref().map(TraceState::as_str), Some("a=1"));
+    let mut outbound = HeaderMap::new();
+    inject(&mut outbound, parent, state.as_ref());
+    assert_eq!(outbound, headers);
+    inject(&mut outbound, parent.child(7), None);
+    assert_eq!(outbound["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000007-03");
+    assert!(!outbound.contains_key("tracestate"));
+    headers.append("tracestate", "B=2".parse().unwrap());
+    assert_eq!(extract(&headers), Some((parent, None)), "a bad state does not hurt the parent");
+    headers.append("traceparent", value.parse().unwrap());
+    assert_eq!(extract(&headers), None, "two parents are none");
+}
