@@ -71,7 +71,7 @@ mod without {
     use crate::policy::version::Version;
 
     #[derive(Default)]
-    pub(crate) struct ClientMetrics;
+    pub(crate) struct ClientMetrics {}
 
     impl ClientMetrics {
         pub(crate) fn resolve(&self) {}
@@ -80,7 +80,7 @@ mod without {
     }
 
     #[derive(Default)]
-    pub(crate) struct SunsetGauge;
+    pub(crate) struct SunsetGauge {}
 
     impl SunsetGauge {
         pub(crate) fn set(&mut self, _: &str, _: Option<Version>, _: Moment, _: Moment) {}

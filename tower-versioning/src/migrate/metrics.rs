@@ -80,7 +80,7 @@ mod without {
     use super::Event;
 
     #[derive(Debug, Default)]
-    pub(crate) struct Metrics;
+    pub(crate) struct Metrics {}
 
     impl Metrics {
         pub(crate) fn count(&self, event: Event) {
