@@ -1,11 +1,20 @@
 //! What a result says about the upstream.
 
+#[cfg(feature = "tower-http")]
+mod tower_http;
+
+use std::any::Any;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 
+use crate::error::{BoxError, Rejected, find_rejection};
+use crate::grpc::is_grpc;
 use crate::policy::Verdict;
+
+#[cfg(feature = "tower-http")]
+pub use self::tower_http::TowerHttp;
 
 /// Judges the result of a call; for [`BreakerLayer`](crate::BreakerLayer) and [`Breaker::call_with`](crate::Breaker::call_with).
 ///
@@ -59,16 +68,24 @@ impl<V: Into<Verdict>> From<V> for Head {
 
 /// Judges HTTP responses; for [`HttpBreakerLayer`](crate::HttpBreakerLayer).
 ///
-/// Implemented for closures that look at status and headers. A body that ends with an error, or short of the length
-/// it promised, is a failure whatever this says.
+/// Implemented for closures that look at status and headers. Each call is judged by a clone of its own, which may keep
+/// in itself what the head said until the end comes. A body that ends short of the length it promised is a failure
+/// whatever this says.
 pub trait ClassifyHttp {
     /// What the head says.
-    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head;
+    fn head(&mut self, response: &Response<()>) -> Head;
 
     /// What the end of the body says, with the trailers if there were any. Default: it ended, so all is well.
-    fn end(&self, trailers: Option<&HeaderMap>) -> Verdict {
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Verdict {
         let _ = trailers;
         Verdict::SUCCESS
+    }
+
+    /// What an error says, the service's instead of a response or the body's after one; to be downcast by those who
+    /// know it. Default: it is a failure.
+    fn error(&mut self, error: &dyn Any) -> Verdict {
+        let _ = error;
+        Verdict::FAILURE
     }
 }
 
@@ -77,21 +94,26 @@ where
     F: Fn(StatusCode, &HeaderMap) -> V,
     V: Into<Head>,
 {
-    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head {
-        self(status, headers).into()
+    fn head(&mut self, response: &Response<()>) -> Head {
+        self(response.status(), response.headers()).into()
     }
 }
 
 /// The default judge of HTTP and gRPC responses.
 ///
 /// Failures: 5xx other than 501 (what is not implemented is not broken), and the gRPC codes `UNKNOWN`,
-/// `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`, in the header block or in the trailers. A failure's
-/// `Retry-After` (RFC 9110 §10.2.3) becomes the verdict's hint.
+/// `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS`, in the header block or in the trailers; a gRPC answer
+/// that ends without any is `UNKNOWN`. A failure's `Retry-After` (RFC 9110 §10.2.3) becomes the verdict's hint.
+///
+/// A response or error that is a [`Rejected`] of this crate, from a bulkhead below say, is ignored: the upstream was not
+/// asked.
 #[derive(Clone, Copy)]
 pub struct HttpClassifier {
     status: fn(StatusCode) -> bool,
     grpc: fn(u32) -> bool,
     wall_clock: fn() -> SystemTime,
+    /// The head was that of a gRPC answer, whose status is still to come.
+    owes_status: bool,
 }
 
 impl HttpClassifier {
@@ -102,6 +124,7 @@ impl HttpClassifier {
             status: |status| status.is_server_error() && status.as_u16() != 501,
             grpc: |code| matches!(code, 2 | 4 | 13 | 14 | 15),
             wall_clock: SystemTime::now,
+            owes_status: false,
         }
     }
 
@@ -129,14 +152,16 @@ impl HttpClassifier {
     fn grpc(&self, headers: &HeaderMap) -> Option<Verdict> {
         let code = headers.get("grpc-status")?;
         // An unreadable code is UNKNOWN (gRPC over HTTP/2, Responses).
-        let code = code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(2);
-        Some(if (self.grpc)(code) {
-            Verdict::FAILURE.with_retry_after(pushback(headers))
-        } else {
-            Verdict::SUCCESS
-        })
+        let code = code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN);
+        Some(self.code(code).with_retry_after(pushback(headers)))
+    }
+
+    fn code(&self, code: u32) -> Verdict {
+        if (self.grpc)(code) { Verdict::FAILURE } else { Verdict::SUCCESS }
     }
 }
+
+const UNKNOWN: u32 = 2;
 
 impl Default for HttpClassifier {
     fn default() -> Self {
@@ -151,17 +176,43 @@ impl fmt::Debug for HttpClassifier {
 }
 
 impl ClassifyHttp for HttpClassifier {
-    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Head {
-        if (self.status)(status) {
+    fn head(&mut self, response: &Response<()>) -> Head {
+        if response.extensions().get::<Rejected>().is_some() {
+            return Head::Decided(Verdict::IGNORED);
+        }
+        let headers = response.headers();
+        if (self.status)(response.status()) {
             let wait = retry_after(headers, self.wall_clock).or_else(|| pushback(headers));
             return Head::Decided(Verdict::FAILURE.with_retry_after(wait));
         }
-        self.grpc(headers).map_or(Head::AtEnd, Head::Decided)
+        if let Some(verdict) = self.grpc(headers) {
+            return Head::Decided(verdict);
+        }
+        self.owes_status = owes_status(headers);
+        Head::AtEnd
     }
 
-    fn end(&self, trailers: Option<&HeaderMap>) -> Verdict {
-        trailers.and_then(|trailers| self.grpc(trailers)).unwrap_or(Verdict::SUCCESS)
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Verdict {
+        match trailers.and_then(|trailers| self.grpc(trailers)) {
+            Some(verdict) => verdict,
+            None if self.owes_status => self.code(UNKNOWN),
+            None => Verdict::SUCCESS,
+        }
     }
+
+    fn error(&mut self, error: &dyn Any) -> Verdict {
+        let rejected = match error.downcast_ref::<BoxError>() {
+            Some(error) => find_rejection(&**error),
+            None => error.downcast_ref::<Rejected>(),
+        };
+        if rejected.is_some() { Verdict::IGNORED } else { Verdict::FAILURE }
+    }
+}
+
+/// Whether trailers with a gRPC status have to follow. Those of gRPC-Web are part of the body.
+fn owes_status(headers: &HeaderMap) -> bool {
+    let web = || headers[header::CONTENT_TYPE].as_bytes()["application/grpc".len()..].starts_with(b"-");
+    is_grpc(headers) && !web()
 }
 
 /// `Retry-After`: seconds, or a date still to come.

@@ -56,6 +56,8 @@ pub enum RejectReason {
     ProbesTaken,
     /// The breaker was opened by hand.
     ForcedOpen,
+    /// The breaker has closed a moment ago and lets calls back in by and by; this one was not drawn.
+    Ramping,
     /// The bulkhead has no slot, and no room in its queue or none in time.
     Full,
     /// The throttle drew this call: the upstream refuses more than it accepts.
@@ -92,6 +94,7 @@ impl fmt::Display for Rejected {
             RejectReason::Open => ("circuit breaker", "is open"),
             RejectReason::ProbesTaken => ("circuit breaker", "waits for its probes"),
             RejectReason::ForcedOpen => ("circuit breaker", "was opened by hand"),
+            RejectReason::Ramping => ("circuit breaker", "lets calls back in by and by"),
             RejectReason::Full => ("bulkhead", "is full"),
             RejectReason::Throttled => ("throttle", "holds calls back"),
         };

@@ -62,8 +62,15 @@ impl Gate {
         match self.mode {
             Mode::Reject => {
                 if !self.inner && self.breaker.refusal().is_none() {
-                    ready!(service.poll_ready(cx))?;
-                    self.inner = true;
+                    match service.poll_ready(cx) {
+                        Poll::Ready(result) => {
+                            result?;
+                            self.inner = true;
+                            self.wait = None;
+                        }
+                        // Should the breaker open meanwhile, there is nothing to wait for any more.
+                        Poll::Pending => ready!(self.poll_shut(cx)),
+                    }
                 }
             }
             Mode::Gate => {
@@ -97,6 +104,31 @@ impl Gate {
                 };
             }));
         }
+    }
+
+    /// Waits until a call would be refused.
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(wait) = &mut self.wait else {
+                // Subscribed before the look, so that no change falls between the two.
+                let mut changes = self.breaker.gate();
+                if self.breaker.refusal().is_some() {
+                    return Poll::Ready(());
+                }
+                self.wait = Some(Box::pin(async move {
+                    let _ = changes.changed().await;
+                }));
+                continue;
+            };
+            ready!(wait.as_mut().poll(cx));
+            self.wait = None;
+        }
+    }
+
+    /// The next readiness is asked for anew: the inner service that was ready is gone.
+    pub(crate) fn released(&mut self) {
+        self.inner = false;
+        self.wait = None;
     }
 
     /// Decides a call. Without a ready inner service there is none to make, whatever the breaker says meanwhile.

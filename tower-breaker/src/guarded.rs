@@ -2,19 +2,22 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::breaker::now;
 use crate::classify::ClassifyHttp;
 use crate::permit::Permit;
-use crate::policy::Verdict;
+use crate::policy::{CancelPolicy, Verdict};
 
 pin_project! {
     /// The inner body, passed through untouched. An error in it, or an end short of the promised length, is a failure of
-    /// the call; trailers may be one; a client that drops a body which has been well so far says nothing.
+    /// the call; trailers may be one. A client that drops a body which has been well so far says nothing; one that
+    /// stalls as long as the [`CancelPolicy`] allows before it is dropped is a failure.
     pub struct GuardedBody<B, C> {
         #[pin]
         body: B,
@@ -25,14 +28,18 @@ pin_project! {
 struct Guard<C> {
     permit: Permit,
     classify: C,
-    /// Bytes still promised by the size hint, when it was exact.
+    /// Bytes still promised.
     owed: Option<u64>,
+    /// Since when the reader waits for the next frame.
+    waits: Option<Instant>,
+    policy: CancelPolicy,
 }
 
-impl<B: Body, C> GuardedBody<B, C> {
-    pub(crate) fn guarded(body: B, permit: Permit, classify: C) -> Self {
-        let owed = body.size_hint().exact();
-        Self { body, guard: Some(Guard { permit, classify, owed }) }
+impl<B, C> GuardedBody<B, C> {
+    /// `owed` is the length that was promised.
+    pub(crate) fn guarded(body: B, permit: Permit, classify: C, owed: Option<u64>) -> Self {
+        let policy = permit.cancel_policy();
+        Self { body, guard: Some(Guard { permit, classify, owed, waits: None, policy }) }
     }
 
     pub(crate) fn decided(body: B) -> Self {
@@ -41,11 +48,22 @@ impl<B: Body, C> GuardedBody<B, C> {
 }
 
 impl<C> Drop for Guard<C> {
-    /// Nobody reads on. With all of it delivered that is a success; otherwise it is the client's decision, and not the
-    /// upstream's fault.
+    /// Nobody reads on. With all of it delivered that is a success. Otherwise it is the client's decision and not the
+    /// upstream's fault, unless the client waited for longer than anybody should.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.permit.tell(Verdict::FAILURE);
+        }
         if self.owed == Some(0) {
             self.permit.tell(Verdict::SUCCESS);
+        }
+        let stalled = self.waits.is_some_and(|since| match self.policy {
+            CancelPolicy::Ignore => false,
+            CancelPolicy::Failure => true,
+            CancelPolicy::FailureIfOlderThan(age) => now().saturating_duration_since(since) >= age,
+        });
+        if stalled {
+            self.permit.tell(Verdict::FAILURE);
         }
         self.permit.forget();
     }
@@ -56,7 +74,7 @@ impl<C: ClassifyHttp> Guard<C> {
         self.permit.tell(verdict);
     }
 
-    fn ended(self, trailers: Option<&http::HeaderMap>) {
+    fn ended(mut self, trailers: Option<&http::HeaderMap>) {
         let short = self.owed.is_some_and(|owed| owed > 0);
         let verdict = if short { Verdict::FAILURE } else { self.classify.end(trailers) };
         self.record(verdict);
@@ -66,6 +84,7 @@ impl<C: ClassifyHttp> Guard<C> {
 impl<B, C> Body for GuardedBody<B, C>
 where
     B: Body<Data = Bytes>,
+    B::Error: 'static,
     C: ClassifyHttp,
 {
     type Data = Bytes;
@@ -76,10 +95,12 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        let frame = match this.guard.as_mut() {
-            Some(guard) => ready!(guard.permit.watch(|| this.body.as_mut().poll_frame(cx))),
-            None => return this.body.poll_frame(cx),
+        let Some(guard) = this.guard.as_mut() else { return this.body.poll_frame(cx) };
+        let Poll::Ready(frame) = guard.permit.watch(|| this.body.as_mut().poll_frame(cx)) else {
+            guard.waits.get_or_insert_with(now);
+            return Poll::Pending;
         };
+        guard.waits = None;
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
@@ -96,9 +117,10 @@ where
                     }
                 }
             }
-            Some(Err(_)) => {
-                if let Some(guard) = this.guard.take() {
-                    guard.record(Verdict::FAILURE);
+            Some(Err(error)) => {
+                if let Some(mut guard) = this.guard.take() {
+                    let verdict = guard.classify.error(error);
+                    guard.record(verdict);
                 }
             }
             None => {

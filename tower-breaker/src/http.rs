@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -18,9 +18,10 @@ use crate::breaker::Breaker;
 use crate::classify::{ClassifyHttp, Head, HttpClassifier};
 use crate::gate::{Gate, Mode};
 use crate::guarded::GuardedBody;
+use crate::layer::refresh;
 use crate::permit::Permit;
 use crate::policy::Verdict;
-use crate::rejection::{Negotiated, RenderRejection};
+use crate::rejection::{Negotiated, RenderRejection, reject};
 
 /// Puts a [`Breaker`] before an HTTP service, a handler or an upstream. Rejections are 503 with `Retry-After` (or gRPC
 /// unavailable), so the error type stays what it was; the [`Rejected`](crate::Rejected) is in the extensions of such a
@@ -75,7 +76,13 @@ impl<S, C: Clone> Layer<S> for HttpBreakerLayer<C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let gate = Gate::new(self.breaker.clone(), self.mode);
-        HttpBreakerService { inner, classify: self.classify.clone(), gate, render: self.render.clone() }
+        HttpBreakerService {
+            inner,
+            classify: self.classify.clone(),
+            gate,
+            render: self.render.clone(),
+            release: None,
+        }
     }
 }
 
@@ -86,6 +93,16 @@ pub struct HttpBreakerService<S, C = HttpClassifier> {
     classify: C,
     gate: Gate,
     render: Arc<dyn RenderRejection>,
+    release: Option<fn(&mut S)>,
+}
+
+impl<S: Clone, C> HttpBreakerService<S, C> {
+    /// Gives the inner service's readiness back whenever a call is rejected; see
+    /// [`BreakerService::release_on_reject`](crate::layer::BreakerService::release_on_reject).
+    #[must_use]
+    pub fn release_on_reject(self) -> Self {
+        Self { release: Some(refresh), ..self }
+    }
 }
 
 impl<S: fmt::Debug, C> fmt::Debug for HttpBreakerService<S, C> {
@@ -100,8 +117,10 @@ impl<S: fmt::Debug, C> fmt::Debug for HttpBreakerService<S, C> {
 impl<S, C, ReqB, ResB> Service<Request<ReqB>> for HttpBreakerService<S, C>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: 'static,
     C: ClassifyHttp + Clone,
     ResB: Body<Data = Bytes>,
+    ResB::Error: 'static,
 {
     type Response = Response<ResponseBody<GuardedBody<ResB, C>>>;
     type Error = S::Error;
@@ -114,13 +133,16 @@ where
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         match self.gate.admit() {
             Ok(permit) => {
+                let head = *request.method() == Method::HEAD;
                 let (inner, classify) = (self.inner.call(request), Some(self.classify.clone()));
-                ResponseFuture { kind: Kind::Guarded { inner, permit: Some(permit), classify } }
+                ResponseFuture { kind: Kind::Guarded { inner, permit: Some(permit), classify, head } }
             }
             Err(rejected) => {
-                let (parts, _) = request.into_parts();
-                let mut response = self.render.render(&rejected, &parts);
-                response.extensions_mut().insert(rejected);
+                if let Some(release) = self.release {
+                    release(&mut self.inner);
+                    self.gate.released();
+                }
+                let response = reject(&*self.render, rejected, request);
                 ResponseFuture { kind: Kind::Rejected { response: Some(response) } }
             }
         }
@@ -138,7 +160,7 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<F, C> {
-        Guarded { #[pin] inner: F, permit: Option<Permit>, classify: Option<C> },
+        Guarded { #[pin] inner: F, permit: Option<Permit>, classify: Option<C>, head: bool },
         Rejected { response: Option<Response<Bytes>> },
     }
 }
@@ -157,23 +179,24 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     C: ClassifyHttp,
     B: Body<Data = Bytes>,
+    E: 'static,
 {
     type Output = Result<Response<ResponseBody<GuardedBody<B, C>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProj::Guarded { inner, permit, classify } => {
+            KindProj::Guarded { inner, permit, classify, head } => {
                 let result = match permit.as_mut() {
                     Some(permit) => ready!(permit.watch(|| inner.poll(cx))),
                     None => return Poll::Pending,
                 };
-                let (Some(permit), Some(classify)) = (permit.take(), classify.take()) else {
+                let (Some(permit), Some(mut classify)) = (permit.take(), classify.take()) else {
                     return Poll::Pending;
                 };
                 match result {
-                    Ok(response) => Poll::Ready(Ok(guard(response, permit, classify))),
+                    Ok(response) => Poll::Ready(Ok(guard(response, permit, classify, *head))),
                     Err(error) => {
-                        permit.failure();
+                        permit.record(classify.error(&error));
                         Poll::Ready(Err(error))
                     }
                 }
@@ -190,26 +213,39 @@ where
 fn guard<B, C>(
     response: Response<B>,
     permit: Permit,
-    classify: C,
+    mut classify: C,
+    head: bool,
 ) -> Response<ResponseBody<GuardedBody<B, C>>>
 where
     B: Body<Data = Bytes>,
     C: ClassifyHttp,
 {
     let (parts, body) = response.into_parts();
-    let guarded = match classify.head(parts.status, &parts.headers) {
+    let response = Response::from_parts(parts, ());
+    let guarded = match classify.head(&response) {
         Head::Decided(verdict) => {
             permit.record(verdict);
             GuardedBody::decided(body)
         }
-        Head::AtEnd if body.is_end_stream() => {
-            permit.record(Verdict::SUCCESS);
-            GuardedBody::decided(body)
-        }
         Head::AtEnd => {
-            permit.answered();
-            GuardedBody::guarded(body, permit, classify)
+            let owed = promised(&response, head).or_else(|| body.size_hint().exact());
+            if body.is_end_stream() {
+                let short = owed.is_some_and(|owed| owed > 0);
+                permit.record(if short { Verdict::FAILURE } else { classify.end(None) });
+                GuardedBody::decided(body)
+            } else {
+                permit.answered();
+                GuardedBody::guarded(body, permit, classify, owed)
+            }
         }
     };
-    Response::from_parts(parts, ResponseBody::inner(guarded))
+    response.map(|()| ResponseBody::inner(guarded))
+}
+
+/// The length of the content, when the head gives one that stands for content (RFC 9110 §8.6).
+fn promised(response: &Response<()>, head: bool) -> Option<u64> {
+    if head || matches!(response.status().as_u16(), 100..=199 | 204 | 304) {
+        return None;
+    }
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

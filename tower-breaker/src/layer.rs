@@ -60,7 +60,7 @@ impl<S, C: Clone> Layer<S> for BreakerLayer<C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let gate = Gate::new(self.breaker.clone(), self.mode);
-        BreakerService { inner, classify: self.classify.clone(), gate }
+        BreakerService { inner, classify: self.classify.clone(), gate, release: None }
     }
 }
 
@@ -70,6 +70,25 @@ pub struct BreakerService<S, C = ErrorIsFailure> {
     inner: S,
     classify: C,
     gate: Gate,
+    release: Option<fn(&mut S)>,
+}
+
+impl<S: Clone, C> BreakerService<S, C> {
+    /// Gives the inner service's readiness back whenever a call is rejected, by putting a fresh clone in its place.
+    ///
+    /// Default: it is kept for the next call, as readiness may be costly. Where it holds a permit (of tower's
+    /// `ConcurrencyLimit`), rejected clones would keep from the probe what it needs: put such a limit outside of the
+    /// breaker, or call this.
+    #[must_use]
+    pub fn release_on_reject(self) -> Self {
+        Self { release: Some(refresh), ..self }
+    }
+}
+
+/// The clone is not ready, and the one that was is dropped.
+pub(crate) fn refresh<S: Clone>(inner: &mut S) {
+    let fresh = inner.clone();
+    *inner = fresh;
 }
 
 impl<S: fmt::Debug, C> fmt::Debug for BreakerService<S, C> {
@@ -100,7 +119,13 @@ where
                 let (inner, classify) = (self.inner.call(request), self.classify.clone());
                 ResponseFuture { kind: Kind::Guarded { inner, permit: Some(permit), classify } }
             }
-            Err(rejected) => ResponseFuture { kind: Kind::Rejected { rejected: Some(rejected) } },
+            Err(rejected) => {
+                if let Some(release) = self.release {
+                    release(&mut self.inner);
+                    self.gate.released();
+                }
+                ResponseFuture { kind: Kind::Rejected { rejected: Some(rejected) } }
+            }
         }
     }
 }

@@ -51,6 +51,10 @@ impl Permit {
         }
     }
 
+    pub(crate) fn cancel_policy(&self) -> CancelPolicy {
+        self.breaker.cancel_policy()
+    }
+
     /// Dropping it from now on says nothing, unless it is a panic that drops it.
     pub(crate) fn forget(&mut self) {
         let verdict = if self.panicked() { Verdict::FAILURE } else { Verdict::IGNORED };

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
-use crate::body::ResponseBody;
 use crate::error::{RejectReason, Rejected};
 use crate::grpc;
 use crate::problem::Problem;
@@ -32,9 +31,10 @@ pub struct Negotiated;
 impl RenderRejection for Negotiated {
     fn render(&self, rejection: &Rejected, request: &Parts) -> Response<Bytes> {
         let (kind, title) = match rejection.reason() {
-            RejectReason::Open | RejectReason::ProbesTaken | RejectReason::ForcedOpen => {
-                ("circuit-open", "the upstream is failing and was not called")
-            }
+            RejectReason::Open
+            | RejectReason::ProbesTaken
+            | RejectReason::ForcedOpen
+            | RejectReason::Ramping => ("circuit-open", "the upstream is failing and was not called"),
             RejectReason::Full => ("bulkhead-full", "too many calls are under way"),
             RejectReason::Throttled => ("throttled", "the upstream has too much to do and was not called"),
         };
@@ -61,13 +61,13 @@ impl RenderRejection for Negotiated {
 }
 
 /// The answer to a call that was not let through, with the rejection in its extensions.
-pub(crate) fn reject<A, B>(
+pub(crate) fn reject<B>(
     render: &dyn RenderRejection,
     rejected: Rejected,
-    request: Request<A>,
-) -> Response<ResponseBody<B>> {
+    request: Request<B>,
+) -> Response<Bytes> {
     let (parts, _) = request.into_parts();
     let mut response = render.render(&rejected, &parts);
     response.extensions_mut().insert(rejected);
-    response.map(ResponseBody::own)
+    response
 }

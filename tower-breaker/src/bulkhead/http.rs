@@ -124,7 +124,7 @@ where
                     ResponseBody::inner(BulkheadBody { body, permit })
                 })
             }),
-            Err((rejected, request)) => Ok(reject(&**this.render, rejected, request)),
+            Err((rejected, request)) => Ok(reject(&**this.render, rejected, request).map(ResponseBody::own)),
         })
     }
 }

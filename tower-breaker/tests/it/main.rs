@@ -3,3 +3,5 @@
 
 mod bulkhead;
 mod machine;
+mod outcomes;
+mod support;
