@@ -18,7 +18,7 @@ use crate::outcome::CacheOutcome;
 use crate::policy::storable::StorageRules;
 use crate::rejection::RenderRejection;
 use crate::spawn::{Spawn, Task};
-use crate::store::{Entry, Purge, Stamp, StoreError, StoreFuture};
+use crate::store::{Entry, Lease, Purge, Stamp, StoreError, StoreFuture};
 
 /// A cache: its rules, its store, and the requests on their way. Cheap to clone; clones, and all layers made of them,
 /// are one cache.
@@ -141,8 +141,14 @@ impl Inner {
 
     /// Stores a complete response. A store that answers at once has it when this returns; others are waited for in
     /// the background, and until then the flight can be joined.
-    pub(crate) fn commit(self: &Arc<Self>, entry: Arc<Entry>, stamp: Stamp, flight: Arc<Flight>) {
-        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight };
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        stamp: Stamp,
+        flight: Arc<Flight>,
+        lease: Lease,
+    ) {
+        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight, _lease: lease };
         let Some(store) = self.guard.available() else {
             self.metrics.fill(FillResult::Unstored);
             return;
@@ -155,8 +161,14 @@ impl Inner {
     }
 
     /// Stores the newer fields of a response whose content is stored already.
-    pub(crate) fn touch(self: &Arc<Self>, entry: Arc<Entry>, stamp: Stamp, flight: Arc<Flight>) {
-        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight };
+    pub(crate) fn touch(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        stamp: Stamp,
+        flight: Arc<Flight>,
+        lease: Lease,
+    ) {
+        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight, _lease: lease };
         if let Some(store) = self.guard.available() {
             let touch = store.touch(entry, stamp);
             self.settle(Operation::Commit, touch, move |_| drop(open));
@@ -169,8 +181,20 @@ impl Inner {
         self.settle(Operation::Purge, purge, |_| ());
     }
 
+    /// Purges; what is left to wait for, if anything.
+    pub(crate) fn begin_purge(&self, purge: &Purge) -> Option<StoreFuture<()>> {
+        let mut purging = self.guard.store().purge(purge);
+        match Pin::new(&mut purging).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => {
+                self.note(Operation::Purge, &result);
+                None
+            }
+            Poll::Pending => Some(purging),
+        }
+    }
+
     /// Sees an operation through: at once if it can be, otherwise in the background.
-    fn settle(
+    pub(crate) fn settle(
         self: &Arc<Self>,
         operation: Operation,
         mut future: StoreFuture<()>,
@@ -211,6 +235,7 @@ struct Open {
     cache: Arc<Inner>,
     key: CacheKey,
     flight: Arc<Flight>,
+    _lease: Lease,
 }
 
 impl Drop for Open {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use crate::cache::Inner;
 use crate::flight::Flight;
 use crate::metrics::FillResult;
-use crate::store::{Entry, Head, Stamp};
+use crate::store::{Entry, Head, Lease, Stamp};
 
 /// Where a body is recorded. Dropped before the end, the recording is lost and those who read along see an error.
 pub(crate) struct Recorder {
@@ -24,6 +24,8 @@ pub(crate) struct Recorder {
     /// Octets counted among those of all fills.
     pub(crate) held: usize,
     pub(crate) settled: bool,
+    /// The right to fetch, until it is stored.
+    pub(crate) lease: Lease,
 }
 
 impl Recorder {
@@ -58,8 +60,9 @@ impl Recorder {
             return;
         };
         self.cache.unshared.forget(&self.head.key);
-        let entry = Arc::new(Entry::new(Arc::clone(&self.head), body));
-        self.cache.commit(entry, stamp, Arc::clone(&self.flight));
+        let entry = Arc::new(Entry::new(Arc::clone(&self.head), body, stamp));
+        let lease = std::mem::replace(&mut self.lease, Lease::none());
+        self.cache.commit(entry, stamp, Arc::clone(&self.flight), lease);
     }
 }
 

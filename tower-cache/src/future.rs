@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -18,25 +19,29 @@ use crate::cache::Inner;
 use crate::error::BoxError;
 use crate::flight::Reader;
 use crate::lead::Lead;
-use crate::passing::Passing;
+use crate::passing::{Passing, Settling};
 use crate::plan::{self, Plan, Question};
-use crate::store::{Lookup, StoreError, StoreFuture};
+use crate::store::{Lease, Lookup, StoreError, StoreFuture};
 
 pin_project! {
     /// The response: there at once where it is stored, otherwise the inner service's.
-    pub struct ResponseFuture<S, F, B> {
+    ///
+    /// `S` is the inner service, `F` its future, `B` the body of the request and `R` that of the response.
+    pub struct ResponseFuture<S, F, B, R> {
         #[pin]
-        state: State<S, F, B>,
+        state: State<S, F, B, R>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, F, B> {
+    enum State<S, F, B, R> {
         /// The response is there.
         Answered { response: Option<Response<OwnBody>> },
         /// The inner service answers, and nothing is stored.
         Passing { #[pin] call: F, passing: Passing },
+        /// The inner service has answered, and the store has something to do before anybody learns of it.
+        Settling { settling: Option<Box<Settlement<R>>> },
         /// The inner service answers, and it may be stored.
         Leading { leading: Leading<F> },
         /// Something else comes first.
@@ -49,14 +54,26 @@ struct Waiting<S, B> {
     service: S,
     request: Parts,
     body: B,
-    question: Box<Question>,
     what: What,
 }
 
-enum What {
-    Store { lookup: StoreFuture<Lookup>, limit: Pin<Box<Sleep>> },
-    Flight(Reader),
+/// A response that waits for the store.
+struct Settlement<R> {
+    response: Response<R>,
+    passing: Passing,
+    work: Settling,
+    limit: Pin<Box<Sleep>>,
 }
+
+enum What {
+    Store { lookup: StoreFuture<Lookup>, limit: Pin<Box<Sleep>>, question: Box<Question> },
+    Flight(Reader, Box<Question>),
+    Lease { lease: StoreFuture<Lease>, limit: Pin<Box<Sleep>>, lead: Box<Lead> },
+    Again { lookup: StoreFuture<Lookup>, limit: Pin<Box<Sleep>>, lead: Box<Lead> },
+}
+
+/// Stores bound how long others are waited for; this is for those that do not.
+const LEASE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A call whose response others may wait for. Dropped, it goes on in the background if they do.
 struct Leading<F> {
@@ -93,14 +110,14 @@ where
     }));
 }
 
-impl<S, F, B> State<S, F, B> {
+impl<S, F, B, R> State<S, F, B, R> {
     /// Does what is planned with a service that is ready.
-    fn of<ResB>(plan: Plan, service: &mut S, mut request: Parts, body: B) -> Self
+    fn of(plan: Plan, service: &mut S, mut request: Parts, body: B) -> Self
     where
-        S: Service<Request<B>, Future = F, Response = Response<ResB>> + Clone,
-        F: Future<Output = Result<Response<ResB>, S::Error>> + Send + 'static,
-        ResB: Body<Data = Bytes> + Send + 'static,
-        ResB::Error: Into<BoxError>,
+        S: Service<Request<B>, Future = F, Response = Response<R>> + Clone,
+        F: Future<Output = Result<Response<R>, S::Error>> + Send + 'static,
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
     {
         match plan {
             Plan::Answer(response) => Self::Answered { response: Some(response) },
@@ -111,7 +128,7 @@ impl<S, F, B> State<S, F, B> {
                 lead.prepare(&mut request.headers);
                 let call = Box::pin(service.call(Request::from_parts(request, body)));
                 Self::Leading {
-                    leading: Leading { call: Some((call, lead)), detach: detach::<F, ResB, S::Error> },
+                    leading: Leading { call: Some((call, lead)), detach: detach::<F, R, S::Error> },
                 }
             }
             Plan::AnswerAndAsk(response, lead) => {
@@ -121,33 +138,41 @@ impl<S, F, B> State<S, F, B> {
                 Self::Answered { response: Some(response) }
             }
             Plan::Follow(follower, question) => {
-                Self::wait(service, request, body, question, What::Flight(follower))
+                Self::wait(service, request, body, What::Flight(follower, question))
             }
-            Plan::Wait(lookup, question) => {
-                let limit = Box::pin(tokio::time::sleep(question.cache.config.store_timeout));
-                Self::wait(service, request, body, question, What::Store { lookup, limit })
+            Plan::Wait(lookup, mut question) => {
+                let limit = Box::pin(tokio::time::sleep_until(question.deadline()));
+                Self::wait(service, request, body, What::Store { lookup, limit, question })
+            }
+            Plan::Lease(lease, lead) => {
+                let limit = Box::pin(tokio::time::sleep(LEASE_LIMIT));
+                Self::wait(service, request, body, What::Lease { lease, limit, lead })
+            }
+            Plan::Again(lookup, mut lead) => {
+                let limit = Box::pin(tokio::time::sleep_until(lead.deadline()));
+                Self::wait(service, request, body, What::Again { lookup, limit, lead })
             }
         }
     }
 
     /// The instance that is ready waits along; the one left behind is polled anew before its next call.
-    fn wait(service: &mut S, request: Parts, body: B, question: Box<Question>, what: What) -> Self
+    fn wait(service: &mut S, request: Parts, body: B, what: What) -> Self
     where
         S: Clone,
     {
         let clone = service.clone();
         let service = std::mem::replace(service, clone);
-        Self::Waiting { waiting: Some(Box::new(Waiting { service, request, body, question, what })) }
+        Self::Waiting { waiting: Some(Box::new(Waiting { service, request, body, what })) }
     }
 }
 
-impl<S, F, B> ResponseFuture<S, F, B> {
-    pub(crate) fn begin<ResB>(cache: &Arc<Inner>, service: &mut S, request: Request<B>) -> Self
+impl<S, F, B, R> ResponseFuture<S, F, B, R> {
+    pub(crate) fn begin(cache: &Arc<Inner>, service: &mut S, request: Request<B>) -> Self
     where
-        S: Service<Request<B>, Future = F, Response = Response<ResB>> + Clone,
-        F: Future<Output = Result<Response<ResB>, S::Error>> + Send + 'static,
-        ResB: Body<Data = Bytes> + Send + 'static,
-        ResB::Error: Into<BoxError>,
+        S: Service<Request<B>, Future = F, Response = Response<R>> + Clone,
+        F: Future<Output = Result<Response<R>, S::Error>> + Send + 'static,
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
     {
         let (request, body) = request.into_parts();
         let plan = plan::begin(cache, &request);
@@ -155,19 +180,42 @@ impl<S, F, B> ResponseFuture<S, F, B> {
     }
 }
 
+/// The answer of a store, or that it took too long.
+fn in_time<T>(
+    future: &mut StoreFuture<T>,
+    limit: &mut Pin<Box<Sleep>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, StoreError>> {
+    if let Poll::Ready(result) = Pin::new(future).poll(cx) {
+        return Poll::Ready(result);
+    }
+    ready!(limit.as_mut().poll(cx));
+    Poll::Ready(Err(StoreError::timeout()))
+}
+
 impl What {
-    fn poll(&mut self, cx: &mut Context<'_>, question: &Question) -> Poll<Event> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         match self {
-            Self::Flight(follower) => follower.poll_head(cx).map(Event::Head),
-            Self::Store { lookup, limit } => {
-                if let Poll::Ready(result) = Pin::new(lookup).poll(cx) {
-                    return Poll::Ready(Event::Lookup(result));
-                }
-                ready!(limit.as_mut().poll(cx));
-                let _ = question;
-                Poll::Ready(Event::Lookup(Err(StoreError::timeout())))
+            Self::Flight(follower, _) => follower.poll_head(cx).map(Event::Head),
+            Self::Store { lookup, limit, .. } | Self::Again { lookup, limit, .. } => {
+                in_time(lookup, limit, cx).map(Event::Lookup)
             }
+            Self::Lease { lease, limit, .. } => in_time(lease, limit, cx).map(Event::Lease),
         }
+    }
+
+    /// What follows from it. Events come from what is waited for, so that other pairs do not occur; they would mean
+    /// to wait on.
+    fn plan(self, request: &Parts, event: Event) -> Result<Plan, Self> {
+        Ok(match (self, event) {
+            (Self::Store { question, .. }, Event::Lookup(result)) => question.looked_up(request, result),
+            (Self::Flight(follower, question), Event::Head(result)) => {
+                question.followed(request, follower, result)
+            }
+            (Self::Lease { lead, .. }, Event::Lease(result)) => lead.leased(result),
+            (Self::Again { lead, .. }, Event::Lookup(result)) => lead.looked_again(request, result),
+            (what, _) => return Err(what),
+        })
     }
 }
 
@@ -175,26 +223,17 @@ impl What {
 enum Event {
     Lookup(Result<Lookup, StoreError>),
     Head(Result<Arc<crate::store::Head>, crate::flight::Release>),
+    Lease(Result<Lease, StoreError>),
 }
 
-impl<S, B> Waiting<S, B> {
-    fn plan(question: Question, request: &Parts, what: What, event: Event) -> Plan {
-        match (event, what) {
-            (Event::Lookup(result), _) => question.looked_up(request, result),
-            (Event::Head(result), What::Flight(follower)) => question.followed(request, follower, result),
-            (Event::Head(_), What::Store { lookup, .. }) => Plan::Wait(lookup, Box::new(question)),
-        }
-    }
-}
-
-impl<S, F, B, ResB> Future for ResponseFuture<S, F, B>
+impl<S, F, B, R> Future for ResponseFuture<S, F, B, R>
 where
-    S: Service<Request<B>, Future = F, Response = Response<ResB>> + Clone,
-    F: Future<Output = Result<Response<ResB>, S::Error>> + Send + 'static,
-    ResB: Body<Data = Bytes> + Send + 'static,
-    ResB::Error: Into<BoxError>,
+    S: Service<Request<B>, Future = F, Response = Response<R>> + Clone,
+    F: Future<Output = Result<Response<R>, S::Error>> + Send + 'static,
+    R: Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
 {
-    type Output = Result<Response<ResponseBody<ResB>>, S::Error>;
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -206,6 +245,26 @@ where
                 }
                 StateProj::Passing { call, passing } => {
                     let response = ready!(call.poll(cx))?;
+                    let Some(work) = passing.settle(&response) else {
+                        return Poll::Ready(Ok(passing.answer(response)));
+                    };
+                    let passing = std::mem::replace(passing, Passing::untouched());
+                    let limit = Box::pin(tokio::time::sleep(work.timeout()));
+                    let settling = Settlement { response, passing, work, limit };
+                    this.state.set(State::Settling { settling: Some(Box::new(settling)) });
+                }
+                StateProj::Settling { settling: place } => {
+                    let Some(settling) = place else { return Poll::Pending };
+                    let result = match settling.work.poll(cx) {
+                        Poll::Ready(result) => result,
+                        Poll::Pending => {
+                            ready!(settling.limit.as_mut().poll(cx));
+                            Err(StoreError::timeout())
+                        }
+                    };
+                    let Some(settling) = place.take() else { return Poll::Pending };
+                    let Settlement { response, mut passing, .. } = *settling;
+                    passing.settled(result);
                     return Poll::Ready(Ok(passing.answer(response)));
                 }
                 StateProj::Leading { leading } => {
@@ -222,22 +281,26 @@ where
                 }
                 StateProj::Waiting { waiting: place } => {
                     let Some(waiting) = place else { return Poll::Pending };
-                    let event = ready!(waiting.what.poll(cx, &waiting.question));
+                    let event = ready!(waiting.what.poll(cx));
                     let Some(waiting) = place.take() else { return Poll::Pending };
-                    let Waiting { mut service, request, body, question, what } = *waiting;
-                    let plan = Waiting::<S, B>::plan(*question, &request, what, event);
-                    this.state.set(State::of(plan, &mut service, request, body));
+                    let Waiting { mut service, request, body, what } = *waiting;
+                    let next = match what.plan(&request, event) {
+                        Ok(plan) => State::of(plan, &mut service, request, body),
+                        Err(what) => State::wait(&mut service, request, body, what),
+                    };
+                    this.state.set(next);
                 }
             }
         }
     }
 }
 
-impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
+impl<S, F, B, R> fmt::Debug for ResponseFuture<S, F, B, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Answered { .. } => "Answered",
             State::Passing { .. } => "Passing",
+            State::Settling { .. } => "Settling",
             State::Leading { .. } => "Leading",
             State::Waiting { .. } => "Waiting",
         };

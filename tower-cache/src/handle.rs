@@ -61,6 +61,26 @@ impl CacheHandle {
         self.run(Purge::soft(PurgeTarget::Prefix(prefix.into()))).await
     }
 
+    /// Removes everything with this [tag](crate::tags).
+    ///
+    /// # Errors
+    ///
+    /// As [`purge`](Self::purge).
+    #[cfg(feature = "tags")]
+    pub async fn purge_tag(&self, tag: &str) -> Result<(), StoreError> {
+        self.run(Purge::hard(PurgeTarget::Tag(tag.into()))).await
+    }
+
+    /// Makes everything stale with this [tag](crate::tags).
+    ///
+    /// # Errors
+    ///
+    /// As [`purge`](Self::purge).
+    #[cfg(feature = "tags")]
+    pub async fn soft_purge_tag(&self, tag: &str) -> Result<(), StoreError> {
+        self.run(Purge::soft(PurgeTarget::Tag(tag.into()))).await
+    }
+
     /// Removes everything.
     ///
     /// # Errors

@@ -15,6 +15,11 @@ use http::{HeaderMap, Uri, header, request::Parts};
 /// Keys come from the network: their hash is seeded, so that nobody chooses what collides.
 static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
 
+/// A hash that nobody outside of this process can predict.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    SEED.hash_one(bytes)
+}
+
 /// The primary key of stored responses (RFC 9111 §2), with a hash that is computed once.
 #[derive(Clone, Eq)]
 pub struct CacheKey {
@@ -30,6 +35,13 @@ impl CacheKey {
         let uri_hash = SEED.hash_one(&bytes[..uri]);
         let hash = if uri == bytes.len() { uri_hash } else { SEED.hash_one(bytes.as_slice()) };
         Self { bytes: bytes.into(), uri, uri_hash, hash }
+    }
+
+    /// Of [`as_bytes`](Self::as_bytes) and the length of the URI in it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_bytes(bytes: Vec<u8>, uri: usize) -> Option<Self> {
+        std::str::from_utf8(bytes.get(..uri)?).ok()?;
+        Some(Self::new(bytes, uri))
     }
 
     /// The key of a URI without partition; what [`CacheHandle::purge`](crate::CacheHandle::purge) uses. `None` when
@@ -85,7 +97,7 @@ impl fmt::Debug for CacheKey {
 /// Each part is written with its length, so that no two different lists of parts make the same key.
 #[derive(Debug)]
 pub struct Partition<'a> {
-    bytes: &'a mut Vec<u8>,
+    pub(crate) bytes: &'a mut Vec<u8>,
 }
 
 impl Partition<'_> {

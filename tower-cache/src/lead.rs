@@ -1,6 +1,9 @@
 //! A request that asks the origin, and what becomes of the response.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -13,15 +16,15 @@ use crate::cache::{self, Inner};
 use crate::error::BoxError;
 use crate::fill::Recorder;
 use crate::flight::{Flight, Reader, Release, Source};
-use crate::metrics::FillResult;
+use crate::metrics::{FillResult, Operation};
 use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
-use crate::plan::{self, Question};
+use crate::plan::{self, Plan, Question};
 use crate::policy::age::Exchange;
 use crate::policy::conditional;
 use crate::policy::fields;
 use crate::policy::storable::{self, Requested, Storable};
 use crate::status::{self, Details};
-use crate::store::{Entry, Head, Purge, PurgeTarget, Stamp};
+use crate::store::{Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError};
 
 /// What the store had when it was asked.
 #[derive(Debug)]
@@ -57,6 +60,11 @@ pub(crate) struct Lead {
     background: bool,
     sent: SystemTime,
     settled: bool,
+    /// The right to fetch; given back when what was fetched is stored, or nothing comes of it.
+    lease: Lease,
+    /// Tags that the request brings along.
+    #[cfg(feature = "tags")]
+    tags: Vec<Box<str>>,
 }
 
 impl Lead {
@@ -73,8 +81,19 @@ impl Lead {
     fn new(question: Question, request: &Parts, flight: Arc<Flight>, registered: bool) -> Self {
         let sent = (question.cache.config.wall_clock)();
         let outcome = CacheOutcome::Miss(question.found.miss);
-        let request = request.headers.clone();
-        Self { question, request, outcome, flight, registered, background: false, sent, settled: false }
+        Self {
+            question,
+            request: request.headers.clone(),
+            outcome,
+            flight,
+            registered,
+            background: false,
+            sent,
+            settled: false,
+            lease: Lease::none(),
+            #[cfg(feature = "tags")]
+            tags: crate::tags::added(&request.extensions),
+        }
     }
 
     /// A POST that may leave a response for later GETs behind.
@@ -89,11 +108,14 @@ impl Lead {
         self
     }
 
-    /// With the stamp of this moment, where the store has one at once.
-    pub(crate) fn stamped(mut self: Box<Self>) -> Option<Box<Self>> {
-        let stamp = plan::stamp(self.cache(), &self.question.key)?;
-        self.question.found.stamp = Some(stamp);
+    /// With this stamp; nothing is stored without one.
+    pub(crate) fn stamped(mut self: Box<Self>, stamp: Option<Stamp>) -> Option<Box<Self>> {
+        self.question.found.stamp = Some(stamp?);
         Some(self)
+    }
+
+    pub(crate) fn is_stamped(&self) -> bool {
+        self.question.found.stamp.is_some()
     }
 
     pub(crate) fn cache(&self) -> &Arc<Inner> {
@@ -103,7 +125,82 @@ impl Lead {
     /// A response that was stored just now.
     pub(crate) fn landed(&self, request: &Parts) -> Option<Response<OwnBody>> {
         self.question.found.stamp?;
+        if self.question.deadline.is_some() {
+            // A store that had to be waited for before would have to be now; it is asked along with the lease.
+            return None;
+        }
         plan::fresh_now(self.cache(), &self.question.key, self.question.asks, request)
+    }
+
+    /// Asks for leave to ask the origin, where the store is one that several processes share.
+    pub(crate) fn lease(mut self: Box<Self>) -> Plan {
+        let Question { cache, key, found, .. } = &self.question;
+        let (Some(stamp), Some(store)) = (found.stamp, cache.guard.available()) else {
+            return Plan::Ask(self);
+        };
+        let mut lease = store.lease(key, stamp);
+        match Pin::new(&mut lease).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(lease) => {
+                self.hold(lease);
+                self.leave()
+            }
+            Poll::Pending => Plan::Lease(lease, self),
+        }
+    }
+
+    /// The store has said whether this may ask the origin.
+    pub(crate) fn leased(mut self: Box<Self>, lease: Result<Lease, StoreError>) -> Plan {
+        self.hold(lease);
+        self.leave()
+    }
+
+    fn hold(&mut self, lease: Result<Lease, StoreError>) {
+        match lease {
+            Ok(lease) => self.lease = lease,
+            Err(error) => self.cache().note::<()>(Operation::Lookup, &Err(error)),
+        }
+    }
+
+    fn leave(mut self: Box<Self>) -> Plan {
+        if !self.lease.has_waited() {
+            return Plan::Ask(self);
+        }
+        // What the others took is not this request's time for the store.
+        self.question.deadline = None;
+        match self.cache().guard.lookup(&self.question.key, cache::now()) {
+            Some(lookup) => Plan::Again(lookup, self),
+            None => Plan::Ask(self),
+        }
+    }
+
+    pub(crate) fn deadline(&mut self) -> tokio::time::Instant {
+        self.question.deadline()
+    }
+
+    /// What there is after others have been waited for.
+    pub(crate) fn looked_again(
+        mut self: Box<Self>,
+        request: &Parts,
+        lookup: Result<Lookup, StoreError>,
+    ) -> Plan {
+        self.cache().note(Operation::Lookup, &lookup);
+        let Ok(lookup) = lookup else { return Plan::Ask(self) };
+        match plan::landed(&self.question, request, &lookup) {
+            plan::Landed::Fresh(response, entry) => {
+                self.settled = true;
+                self.flight.supply(Arc::clone(&entry.head), &entry.body);
+                self.cache().flights.close(&self.question.key, &self.flight);
+                Plan::Answer(response)
+            }
+            plan::Landed::Loading(lookup) => Plan::Again(lookup, self),
+            plan::Landed::Nothing { stored } => {
+                // What is validated or fallen back on is what was found first, unless it has been purged.
+                let found = &mut self.question.found;
+                found.stamp = Some(lookup.stamp);
+                found.stored.take_if(|_| !stored);
+                Plan::Ask(self)
+            }
+        }
     }
 
     /// Makes the request to the origin validate what is stored, if that is possible.
@@ -160,15 +257,50 @@ impl Lead {
                 self.release(now);
                 self.passed(parts, false).map(|()| ResponseBody::inner(body))
             }
-            Ok(storable) => {
-                let head = self.head(storable, parts.status, now);
-                self.record(parts, body, head)
-            }
+            Ok(storable) => match self.tags(&parts) {
+                Some(tags) => {
+                    let head = self.head(storable, parts.status, tags, now);
+                    self.record(parts, body, head)
+                }
+                None => {
+                    self.release(now);
+                    self.passed(parts, false).map(|()| ResponseBody::inner(body))
+                }
+            },
             Err(_) => {
                 self.release(now);
                 self.passed(parts, false).map(|()| ResponseBody::inner(body))
             }
         }
+    }
+
+    /// By what it can be purged; none where that is more than is kept.
+    #[cfg(feature = "tags")]
+    fn tags(&self, response: &response::Parts) -> Option<Box<[Box<str>]>> {
+        let added = [self.tags.clone(), crate::tags::added(&response.extensions)].concat();
+        crate::tags::of(&response.headers, &added)
+    }
+
+    #[cfg(not(feature = "tags"))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "the same with the feature and without"
+    )]
+    fn tags(&self, _: &response::Parts) -> Option<Box<[Box<str>]>> {
+        Some(Box::default())
+    }
+
+    /// Those of what is stored, and those of newer fields.
+    #[cfg(feature = "tags")]
+    fn newer_tags(stored: &Head, headers: &HeaderMap) -> Option<Box<[Box<str>]>> {
+        crate::tags::of(headers, &stored.tags)
+    }
+
+    #[cfg(not(feature = "tags"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the same with the feature and without")]
+    fn newer_tags(stored: &Head, _: &HeaderMap) -> Option<Box<[Box<str>]>> {
+        Some(stored.tags.clone())
     }
 
     fn requested(&self) -> Requested {
@@ -201,13 +333,14 @@ impl Lead {
     /// Sends those who wait on their own way.
     fn part(&mut self) {
         self.flight.release(Release::NotShared);
+        self.lease.unshared();
         if self.registered {
             self.cache().flights.close(&self.question.key, &self.flight);
             self.registered = false;
         }
     }
 
-    fn head(&self, storable: Storable, status: StatusCode, now: Instant) -> Arc<Head> {
+    fn head(&self, storable: Storable, status: StatusCode, tags: Box<[Box<str>]>, now: Instant) -> Arc<Head> {
         let Storable { variant, mut headers, freshness, part } = storable;
         let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
         Arc::new(Head {
@@ -217,9 +350,9 @@ impl Lead {
             headers,
             freshness,
             upstream_status,
+            tags,
             part,
             stored_at: now,
-            stamp: self.question.found.stamp.unwrap_or_default(),
         })
     }
 
@@ -255,6 +388,7 @@ impl Lead {
             received: 0,
             held: 0,
             settled: false,
+            lease: std::mem::replace(&mut self.lease, Lease::none()),
         };
         if body.is_end_stream() {
             self.flight.begin(head, None);
@@ -317,13 +451,17 @@ impl Lead {
         let rules = &self.cache().config.storage;
         let storable = storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
         let cache = Arc::clone(self.cache());
-        match storable {
-            Ok(storable) => {
-                let head = self.head(storable, status, now);
+        let tags = Self::newer_tags(&stored.head, &headers).ok_or(storable::Refusal::Tags);
+        match storable.and_then(|storable| Ok((storable, tags?))) {
+            Ok((storable, tags)) => {
+                let head = self.head(storable, status, tags, now);
                 self.flight.supply(Arc::clone(&head), &stored.body);
-                let entry = Entry { head: Arc::clone(&head), body: Arc::clone(&stored.body) };
                 match self.question.found.stamp {
-                    Some(stamp) => cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight)),
+                    Some(stamp) => {
+                        let lease = std::mem::replace(&mut self.lease, Lease::none());
+                        let entry = Entry { head: Arc::clone(&head), body: Arc::clone(&stored.body), stamp };
+                        cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight), lease);
+                    }
                     None => cache.flights.close(&self.question.key, &self.flight),
                 }
                 Some(head)

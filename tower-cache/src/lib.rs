@@ -25,9 +25,15 @@ mod status;
 pub mod future;
 pub mod key;
 pub mod outcome;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 pub mod rejection;
 pub mod spawn;
 pub mod store;
+#[cfg(feature = "tags")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tags")))]
+pub mod tags;
 
 pub use body::ResponseBody;
 pub use builder::CacheBuilder;

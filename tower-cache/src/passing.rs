@@ -1,6 +1,10 @@
 //! Requests that the cache does not answer, and what it learns from their responses.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, header, request::Parts};
@@ -11,10 +15,11 @@ use crate::cache::Inner;
 use crate::error::BoxError;
 use crate::key::CacheKey;
 use crate::lead::Lead;
+use crate::metrics::Operation;
 use crate::outcome::CacheOutcome;
-use crate::plan::Question;
+use crate::plan::{self, Question};
 use crate::status::{self, Details};
-use crate::store::{Purge, PurgeTarget};
+use crate::store::{Purge, PurgeTarget, Stamp, StoreError, StoreFuture};
 
 /// A request that goes to the origin and, but for POST, leaves no response behind.
 pub(crate) struct Passing {
@@ -51,6 +56,54 @@ impl Passing {
         passing
     }
 
+    /// What the store has to do before the client may have the response: whoever asks next must not see what the
+    /// request has changed. `None` where it is done already.
+    pub(crate) fn settle<B>(&mut self, response: &Response<B>) -> Option<Settling> {
+        let (cache, _) = self.noted.as_ref()?;
+        let status = response.status();
+        let changed = status.is_success() || status.is_redirection();
+        let (target, mut post) = (self.target.take().filter(|_| changed)?, self.post.take());
+        let located = |name| {
+            let located = response.headers().get(name);
+            located.and_then(|located| cache.config.keys.of_reference(&target, located.as_bytes()))
+        };
+        // RFC 9111 §4.4: the target, and what the response says it has changed.
+        let (location, content) = (located(header::LOCATION), located(header::CONTENT_LOCATION));
+        // RFC 9110 §9.3.3: a response to POST answers GET where it says that it is what is at the target.
+        post.take_if(|_| content.as_ref() != Some(&target));
+        let others = [location, content].into_iter().flatten().filter(|other| *other != target);
+        let mut purges: Vec<_> = others
+            .chain([target.clone()])
+            .filter_map(|key| cache.begin_purge(&Purge::hard(PurgeTarget::Uri(key))))
+            .collect();
+        let stamp = post.as_ref().map(|_| plan::stamp(cache, &target));
+        let stamp = match stamp {
+            None if purges.is_empty() => return None,
+            Some(Ok(stamp)) if purges.is_empty() => {
+                self.post = post.and_then(|post| post.stamped(stamp));
+                return None;
+            }
+            stamp => stamp.is_some(),
+        };
+        let store = Arc::clone(cache.guard.store());
+        let work = StoreFuture::new(async move {
+            for purge in &mut purges {
+                purge.await?;
+            }
+            // What is stored now is newer than the purge.
+            if stamp { store.lookup(&target).await.map(|lookup| Some(lookup.stamp)) } else { Ok(None) }
+        });
+        self.post = post;
+        Some(Settling { cache: Arc::clone(cache), work: Some(work) })
+    }
+
+    /// The store has done it, or failed.
+    pub(crate) fn settled(&mut self, result: Result<Option<Stamp>, StoreError>) {
+        let Some((cache, _)) = &self.noted else { return };
+        cache.note(Operation::Purge, &result);
+        self.post = self.post.take().and_then(|post| post.stamped(result.ok().flatten()));
+    }
+
     /// The origin's response becomes the client's.
     pub(crate) fn answer<B>(&mut self, response: Response<B>) -> Response<ResponseBody<B>>
     where
@@ -58,26 +111,10 @@ impl Passing {
         B::Error: Into<BoxError>,
     {
         let Some((cache, outcome)) = self.noted.take() else { return response.map(ResponseBody::inner) };
-        let status = response.status();
-        let target = self.target.take().filter(|_| status.is_success() || status.is_redirection());
-        if let Some(target) = target {
-            let located = |name| {
-                let located = response.headers().get(name);
-                located.and_then(|located| cache.config.keys.of_reference(&target, located.as_bytes()))
-            };
-            // RFC 9111 §4.4: the target, and what the response says it has changed.
-            let (location, content) = (located(header::LOCATION), located(header::CONTENT_LOCATION));
-            // RFC 9110 §9.3.3: a response to POST answers GET where it says that it is what is at the target.
-            let post = self.post.take().filter(|_| content.as_ref() == Some(&target));
-            for other in [location, content].into_iter().flatten().filter(|other| *other != target) {
-                cache.purge(&Purge::hard(PurgeTarget::Uri(other)));
-            }
-            cache.purge(&Purge::hard(PurgeTarget::Uri(target)));
-            let lead = post.and_then(Lead::stamped);
-            if let Some(lead) = lead {
-                return lead.answer(response);
-            }
+        if let Some(lead) = self.post.take().filter(|lead| lead.is_stamped()) {
+            return lead.answer(response);
         }
+        let status = response.status();
         let (parts, body) = response.into_parts();
         if let Some(lead) = self.head.take() {
             lead.compare(&parts);
@@ -88,5 +125,33 @@ impl Passing {
         response.extensions_mut().insert(outcome);
         cache.count(outcome);
         response
+    }
+}
+
+/// Work of the store that goes on in the background when nobody waits for it any longer.
+pub(crate) struct Settling {
+    cache: Arc<Inner>,
+    work: Option<StoreFuture<Option<Stamp>>>,
+}
+
+impl Settling {
+    pub(crate) fn timeout(&self) -> Duration {
+        self.cache.config.store_timeout
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Stamp>, StoreError>> {
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let result = std::task::ready!(Pin::new(work).poll(cx));
+        self.work = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            let work = StoreFuture::new(async move { work.await.map(drop) });
+            self.cache.settle(Operation::Purge, work, |_| ());
+        }
     }
 }

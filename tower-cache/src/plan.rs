@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, Response, request::Parts};
 
@@ -20,7 +20,9 @@ use crate::outcome::{BypassReason, CacheBypass, CacheOutcome, MissReason, StaleR
 use crate::passing::Passing;
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
-use crate::store::{Entry, Head, Lookup, Purge, PurgeTarget, Stamp, StoreError, StoreErrorKind, StoreFuture};
+use crate::store::{
+    Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError, StoreErrorKind, StoreFuture,
+};
 
 /// The next thing to do.
 pub(crate) enum Plan {
@@ -36,6 +38,10 @@ pub(crate) enum Plan {
     Follow(Reader, Box<Question>),
     /// Wait for the store.
     Wait(StoreFuture<Lookup>, Box<Question>),
+    /// Wait for leave to ask the origin.
+    Lease(StoreFuture<Lease>, Box<Lead>),
+    /// Look whether there is something after others have been waited for.
+    Again(StoreFuture<Lookup>, Box<Lead>),
 }
 
 /// A request that the cache may answer.
@@ -45,6 +51,20 @@ pub(crate) struct Question {
     pub(crate) asks: Asks,
     /// What the store had; known once it has answered.
     pub(crate) found: Found,
+    /// Until when the store is waited for; known once it is.
+    pub(crate) deadline: Option<tokio::time::Instant>,
+}
+
+impl Question {
+    fn new(cache: &Arc<Inner>, key: CacheKey, asks: Asks, found: Found) -> Self {
+        Self { cache: Arc::clone(cache), key, asks, found, deadline: None }
+    }
+
+    /// All waits of a request for its store have one end.
+    pub(crate) fn deadline(&mut self) -> tokio::time::Instant {
+        let timeout = self.cache.config.store_timeout;
+        *self.deadline.get_or_insert_with(|| tokio::time::Instant::now() + timeout)
+    }
 }
 
 /// Begins with a request.
@@ -70,7 +90,7 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
                 Some(key) => {
                     let asks = Asks::of(&request.headers);
                     let found = Found::unknown();
-                    passing.post(Question { cache: Arc::clone(cache), key, asks, found }, request)
+                    passing.post(Question::new(cache, key, asks, found), request)
                 }
                 None => passing,
             });
@@ -81,13 +101,13 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
     };
     let now = cache::now();
     let Some(mut lookup) = cache.guard.lookup(&key, now) else {
-        let question = Question { cache: Arc::clone(cache), key, asks, found: Found::unknown() };
+        let question = Question::new(cache, key, asks, Found::unknown());
         return question.missed(request, now);
     };
     match Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(lookup)) => decide(cache, key, asks, request, &lookup, now),
+        Poll::Ready(Ok(lookup)) => decide(cache, key, asks, request, &lookup, now, None),
         result => {
-            let question = Question { cache: Arc::clone(cache), key, asks, found: Found::unknown() };
+            let question = Question::new(cache, key, asks, Found::unknown());
             match result {
                 Poll::Ready(result) => question.looked_up(request, result),
                 Poll::Pending => Plan::Wait(lookup, Box::new(question)),
@@ -104,9 +124,10 @@ fn decide(
     request: &Parts,
     lookup: &Lookup,
     now: Instant,
+    deadline: Option<tokio::time::Instant>,
 ) -> Plan {
     cache.guard.succeeded();
-    let question = |found, key| Question { cache: Arc::clone(cache), key, asks, found };
+    let question = |found, key| Question { deadline, ..Question::new(cache, key, asks, found) };
     let entry = match select(cache, &key, asks, request, lookup) {
         Ok(entry) => entry,
         Err(miss) => {
@@ -114,6 +135,10 @@ fn decide(
             return question(found, key).missed(request, now);
         }
     };
+    if entry.is_detached() {
+        let loading = load(cache, entry, lookup);
+        return Plan::Wait(loading, Box::new(question(Found::unknown(), key)));
+    }
     let resident = now.saturating_duration_since(entry.head.stored_at);
     let soft = entry.stamp() < lookup.stale_before;
     let verdict = entry.head.freshness.verdict(resident, soft, &asks.directives);
@@ -181,13 +206,23 @@ fn select<'a>(
     part.ok_or(miss)
 }
 
+/// The lookup again, of this entry alone and with its content.
+fn load(cache: &Inner, entry: &Arc<Entry>, lookup: &Lookup) -> StoreFuture<Lookup> {
+    let loading = cache.guard.store().load(Arc::clone(entry));
+    let lookup = Lookup { variants: None, ..lookup.clone() };
+    StoreFuture::new(async move {
+        let entry = loading.await?.filter(|entry| !entry.is_detached());
+        Ok(Lookup { variants: entry.map(|entry| Arc::from([entry])), ..lookup })
+    })
+}
+
 impl Question {
     /// The store has answered, or failed.
     pub(crate) fn looked_up(self, request: &Parts, result: Result<Lookup, StoreError>) -> Plan {
         let now = cache::now();
         self.cache.note(Operation::Lookup, &result);
         match result {
-            Ok(lookup) => decide(&self.cache, self.key, self.asks, request, &lookup, now),
+            Ok(lookup) => decide(&self.cache, self.key, self.asks, request, &lookup, now, self.deadline),
             Err(error) => {
                 if error.kind() == StoreErrorKind::Corrupt {
                     // What cannot be read would fail each time: it goes, and the next fill takes its place.
@@ -222,11 +257,11 @@ impl Question {
         match self.cache.flights.join(&self.key) {
             Part::Follow(follower) => Plan::Follow(follower, Box::new(self)),
             Part::Lead(flight) => {
-                let lead = Lead::registered(self, request, flight);
+                let lead = Box::new(Lead::registered(self, request, flight));
                 // Between the lookup and this, another flight may have landed.
                 match lead.landed(request) {
                     Some(response) => Plan::Answer(response),
-                    None => Plan::Ask(Box::new(lead)),
+                    None => lead.lease(),
                 }
             }
         }
@@ -292,22 +327,29 @@ pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<L
     let lookup = lookup.unwrap_or_else(|_| Err(StoreError::timeout()));
     cache.note(Operation::Lookup, &lookup);
     let lookup = lookup.ok()?;
-    let stored = select(cache, &key, asks, request, &lookup).ok().map(Arc::clone);
+    let mut stored = select(cache, &key, asks, request, &lookup).ok().map(Arc::clone);
+    if let Some(detached) = stored.take_if(|stored| stored.is_detached()) {
+        let load = cache.guard.store().load(detached);
+        stored = tokio::time::timeout(cache.config.store_timeout, load).await.ok()?.ok()?;
+    }
     let found = Found { stamp: Some(lookup.stamp), stored, ..Found::unknown() };
-    let question = Question { cache: Arc::clone(cache), key, asks, found };
+    let question = Question::new(cache, key, asks, found);
     Some(Box::new(Lead::alone(question, request).in_background()))
 }
 
-/// The stamp of this moment, where the store answers at once.
-pub(crate) fn stamp(cache: &Arc<Inner>, key: &CacheKey) -> Option<Stamp> {
-    let mut lookup = cache.guard.available()?.lookup(key);
-    match Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(lookup)) => Some(lookup.stamp),
-        _ => None,
+/// The stamp of this moment, if the store has one; an error where it does not answer at once.
+pub(crate) fn stamp(cache: &Arc<Inner>, key: &CacheKey) -> Result<Option<Stamp>, Later> {
+    let Some(store) = cache.guard.available() else { return Ok(None) };
+    match Pin::new(&mut store.lookup(key)).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(lookup) => Ok(lookup.ok().map(|lookup| lookup.stamp)),
+        Poll::Pending => Err(Later),
     }
 }
 
-/// The same as [`select`] and the verdict, for one that is about to lead.
+/// The store has to be waited for.
+pub(crate) struct Later;
+
+/// A response that was stored just now, where the store answers at once.
 pub(crate) fn fresh_now(
     cache: &Arc<Inner>,
     key: &CacheKey,
@@ -318,14 +360,50 @@ pub(crate) fn fresh_now(
     let Poll::Ready(Ok(lookup)) = Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) else {
         return None;
     };
-    let entry = select(cache, key, asks, request, &lookup).ok()?;
+    let (entry, age) = fresh(cache, key, asks, request, &lookup)?;
+    let outcome = CacheOutcome::Hit;
+    let answer =
+        Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
+    Some(answer.with(Content::Stored(&entry.body)))
+}
+
+/// The entry that answers, if it is fresh, and its age.
+fn fresh<'a>(
+    cache: &Arc<Inner>,
+    key: &CacheKey,
+    asks: Asks,
+    request: &Parts,
+    lookup: &'a Lookup,
+) -> Option<(&'a Arc<Entry>, Duration)> {
+    let entry = select(cache, key, asks, request, lookup).ok()?;
     let resident = cache::now().saturating_duration_since(entry.head.stored_at);
     let soft = entry.stamp() < lookup.stale_before;
     let Verdict::Fresh { age, .. } = entry.head.freshness.verdict(resident, soft, &asks.directives) else {
         return None;
     };
-    let outcome = CacheOutcome::Hit;
+    Some((entry, age))
+}
+
+/// What another process has stored while it was waited for.
+pub(crate) enum Landed {
+    /// It answers.
+    Fresh(Response<OwnBody>, Arc<Entry>),
+    /// It answers, and its content is on its way.
+    Loading(StoreFuture<Lookup>),
+    /// Nothing that answers; whether anything is stored at all.
+    Nothing { stored: bool },
+}
+
+pub(crate) fn landed(question: &Question, request: &Parts, lookup: &Lookup) -> Landed {
+    let Question { cache, key, asks, .. } = question;
+    let Some((entry, age)) = fresh(cache, key, *asks, request, lookup) else {
+        return Landed::Nothing { stored: select(cache, key, *asks, request, lookup).is_ok() };
+    };
+    if entry.is_detached() {
+        return Landed::Loading(load(cache, entry, lookup));
+    }
+    let (asks, outcome) = (*asks, CacheOutcome::Collapsed);
     let answer =
         Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
-    Some(answer.with(Content::Stored(&entry.body)))
+    Landed::Fresh(answer.with(Content::Stored(&entry.body)), Arc::clone(entry))
 }

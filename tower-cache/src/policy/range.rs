@@ -107,6 +107,18 @@ impl Part {
         sound.then(|| Some(Self { requested: request.get(header::RANGE)?.clone(), first, total }))?
     }
 
+    /// What it consists of.
+    #[cfg(feature = "redis")]
+    pub(crate) fn raw(&self) -> (&HeaderValue, u64, u64) {
+        (&self.requested, self.first, self.total)
+    }
+
+    /// Of what it consists of, if that is possible.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_raw(requested: HeaderValue, first: u64, total: u64) -> Option<Self> {
+        (first < total).then_some(Self { requested, first, total })
+    }
+
     /// What of its `length` octets answers the request: all, when it is the request it was the answer to; otherwise
     /// the range, when it lies within.
     pub(crate) fn select(&self, request: &HeaderMap, stored: &HeaderMap, length: u64) -> Option<Range<u64>> {

@@ -63,6 +63,8 @@ pub(crate) enum Refusal {
     Vary,
     /// It says nothing that would let it be used again.
     NoFreshness,
+    /// It has more tags than are kept.
+    Tags,
 }
 
 /// Decides by the request's fields as they came and the response's head.

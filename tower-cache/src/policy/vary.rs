@@ -73,6 +73,21 @@ impl Variant {
         })
     }
 
+    /// Each name with its normalised value.
+    #[cfg(feature = "redis")]
+    pub(crate) fn each(&self, mut each: impl FnMut(&str, Option<&[u8]>)) {
+        for (name, value) in &self.fields {
+            each(name.as_str(), value.as_ref().map(|value| &value.normal[..]));
+        }
+    }
+
+    /// Of names with normalised values, as [`each`](Self::each) gives them.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_raw(fields: Vec<(HeaderName, Option<Bytes>)>) -> Self {
+        let value = |normal| Value { raw: None, normal };
+        Self { fields: fields.into_iter().map(|(name, normal)| (name, normal.map(value))).collect() }
+    }
+
     /// Octets this takes in a store.
     pub(crate) fn weight(&self) -> usize {
         let value = |value: &Value| value.normal.len() + value.raw.as_ref().map_or(0, HeaderValue::len);

@@ -17,6 +17,7 @@ use crate::policy::vary::Variant;
 pub struct Entry {
     pub(crate) head: Arc<Head>,
     pub(crate) body: Arc<StoredBody>,
+    pub(crate) stamp: Stamp,
 }
 
 /// All of a response but its content.
@@ -31,9 +32,10 @@ pub(crate) struct Head {
     pub(crate) part: Option<Part>,
     /// `Cache-Status` came with it, from caches nearer to the origin.
     pub(crate) upstream_status: bool,
+    /// By which it can be purged.
+    pub(crate) tags: Box<[Box<str>]>,
     /// When it was received.
     pub(crate) stored_at: Instant,
-    pub(crate) stamp: Stamp,
 }
 
 /// Content and trailers.
@@ -42,11 +44,22 @@ pub(crate) struct StoredBody {
     pub(crate) chunks: Box<[Bytes]>,
     pub(crate) len: u64,
     pub(crate) trailers: Option<HeaderMap>,
+    /// Where the store has it, if that is not in `chunks` alone.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// Where a store keeps a content that it writes and reads by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The store's own name for it.
+    pub(crate) id: u64,
+    /// In so many pieces.
+    pub(crate) pieces: u32,
 }
 
 impl Entry {
-    pub(crate) fn new(head: Arc<Head>, body: StoredBody) -> Self {
-        Self { head, body: Arc::new(body) }
+    pub(crate) fn new(head: Arc<Head>, body: StoredBody, stamp: Stamp) -> Self {
+        Self { head, body: Arc::new(body), stamp }
     }
 
     /// What it is found by.
@@ -58,7 +71,12 @@ impl Entry {
     /// The stamp of the lookup before it was fetched.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        self.head.stamp
+        self.stamp
+    }
+
+    /// With another stamp.
+    pub(crate) fn stamped(&self, stamp: Stamp) -> Self {
+        Self { stamp, ..self.clone() }
     }
 
     /// Its status.
@@ -77,6 +95,17 @@ impl Entry {
     #[must_use]
     pub fn chunks(&self) -> &[Bytes] {
         &self.body.chunks
+    }
+
+    /// The tags by which it can be purged.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.head.tags.iter().map(|tag| &**tag)
+    }
+
+    /// Whether its content is still with the store, and to be [loaded](super::Store::load).
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.body.kept.is_some() && self.body.chunks.is_empty() && self.body.len > 0
     }
 
     /// Its trailers.
@@ -145,7 +174,7 @@ impl StoredBody {
         if !chunk.is_empty() {
             chunks.push(chunk.freeze());
         }
-        Self { chunks: chunks.into(), len, trailers }
+        Self { chunks: chunks.into(), len, trailers, kept: None }
     }
 }
 

@@ -108,13 +108,25 @@ impl Store for MemoryStore {
         let mut lookup =
             Lookup::nothing(stamp).purged_before(generations.hard(key)).stale_before(generations.soft(key));
         lookup.variants = self.shared.records.get(key);
+        if let Some(variants) = &lookup.variants
+            && variants.iter().any(|entry| generations.is_tag_purged(entry))
+        {
+            let usable = variants.iter().filter(|entry| entry.stamp() >= generations.tags(entry, false));
+            let marked = usable.map(|entry| match entry.stamp() < generations.tags(entry, true) {
+                // Older than whatever a soft purge looks for.
+                true => Arc::new(entry.stamped(Stamp(0))),
+                false => Arc::clone(entry),
+            });
+            lookup.variants = Some(marked.collect());
+            lookup.stale_before = lookup.stale_before.max(Stamp(1));
+        }
         StoreFuture::ready(Ok(lookup))
     }
 
     fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
         let shared = &*self.shared;
         let hard = shared.generations.hard(entry.key());
-        if stamp < hard.max(shared.generations.prefix()) {
+        if stamp < hard.max(shared.generations.prefix()).max(shared.generations.tags(&entry, false)) {
             return StoreFuture::ready(Ok(()));
         }
         let weight = entry.weight();
@@ -153,6 +165,7 @@ impl Store for MemoryStore {
                     }
                 }
             }
+            PurgeTarget::Tag(tag) => generations.purge_tag(tag, soft),
             PurgeTarget::Everything => {
                 generations.purge_everything(soft);
                 if !soft {
@@ -203,7 +216,8 @@ impl Generations {
     fn new() -> Self {
         let slots = || (0..Self::SLOTS).map(|_| AtomicU64::new(0)).collect();
         Self {
-            now: AtomicU64::new(0),
+            // Zero is older than everything.
+            now: AtomicU64::new(1),
             hard: slots(),
             soft: slots(),
             everything_hard: AtomicU64::new(0),
@@ -213,7 +227,7 @@ impl Generations {
     }
 
     fn now(&self) -> Stamp {
-        Stamp(self.now.load(Ordering::SeqCst))
+        Stamp(self.now.load(Ordering::SeqCst).into())
     }
 
     fn slot(key: &CacheKey) -> usize {
@@ -223,16 +237,36 @@ impl Generations {
 
     fn hard(&self, key: &CacheKey) -> Stamp {
         let slot = self.hard[Self::slot(key)].load(Ordering::SeqCst);
-        Stamp(slot.max(self.everything_hard.load(Ordering::SeqCst)))
+        Stamp(slot.max(self.everything_hard.load(Ordering::SeqCst)).into())
     }
 
     fn soft(&self, key: &CacheKey) -> Stamp {
         let slot = self.soft[Self::slot(key)].load(Ordering::SeqCst);
-        Stamp(slot.max(self.everything_soft.load(Ordering::SeqCst)))
+        Stamp(slot.max(self.everything_soft.load(Ordering::SeqCst)).into())
     }
 
     fn prefix(&self) -> Stamp {
-        Stamp(self.prefix.load(Ordering::SeqCst))
+        Stamp(self.prefix.load(Ordering::SeqCst).into())
+    }
+
+    /// The last purge of one of an entry's tags.
+    fn tags(&self, entry: &Entry, soft: bool) -> Stamp {
+        let slots = if soft { &self.soft } else { &self.hard };
+        let slot = |tag| slots[Self::tag_slot(tag)].load(Ordering::SeqCst);
+        Stamp(entry.tags().map(slot).max().unwrap_or(0).into())
+    }
+
+    fn is_tag_purged(&self, entry: &Entry) -> bool {
+        entry.stamp() < self.tags(entry, false).max(self.tags(entry, true))
+    }
+
+    fn tag_slot(tag: &str) -> usize {
+        crate::key::hash(tag.as_bytes()) as usize % Self::SLOTS
+    }
+
+    fn purge_tag(&self, tag: &str, soft: bool) {
+        let slots = if soft { &self.soft } else { &self.hard };
+        self.raise(&slots[Self::tag_slot(tag)]);
     }
 
     fn raise(&self, generation: &AtomicU64) {

@@ -6,6 +6,7 @@
 //! and needs no timeouts of its own.
 
 mod entry;
+mod lease;
 mod memory;
 
 use std::borrow::Cow;
@@ -16,7 +17,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub use entry::Entry;
+#[cfg(feature = "redis")]
+pub(crate) use entry::Kept;
 pub(crate) use entry::{Head, StoredBody};
+pub use lease::{Held, Lease};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
 
 use crate::error::BoxError;
@@ -44,6 +48,21 @@ pub trait Store: Send + Sync + 'static {
     /// Makes stored responses unusable, or stale, from now on, and those that are being fetched now unstorable.
     fn purge(&self, purge: &Purge) -> StoreFuture<()>;
 
+    /// Fetches the content of an entry that [`lookup`](Self::lookup) returned [without it](Entry::is_detached). A
+    /// missing content is `None`, and the entry is passed over. The default has nothing to fetch.
+    fn load(&self, entry: Arc<Entry>) -> StoreFuture<Option<Arc<Entry>>> {
+        StoreFuture::ready(Ok(Some(entry).filter(|entry| !entry.is_detached())))
+    }
+
+    /// Asks for the right to fetch `key` from the origin, before that is done for something that others may use too:
+    /// a store that several processes share answers only one of them at once, and the others when there is something
+    /// to look up, or when they have waited long enough. An optimisation alone: who is let go asks the origin, with a
+    /// lease or without. `stamp` is that of the lookup before. The default lets everybody go.
+    fn lease(&self, key: &CacheKey, stamp: Stamp) -> StoreFuture<Lease> {
+        let _ = (key, stamp);
+        StoreFuture::ready(Ok(Lease::none()))
+    }
+
     /// What the store knows of itself without waiting.
     fn statistics(&self) -> StoreStatistics {
         StoreStatistics::default()
@@ -65,6 +84,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn purge(&self, purge: &Purge) -> StoreFuture<()> {
         (**self).purge(purge)
+    }
+
+    fn load(&self, entry: Arc<Entry>) -> StoreFuture<Option<Arc<Entry>>> {
+        (**self).load(entry)
+    }
+
+    fn lease(&self, key: &CacheKey, stamp: Stamp) -> StoreFuture<Lease> {
+        (**self).lease(key, stamp)
     }
 
     fn statistics(&self) -> StoreStatistics {
@@ -121,20 +148,21 @@ impl<T> fmt::Debug for StoreFuture<T> {
     }
 }
 
-/// A moment in a store's own counting: every purge makes later stamps greater than all earlier ones.
+/// A moment in a store's own counting. The cache hands it back with what was fetched after it, and compares those of
+/// one lookup with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Stamp(u64);
+pub struct Stamp(u128);
 
 impl Stamp {
     /// A stamp with this number.
     #[must_use]
-    pub const fn new(number: u64) -> Self {
+    pub const fn new(number: u128) -> Self {
         Self(number)
     }
 
     /// Its number.
     #[must_use]
-    pub const fn get(self) -> u64 {
+    pub const fn get(self) -> u128 {
         self.0
     }
 }
@@ -191,6 +219,8 @@ pub enum PurgeTarget {
     Uri(CacheKey),
     /// Every response whose [`CacheKey::uri`] starts with this.
     Prefix(Arc<str>),
+    /// Every response with this [tag](Entry::tags).
+    Tag(Arc<str>),
     /// Every response.
     Everything,
 }

@@ -22,7 +22,7 @@ fn they_hold() {
     send::<CacheBuilder>();
     send::<StoreFuture<Lookup>>();
     send::<ResponseBody<Full<bytes::Bytes>>>();
-    send::<ResponseFuture<Service, std::future::Ready<()>, Full<bytes::Bytes>>>();
+    send::<ResponseFuture<Service, std::future::Ready<()>, Full<bytes::Bytes>, Full<bytes::Bytes>>>();
     cloned::<(Cache, CacheHandle, CacheLayer, CacheService<Service>, MemoryStore, Entry)>();
     unpin::<(ResponseBody<Full<bytes::Bytes>>, StoreFuture<Lookup>)>();
     error::<CacheError>();

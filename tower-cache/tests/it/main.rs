@@ -11,6 +11,7 @@ mod freshness;
 mod head;
 mod invalidation;
 mod leaks;
+mod leases;
 mod malformed;
 mod metrics;
 mod post;
@@ -23,4 +24,6 @@ mod sharing;
 mod status;
 mod storing;
 mod support;
+#[cfg(feature = "tags")]
+mod tags;
 mod vary;
