@@ -3,6 +3,8 @@
 
 mod dated_api;
 mod golden_rejections;
+#[cfg(all(feature = "grpc", feature = "reqwest"))]
+mod one_id;
 mod readme;
 mod rest;
 mod roles;
@@ -10,3 +12,4 @@ mod shared_state;
 mod stacks;
 #[path = "../tokens/mod.rs"]
 mod tokens;
+mod trace_relay;
