@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -171,20 +172,29 @@ pub struct CorrelationService<S> {
 
 impl Config {
     /// Whether what the request says of its identity is taken over.
-    fn trusts<B>(&self, request: Request<B>) -> (Request<B>, bool) {
-        match &self.trust {
-            Trust::Always => (request, true),
-            Trust::Never => (request, false),
-            Trust::When(predicate) => {
-                let (parts, body) = request.into_parts();
-                let trusted = predicate(&parts);
-                (Request::from_parts(parts, body), trusted)
-            }
-        }
+    fn trusts<B>(&self, request: &mut Request<B>) -> bool {
+        let predicate = match &self.trust {
+            Trust::Always => return true,
+            Trust::Never => return false,
+            Trust::When(predicate) => predicate,
+        };
+        let (mut parts, ()) = Request::new(()).into_parts();
+        let mut exchange = |parts: &mut Parts| {
+            mem::swap(&mut parts.method, request.method_mut());
+            mem::swap(&mut parts.uri, request.uri_mut());
+            mem::swap(&mut parts.version, request.version_mut());
+            mem::swap(&mut parts.headers, request.headers_mut());
+            mem::swap(&mut parts.extensions, request.extensions_mut());
+        };
+        exchange(&mut parts);
+        let trusted = predicate(&parts);
+        exchange(&mut parts);
+        trusted
     }
 
     /// Decides and tells everybody inside: the extension, and the request field for layers that know no extension.
-    fn identify<B>(&self, request: &mut Request<B>, trusted: bool) -> (Correlation, Option<HeaderValue>) {
+    fn identify<B>(&self, request: &mut Request<B>) -> (Correlation, Option<HeaderValue>) {
+        let trusted = self.trusts(request);
         let headers = request.headers();
         let (id, origin, said) = match inbound(headers, &self.inbound, trusted, &self.validation) {
             Ok((id, said)) => (id, Origin::Accepted, said.cloned()),
@@ -239,9 +249,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let (mut request, trusted) = self.config.trusts(request);
-        let (correlation, value) = self.config.identify(&mut request, trusted);
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let (correlation, value) = self.config.identify(&mut request);
         let value = value.or_else(|| correlation.value());
         let trace = self.config.traceresponse.then(|| correlation.trace());
         let span = Span::new(&correlation);

@@ -111,31 +111,58 @@ impl TraceParent {
     }
 }
 
-/// The value of a lower-case hexadecimal digit; 255 for anything else (§3.2.1: upper case is invalid).
-const VALUE: [u8; 256] = {
-    let mut table = [255; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        table[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    table
-};
-
-/// Up to 32 lower-case hexadecimal digits.
+/// 2, 16 or 32 lower-case hexadecimal digits (§3.2.1: upper case is invalid).
 fn lower_hex(digits: &[u8]) -> Option<u128> {
     let mut value = 0;
-    for chunk in digits.chunks(16) {
-        let (mut half, mut bad) = (0u64, 0u8);
-        for &digit in chunk {
-            let digit = VALUE[usize::from(digit)];
-            bad |= digit;
-            half = half << 4 | u64::from(digit & 15);
-        }
-        if bad > 15 {
-            return None;
-        }
-        value = value << (4 * chunk.len()) | u128::from(half);
+    let mut eights = digits.chunks_exact(8);
+    for eight in &mut eights {
+        value = value << 32 | u128::from(eight_values(eight.try_into().ok()?)?);
+    }
+    let rest = eights.remainder();
+    if !rest.is_empty() {
+        let mut eight = [b'0'; 8];
+        eight[8 - rest.len()..].copy_from_slice(rest);
+        value = value << (4 * rest.len()) | u128::from(eight_values(eight)?);
     }
     Some(value)
+}
+
+/// Eight digits at once: a nibble per byte, which written again must be what was read.
+fn eight_values(digits: [u8; 8]) -> Option<u32> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let read = u64::from_be_bytes(digits);
+    let letters = read >> 6 & ONES;
+    let nibbles = (read & (0x0f * ONES)) + letters * 9;
+    let letters = (nibbles + 6 * ONES) >> 4 & ONES;
+    let written = nibbles + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'0' - 10);
+    if nibbles & (0xf0 * ONES) != 0 || written != read {
+        return None;
+    }
+    let pairs = (nibbles >> 4 | nibbles) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs >> 8 | pairs) & 0x0000_ffff_0000_ffff;
+    Some((fours >> 16 | fours) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lower_hex;
+
+    /// Every byte at every place, beside digits that are good.
+    #[test]
+    fn digits_are_those_of_the_standard_library_in_lower_case() {
+        for length in [2, 16, 32] {
+            let good = &b"0123456789abcdef0f1e2d3c4b5a6978"[..length];
+            for place in 0..length {
+                for byte in 0..=255 {
+                    let mut digits = good.to_vec();
+                    digits[place] = byte;
+                    let expected = std::str::from_utf8(&digits)
+                        .ok()
+                        .filter(|_| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+                        .and_then(|digits| u128::from_str_radix(digits, 16).ok());
+                    assert_eq!(lower_hex(&digits), expected, "{digits:?}");
+                }
+            }
+        }
+    }
 }
