@@ -50,6 +50,7 @@ pub mod check {
     use crate::{Registry, Source, Version, VersionLayer, VersionRange};
 
     /// A text is a version or is not; a version prints as it was written and equals itself in any case.
+    #[must_use]
     pub fn version(text: &str) -> bool {
         if let Ok(range) = text.parse::<VersionRange>() {
             assert_eq!(range.to_string().parse(), Ok(range), "{text}");
@@ -68,6 +69,7 @@ pub mod check {
 
     /// What is left of a target without its segment is a target, with the same query, octet by octet, and with every
     /// other octet of the path; only an empty path becomes a slash.
+    #[must_use]
     pub fn rewrite(text: &str) -> bool {
         let Ok(uri) = text.parse::<Uri>() else { return false };
         let anywhere = Source::path_anywhere("v{version}").into_iter();
@@ -97,6 +99,7 @@ pub mod check {
     }
 
     /// Media types in `Accept` and `Content-Type`.
+    #[must_use]
     pub fn media(accept: &[u8], content: &[u8]) -> bool {
         let mut request = Request::new(());
         for (name, text) in [(ACCEPT, accept), (CONTENT_TYPE, content)] {
@@ -109,6 +112,7 @@ pub mod check {
     }
 
     /// Queries.
+    #[must_use]
     pub fn query(text: &str) -> bool {
         let Ok(uri) = format!("/x?{text}").parse::<Uri>() else { return false };
         let mut request = Request::new(());
@@ -117,6 +121,7 @@ pub mod check {
     }
 
     /// The field `Host`.
+    #[must_use]
     pub fn host(text: &[u8]) -> bool {
         let Ok(value) = HeaderValue::from_bytes(text) else { return false };
         let mut request = Request::new(());

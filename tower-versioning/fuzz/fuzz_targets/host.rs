@@ -1,4 +1,4 @@
 #![no_main]
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
-    tower_versioning::door::check::host(text);
+    let _ = tower_versioning::door::check::host(text);
 });

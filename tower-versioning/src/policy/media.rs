@@ -25,6 +25,9 @@ pub(crate) enum Place {
     Essence(Template, bool),
 }
 
+/// A version, or what stands in its place.
+type ReadVersion<'a> = Result<Version, Cow<'a, [u8]>>;
+
 /// What a field says: the version it weighs most, and that weight in thousandths.
 struct Weighed {
     version: Option<Version>,
@@ -87,7 +90,7 @@ impl MediaSource {
     /// The version in a media type, if it carries one (an error holds what stands there instead); and its weight in
     /// thousandths: 1000 without one, `None` for one that is none.
     #[inline]
-    fn version_of<'a>(&self, media_type: &'a [u8]) -> (Option<Result<Version, Cow<'a, [u8]>>>, Option<u16>) {
+    fn version_of<'a>(&self, media_type: &'a [u8]) -> (Option<ReadVersion<'a>>, Option<u16>) {
         let end = media_type.iter().position(|&octet| octet == b';').unwrap_or(media_type.len());
         let essence = media_type[..end].trim_ascii();
         let (mut value, mut weight) = (None, None);
@@ -104,7 +107,7 @@ impl MediaSource {
     }
 
     #[inline]
-    fn read<'a>(&self, essence: &'a [u8], value: Option<&'a [u8]>) -> Option<Result<Version, Cow<'a, [u8]>>> {
+    fn read<'a>(&self, essence: &'a [u8], value: Option<&'a [u8]>) -> Option<ReadVersion<'a>> {
         let text = match &self.place {
             Place::Essence(template, subtype) => {
                 let part = if *subtype { &essence[slash(essence)? + 1..] } else { essence };

@@ -1,0 +1,245 @@
+//! API versions beside axum's `Router::nest`, tower's `Steer` and the `api-version` crate.
+//!
+//! `cargo bench --features versioning --bench versioning [-- FILTER]`. Rounds are interleaved: each contestant runs one
+//! batch per round; the figures are medians of CPU time. Requests are made outside of what is timed; answers are read
+//! to the end and dropped inside. Everybody gets the same eight fields, one extension and four versions; status and
+//! length of the answers, and who was called, are asserted while it runs.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use api_version::{ApiVersionLayer, ApiVersions};
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get_service;
+use cpu_time::ThreadTime;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use peers::{Bare, allocations, calls, request};
+use tower::steer::Steer;
+use tower::{Layer, Service, ServiceExt};
+use tower_versioning::settings::Reports;
+use tower_versioning::{Registry, Source, Version, VersionLayer, VersionRouter, door};
+
+#[global_allocator]
+static COUNTING: peers::Counting = peers::Counting;
+
+const BATCH: usize = 256;
+const ROUNDS: usize = 400;
+
+/// A contestant: runs one batch; nanoseconds of CPU time and allocations.
+type Run = Box<dyn FnMut() -> (f64, u64)>;
+
+/// A row: its name, the row it is compared with, what it runs.
+struct Row(&'static str, usize, Run);
+
+fn versions(fields: &[(&'static str, &'static str)], target: &str) -> Request<peers::Body> {
+    let mut request = request(target);
+    for (name, value) in fields {
+        request.headers_mut().insert(*name, HeaderValue::from_static(value));
+    }
+    request
+}
+
+/// Ready, call, await, the whole body, drop.
+fn serve<S, A, B>(mut service: S, make: impl Fn() -> Request<A> + 'static, expected: (StatusCode, u64)) -> Run
+where
+    S: Service<Request<A>, Response = Response<B>, Error = Infallible> + 'static,
+    A: 'static,
+    B: http_body::Body,
+{
+    Box::new(move || {
+        let (status, reaching) = expected;
+        let requests: Vec<Request<A>> = (0..BATCH).map(|_| make()).collect();
+        let (called, allocated, begun) = (calls(), allocations(), ThreadTime::now());
+        let mut cx = Context::from_waker(Waker::noop());
+        for request in requests {
+            assert!(service.poll_ready(&mut cx).is_ready());
+            let Poll::Ready(Ok(response)) = pin!(service.call(black_box(request))).poll(&mut cx) else {
+                panic!("nothing in here waits")
+            };
+            assert_eq!(response.status(), status);
+            let mut body = pin!(response.into_body());
+            while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(&mut cx) {
+                assert!(frame.is_ok());
+            }
+        }
+        let taken = begun.elapsed().as_nanos() as f64 / BATCH as f64;
+        let allocated = allocations() - allocated;
+        assert_eq!(calls() - called, reaching * BATCH as u64, "who was called");
+        (taken, allocated / BATCH as u64)
+    })
+}
+
+/// Selection alone, many times per batch.
+fn select(source: Source, versions: &[String], target: &str, fields: &[(&'static str, &'static str)]) -> Run {
+    let layer = VersionLayer::new(registry(versions)).sources([source]);
+    let select = door::selection(&layer);
+    let parts: Parts = self::versions(fields, target).into_parts().0;
+    let expected = select(&parts);
+    assert!(expected.is_some());
+    Box::new(move || {
+        let (allocated, begun) = (allocations(), ThreadTime::now());
+        for _ in 0..BATCH * 16 {
+            assert_eq!(select(black_box(&parts)), expected);
+        }
+        let taken = begun.elapsed().as_nanos() as f64 / (BATCH * 16) as f64;
+        assert_eq!(allocations(), allocated, "selection allocates");
+        (taken, 0)
+    })
+}
+
+fn registry(versions: &[String]) -> Registry {
+    let versions = versions.iter().map(|text| text.parse::<Version>().unwrap());
+    versions.fold(Registry::builder(), |builder, version| builder.version(version, |v| v)).build().unwrap()
+}
+
+fn numbers() -> Vec<String> {
+    (1..=4).map(|number: u8| number.to_string()).collect()
+}
+
+fn users() -> Router {
+    Router::new().route("/users/{id}", get_service(Bare))
+}
+
+fn selections() -> Vec<Row> {
+    let dates: Vec<String> = (0..50).map(|n| format!("20{:02}-{:02}-01", 10 + n / 12, 1 + n % 12)).collect();
+    let field = || Source::header(HeaderName::from_static("api-version"));
+    let four = "text/html, application/json;v=1;q=0.5, application/json;v=3;q=0.9, */*;q=0.1";
+    let map = {
+        let parts = versions(&[("api-version", "3")], "/users/7").into_parts().0;
+        let name = HeaderName::from_static("api-version");
+        Box::new(move || {
+            let begun = ThreadTime::now();
+            for _ in 0..BATCH * 16 {
+                assert!(black_box(&parts).headers.get(black_box(&name)).is_some());
+            }
+            (begun.elapsed().as_nanos() as f64 / (BATCH * 16) as f64, 0)
+        })
+    };
+    let texts = {
+        let lookup = door::lookup(&VersionLayer::new(registry(&dates)).sources([field()]));
+        Box::new(move || {
+            let begun = ThreadTime::now();
+            for _ in 0..BATCH * 16 {
+                assert_eq!(lookup(black_box(b"2013-05-01")), Some(40));
+            }
+            (begun.elapsed().as_nanos() as f64 / (BATCH * 16) as f64, 0)
+        })
+    };
+    vec![
+        Row("(the map of fields, asked once)", 0, map),
+        Row("select: path", 0, select(Source::path(""), &numbers(), "/v3/users/7", &[])),
+        Row("select: header", 0, select(field(), &numbers(), "/users/7", &[("api-version", "3")])),
+        Row("select: text of a date among 50", 0, texts),
+        Row(
+            "select: header, 50 dates",
+            0,
+            select(field(), &dates, "/users/7", &[("api-version", "2013-05-01")]),
+        ),
+        Row(
+            "select: accept, 4 ranges",
+            0,
+            select(Source::media_type("v"), &numbers(), "/users/7", &[("accept", four)]),
+        ),
+    ]
+}
+
+fn layers(first: usize) -> Vec<Row> {
+    let field = || {
+        VersionLayer::new(registry(&numbers()))
+            .sources([Source::header(HeaderName::from_static("api-version"))])
+    };
+    let ask = |version: &'static str| move || versions(&[("api-version", version)], "/users/7?page=1");
+    let ok = (StatusCode::OK, 1);
+    let number = |request: &Request<peers::Body>, _: &[Bare]| {
+        let version = request.headers().get("api-version").map(HeaderValue::as_bytes);
+        version.and_then(|text| text.first()).map_or(0, |digit| usize::from((digit - b'1') & 3))
+    };
+    vec![
+        Row("bare", first, serve(Bare, ask("3"), ok)),
+        Row("tower-versioning, header", first, serve(field().layer(Bare), ask("3"), ok)),
+        Row(
+            "tower-versioning, reports off",
+            first,
+            serve(field().reports(Reports::None).layer(Bare), ask("3"), ok),
+        ),
+        Row("tower Steer of four, by header", first, serve(Steer::new([Bare; 4], number), ask("3"), ok)),
+        Row(
+            "tower-versioning, refusal",
+            first,
+            serve(field().layer(Bare), ask("9"), (StatusCode::BAD_REQUEST, 0)),
+        ),
+    ]
+}
+
+fn routers(first: usize) -> Vec<Row> {
+    let nest = |prefix: &str| {
+        (1..=4).fold(Router::new(), |router, n| router.nest(&format!("{prefix}/v{n}"), users()))
+    };
+    let router = (1..=4)
+        .fold(VersionRouter::new(Router::new()), |router, n| router.version(Version::major(n), users()));
+    let path = VersionLayer::new(registry(&numbers())).sources([Source::path("")]);
+    let field = VersionLayer::new(registry(&numbers()))
+        .sources([Source::header(HeaderName::from_static("x-api-version"))]);
+    let ask = |target: &'static str, fields: &'static [(&'static str, &'static str)]| {
+        move || versions(fields, target).map(axum::body::Body::new)
+    };
+    let plain = || ask("/users/7?page=1", &[]);
+    let by_path = || ask("/v3/users/7?page=1", &[]);
+    let by_field = || ask("/users/7?page=1", &[("x-api-version", "3")]);
+    let rival = ApiVersionLayer::new("/api", ApiVersions::new([1, 2, 3, 4])).layer(nest("/api"));
+    let rival = rival.map_response(IntoResponse::into_response);
+    let ok = (StatusCode::OK, 1);
+    vec![
+        Row("Router::nest of four", first, serve(nest(""), by_path(), ok)),
+        Row("one axum router, no versions", first, serve(users(), plain(), ok)),
+        Row("tower-versioning, path", first, serve(path.layer(router.clone()), by_path(), ok)),
+        Row(
+            "tower-versioning, path, reports off",
+            first,
+            serve(path.reports(Reports::None).layer(router.clone()), by_path(), ok),
+        ),
+        Row("tower-versioning, header", first, serve(field.layer(router), by_field(), ok)),
+        Row(
+            "api-version over Router::nest, header",
+            first,
+            serve(rival, ask("/api/users/7?page=1", &[("x-api-version", "v3")]), ok),
+        ),
+    ]
+}
+
+fn main() {
+    let _ = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder();
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let mut rows = selections();
+    rows.extend(layers(rows.len()));
+    rows.extend(routers(rows.len()));
+    let wanted = |row: &Row| filter.as_ref().is_none_or(|filter| row.0.contains(filter.as_str()));
+    let mut taken: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
+    let mut allocated = vec![0; rows.len()];
+    for round in 0..ROUNDS + 20 {
+        for (index, row) in rows.iter_mut().enumerate() {
+            let (nanoseconds, allocations) = (row.2)();
+            if round >= 20 {
+                taken[index].push(nanoseconds);
+                allocated[index] = allocations;
+            }
+        }
+    }
+    let medians: Vec<f64> = taken
+        .iter_mut()
+        .map(|all| {
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        })
+        .collect();
+    println!("{:<42} {:>9} {:>9} {:>7} {:>7}", "row", "ns", "added", "ratio", "allocs");
+    for (index, row) in rows.iter().enumerate().filter(|(_, row)| wanted(row)) {
+        let (own, base) = (medians[index], medians[row.1]);
+        println!("{:<42} {own:>9.1} {:>9.1} {:>7.2} {:>7}", row.0, own - base, own / base, allocated[index]);
+    }
+}
