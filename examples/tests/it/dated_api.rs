@@ -1,7 +1,7 @@
 //! The program with three dated versions, as its clients see it.
 
 #[path = "../../src/bin/dated-api.rs"]
-#[allow(dead_code, reason = "its main is not called here")]
+#[allow(dead_code, unreachable_pub, reason = "a program of its own, whose main is not called here")]
 mod program;
 
 use axum::body::Body;

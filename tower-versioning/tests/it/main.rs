@@ -6,6 +6,8 @@ mod bad_input;
 mod behaviours;
 #[cfg(feature = "client")]
 mod client;
+#[cfg(feature = "client")]
+mod client_fields;
 mod generated;
 mod lifecycle;
 mod media_types;
@@ -14,6 +16,8 @@ mod metrics;
 mod migrate;
 #[cfg(feature = "migrate")]
 mod migrate_http;
+#[cfg(feature = "migrate")]
+mod migrate_tags;
 mod negotiation;
 mod properties;
 mod ranges;
