@@ -2,18 +2,27 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::builder::BreakerBuilder;
+use crate::cells::Tally;
+use crate::circuit::{Circuit, Observer, wait};
 use crate::classify::{Classify, ErrorIsFailure};
-use crate::error::{Error, RejectReason, Rejected};
+pub(crate) use crate::clock::now;
+use crate::clock::{Clock, Reader};
+use crate::defect::{Defect, put_back};
+use crate::error::{ConfigError, Error, RejectReason, Rejected};
+use crate::events::{Event, Events, Subscription};
 use crate::metrics::Metrics;
 use crate::permit::Permit;
-use crate::policy::{Admission, CancelPolicy, Config, Machine, Recorded, Refusal, State, Verdict};
+use crate::policy::{Admission, CancelPolicy, Config, Outcome, Refusal, State, Verdict};
+
+/// The longest time that a timer is set for at once.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A circuit breaker: the handle everything that guards one upstream shares. Clones are cheap and are the same breaker.
 ///
@@ -29,22 +38,133 @@ use crate::policy::{Admission, CancelPolicy, Config, Machine, Recorded, Refusal,
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
 pub struct Breaker {
-    shared: Arc<Shared>,
+    family: Arc<Family>,
 }
 
-struct Shared {
+impl Clone for Breaker {
+    fn clone(&self) -> Self {
+        if put_back(Defect::ClonesApart) {
+            let config = self.circuit().read(self.now(), |machine, _| machine.config().clone());
+            return Self::new(self.name(), config, Clock::default());
+        }
+        Self { family: Arc::clone(&self.family) }
+    }
+}
+
+/// One breaker with its seats, one per shard.
+struct Family {
+    seats: Box<[Arc<Seat>]>,
+}
+
+/// What a permit holds. The count of who holds it is the only word that every call of the shard writes besides the
+/// window's: with one count for all threads, that alone would be most of what a call costs.
+pub(crate) struct Seat {
+    circuit: Arc<Circuit<Shell>>,
+    shard: usize,
+    /// Nobody else's words in this cache line.
+    _apart: [u64; 12],
+}
+
+/// What stands around the machine: everybody who hears of it. Made when somebody asks, for a breaker may be one of many.
+struct Shell {
     name: Arc<str>,
-    cancel: CancelPolicy,
-    machine: Mutex<Machine>,
-    /// Twice the generation, plus one while every call passes: a closed breaker admits without the lock. Who reads it
-    /// just before a transition holds the old generation, and so a result that no longer counts.
-    passing: AtomicU64,
-    states: watch::Sender<State>,
+    reader: Reader,
+    states: OnceLock<watch::Sender<State>>,
     /// Wakes those who wait in gate mode: at every transition and whenever a probe slot comes back.
-    gate: watch::Sender<()>,
-    metrics: Metrics,
+    gate: OnceLock<watch::Sender<()>>,
+    events: OnceLock<Arc<Events>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Observer for Shell {
+    fn changed(&self, from: State, to: State) {
+        if let Some(states) = self.states.get() {
+            states.send_replace(to);
+        }
+        if let Some(events) = self.events.get() {
+            events.push(Event::Transition { from, to });
+        }
+        self.metrics.transition(to);
+        #[cfg(feature = "tracing")]
+        tracing::info!(breaker = &*self.name, %from, %to, "circuit breaker changed");
+    }
+
+    fn crossed(&self) {
+        if let Some(events) = self.events.get() {
+            events.push(Event::WouldOpen);
+        }
+        #[cfg(feature = "tracing")]
+        tracing::info!(breaker = &*self.name, "circuit breaker would open");
+    }
+
+    fn freed(&self) {
+        if let Some(gate) = self.gate.get() {
+            gate.send_replace(());
+        }
+    }
+
+    fn gathered(&self, tally: Tally) {
+        self.metrics.gathered(tally);
+    }
+
+    fn finished(&self, outcome: Outcome) {
+        self.metrics.call(outcome);
+    }
+
+    fn told(&self) {
+        if let Some(events) = self.events.get() {
+            events.deliver();
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) fn name(&self) -> &str {
+        &self.circuit.observer.name
+    }
+
+    pub(crate) fn cancel_policy(&self) -> CancelPolicy {
+        self.circuit.read(self.now(), |machine, _| machine.config().cancel)
+    }
+
+    pub(crate) fn age(&self, started: u64) -> Duration {
+        Duration::from_nanos(self.now().saturating_sub(started))
+    }
+
+    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: u64) {
+        let now = self.now();
+        self.circuit.record(self.shard, admission, verdict, now, now.saturating_sub(started));
+    }
+
+    pub(crate) fn answered(&self, admission: Admission) {
+        if admission.probe.is_some() {
+            self.circuit.answered(admission, self.now());
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.circuit.observer.reader.now()
+    }
+}
+
+/// Shards of a breaker that is not one of many: a power of two, no fewer than there are processors.
+fn shards() -> usize {
+    static SHARDS: OnceLock<usize> = OnceLock::new();
+    *SHARDS.get_or_init(|| {
+        std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(MAX_SHARDS)
+    })
+}
+
+const MAX_SHARDS: usize = 16;
+
+/// A number of this thread; neighbours have different shards.
+fn thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
 }
 
 /// What a breaker has seen.
@@ -65,8 +185,41 @@ pub struct Snapshot {
     pub retry_after: Option<Duration>,
 }
 
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
+/// The settings of many breakers: they share them, and their metrics, under one name.
+#[derive(Clone)]
+pub(crate) struct Template {
+    config: Arc<Config>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+#[allow(dead_code, reason = "keyed breakers are made from it")]
+impl Template {
+    pub(crate) fn new(config: Config, clock: Clock) -> Self {
+        Self { config: Arc::new(config), clock, metrics: Arc::default() }
+    }
+
+    /// A breaker of its own with one shard, which is as small as it gets.
+    pub(crate) fn single(&self, name: Arc<str>) -> Breaker {
+        self.breaker(name, 1)
+    }
+
+    fn breaker(&self, name: Arc<str>, shards: usize) -> Breaker {
+        // Keys differ in every state: randomness enough for jitter, without a dependency.
+        let seed = RandomState::new().hash_one(&name);
+        let reader = Reader::new(self.clock);
+        let shell = Shell {
+            name,
+            reader,
+            states: OnceLock::new(),
+            gate: OnceLock::new(),
+            events: OnceLock::new(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let circuit = Arc::new(Circuit::new(Arc::clone(&self.config), seed, shards, reader.now(), shell));
+        let seat = |shard| Arc::new(Seat { circuit: Arc::clone(&circuit), shard, _apart: [0; 12] });
+        Breaker { family: Arc::new(Family { seats: (0..circuit.shards()).map(seat).collect() }) }
+    }
 }
 
 impl Breaker {
@@ -76,60 +229,112 @@ impl Breaker {
         BreakerBuilder::new(name.into())
     }
 
-    pub(crate) fn new(name: &str, config: Config) -> Self {
-        // Keys differ in every state: randomness enough for jitter, without a dependency.
-        let seed = RandomState::new().hash_one(name);
-        let cancel = config.cancel;
-        let machine = Machine::new(config, seed, now());
-        Self {
-            shared: Arc::new(Shared {
-                name: Arc::from(name),
-                cancel,
-                passing: AtomicU64::new(passing(&machine)),
-                machine: Mutex::new(machine),
-                states: watch::Sender::new(State::Closed),
-                gate: watch::Sender::new(()),
-                metrics: Metrics::default(),
-            }),
-        }
+    pub(crate) fn new(name: &str, config: Config, clock: Clock) -> Self {
+        Template::new(config, clock).breaker(Arc::from(name), shards())
+    }
+
+    fn circuit(&self) -> &Circuit<Shell> {
+        &self.family.seats[0].circuit
+    }
+
+    fn shell(&self) -> &Shell {
+        &self.circuit().observer
+    }
+
+    fn now(&self) -> u64 {
+        self.shell().reader.now()
+    }
+
+    fn seat(&self) -> &Arc<Seat> {
+        let seats = &self.family.seats;
+        &seats[if seats.len() == 1 { 0 } else { thread() & (seats.len() - 1) }]
     }
 
     /// The name given to the builder.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.shell().name
     }
 
     /// Where the breaker stands. An open period that is over still reads [`State::Open`] until a call comes and probes.
     #[must_use]
     pub fn state(&self) -> State {
-        self.change(now(), |machine, now| {
-            machine.settle(now);
-            machine.state()
-        })
+        self.circuit().read(self.now(), |machine, _| machine.state())
     }
 
-    /// State and counts of this moment.
+    /// State and counts of this moment. The metrics are brought up to date on the way.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.change(now(), |machine, now| {
-            let refusal = machine.refusal(now);
-            let counts = machine.counts(now);
-            Snapshot {
-                state: machine.state(),
-                calls: counts.total,
-                failures: counts.failures,
-                slow: counts.slow,
-                generation: machine.generation(),
-                retry_after: refusal.and_then(wait_of),
-            }
+        let now = self.now();
+        self.circuit().read(now, |machine, counts| Snapshot {
+            calls: counts.total,
+            failures: counts.failures,
+            slow: counts.slow,
+            retry_after: machine.refusal(now).and_then(wait_of),
+            state: machine.state(),
+            generation: machine.generation(),
         })
     }
 
-    /// The state as a value to watch; every transition is seen, unless another follows before the receiver looks.
+    /// The state as a value to watch; every transition is seen, unless another follows before the receiver looks. Where
+    /// none may be missed, see [`on_event`](Self::on_event).
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<State> {
-        self.shared.states.subscribe()
+        self.circuit().read(self.now(), |machine, _| {
+            self.shell().states.get_or_init(|| watch::Sender::new(machine.state())).subscribe()
+        })
+    }
+
+    /// Calls `handler` with everything this breaker does from now on, in order, on the thread on which it happens and
+    /// without any lock: it may use the breaker, and should be quick. Should it panic, the call that led to the event
+    /// and the other handlers go on. It stays until [`Subscription::remove`].
+    pub fn on_event(&self, handler: impl Fn(Event) + Send + Sync + 'static) -> Subscription {
+        self.shell().events.get_or_init(Arc::default).add(handler)
+    }
+
+    /// Moves with time alone: the returned future ends open periods (and leases, and probe phases) when their time has
+    /// come, also while nobody calls, so that watchers and handlers hear of it. Optional: without it, an open period
+    /// ends with the first call after it. Spawn it once per breaker; it ends when the last other handle is gone, and
+    /// whatever changes the breaker by hand makes it start anew.
+    pub fn timed_transitions(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut changes = self.gate();
+        let circuit = Arc::downgrade(&self.family.seats[0].circuit);
+        async move {
+            loop {
+                let Some(next) = circuit.upgrade().map(|circuit| {
+                    changes.mark_unchanged();
+                    let now = circuit.observer.reader.now();
+                    circuit.tick(now, true).map(|deadline| wait(deadline, now))
+                }) else {
+                    return;
+                };
+                let changed = changes.changed();
+                let gone = match next {
+                    // A deadline that is past was met by the tick, up to the rounding of timers.
+                    Some(wait) => {
+                        let wait = wait.clamp(Duration::from_millis(1), LONGEST);
+                        tokio::time::timeout(wait, changed).await.is_ok_and(|changed| changed.is_err())
+                    }
+                    None => changed.await.is_err(),
+                };
+                if gone {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Other settings from now on, all of them: what the builder does not name gets its default. The state stays, the
+    /// windows start anew, and results of calls that are under way are not counted any more, but for probes. An open
+    /// period that has begun keeps its length. Name and clock stay what they were.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] as from [`BreakerBuilder::build`]; nothing is changed then.
+    pub fn reconfigure(&self, settings: &BreakerBuilder) -> Result<(), ConfigError> {
+        let config = settings.config()?;
+        self.circuit().reconfigure(Arc::new(config), self.now());
+        Ok(())
     }
 
     /// Rejects every call until another of these methods is called.
@@ -164,18 +369,14 @@ impl Breaker {
     ///
     /// [`Rejected`] when the call may not be made.
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        self.shared.metrics.resolve(&self.shared.name);
-        let started = now();
-        let control = self.shared.passing.load(Ordering::Acquire);
-        let admission = if control & 1 == 1 {
-            Admission { generation: control >> 1, probe: None }
-        } else {
-            match self.change(started, Machine::admit) {
-                Ok(admission) => admission,
-                Err(refusal) => return Err(self.rejected(refusal)),
-            }
-        };
-        Ok(Permit::new(self.clone(), admission, started))
+        let seat = self.seat();
+        let circuit = &*seat.circuit;
+        circuit.observer.metrics.resolve(&circuit.observer.name, || self.state());
+        let started = circuit.observer.reader.now();
+        match circuit.admit(seat.shard, started) {
+            Ok(admission) => Ok(Permit::new(Arc::clone(seat), admission, started)),
+            Err(refusal) => Err(rejection(&circuit.observer.name, refusal)),
+        }
     }
 
     /// Guards a future that is no tower service, a database query for instance: `Ok` is a success, `Err` a failure.
@@ -207,98 +408,53 @@ impl Breaker {
         result.map_err(Error::Inner)
     }
 
+    /// A rejection that was decided outside; it is counted.
     pub(crate) fn rejected(&self, refusal: Refusal) -> Rejected {
-        self.shared.metrics.resolve(&self.shared.name);
-        self.shared.metrics.rejected();
-        let reason = match refusal {
-            Refusal::Open { .. } => RejectReason::Open,
-            Refusal::ProbesTaken { .. } => RejectReason::ProbesTaken,
-            Refusal::Forced => RejectReason::ForcedOpen,
-        };
-        Rejected::new(self.shared.name.clone(), reason, wait_of(refusal))
+        let seat = self.seat();
+        let shell = self.shell();
+        shell.metrics.resolve(&shell.name, || self.state());
+        seat.circuit.refused(seat.shard, shell.reader.now());
+        rejection(&shell.name, refusal)
     }
 
     /// Why a call would not pass now.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        if self.shared.passing.load(Ordering::Acquire) & 1 == 1 {
-            return None;
-        }
-        self.change(now(), Machine::refusal)
+        self.circuit().refusal(|| self.now())
     }
 
     /// Changes whenever a refused call might pass.
     pub(crate) fn gate(&self) -> watch::Receiver<()> {
-        self.shared.gate.subscribe()
-    }
-
-    pub(crate) fn cancel_policy(&self) -> CancelPolicy {
-        self.shared.cancel
-    }
-
-    pub(crate) fn answered(&self, admission: Admission) {
-        if admission.probe.is_some() {
-            self.change(now(), |machine, _| machine.answered(admission));
-        }
-    }
-
-    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: Instant) {
-        let now = now();
-        let elapsed = now.saturating_duration_since(started);
-        let recorded = self.change(now, |machine, now| machine.record(now, admission, verdict, elapsed));
-        if recorded != Recorded::Off {
-            self.shared.metrics.call(verdict.outcome());
-        }
-        if admission.probe.is_some() {
-            self.shared.gate.send_replace(());
-        }
+        self.shell().gate.get_or_init(|| watch::Sender::new(())).subscribe()
     }
 
     fn force(&self, state: State) {
-        self.change(now(), |machine, now| machine.force(state, now));
+        self.circuit().force(state, self.now());
     }
+}
 
-    /// Runs a step of the machine and tells everybody when it led to another state.
-    fn change<T>(&self, now: Instant, step: impl FnOnce(&mut Machine, Instant) -> T) -> T {
-        let mut machine = self.lock();
-        let (before, generation) = (machine.state(), machine.generation());
-        let result = step(&mut machine, now);
-        if machine.generation() != generation {
-            self.shared.passing.store(passing(&machine), Ordering::Release);
-            let state = machine.state();
-            if state != before {
-                // Within the lock, so that nobody hears of two transitions in the wrong order.
-                self.shared.states.send_replace(state);
-                self.shared.metrics.transition(state);
-                #[cfg(feature = "tracing")]
-                tracing::info!(breaker = &*self.shared.name, from = %before, to = %state, "circuit breaker changed");
-            }
-            self.shared.gate.send_replace(());
-        }
-        result
-    }
-
-    /// No step of the machine runs foreign code, so a poisoned lock still holds a whole machine.
-    fn lock(&self) -> MutexGuard<'_, Machine> {
-        self.shared.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn rejection(name: &Arc<str>, refusal: Refusal) -> Rejected {
+    let reason = match refusal {
+        Refusal::Open { .. } => RejectReason::Open,
+        Refusal::ProbesTaken { .. } => RejectReason::ProbesTaken,
+        Refusal::Ramping { .. } => RejectReason::Ramping,
+        Refusal::Forced => RejectReason::ForcedOpen,
+    };
+    Rejected::new(Arc::clone(name), reason, wait_of(refusal))
 }
 
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Breaker")
-            .field("name", &self.shared.name)
-            .field("state", &*self.shared.states.borrow())
+            .field("name", &self.shell().name)
+            .field("state", &self.state())
             .finish_non_exhaustive()
     }
 }
 
-fn passing(machine: &Machine) -> u64 {
-    machine.generation() << 1 | u64::from(machine.passes_all())
-}
-
+/// How long a call has to wait before it may pass.
 pub(crate) fn wait_of(refusal: Refusal) -> Option<Duration> {
     match refusal {
-        Refusal::Open { wait } | Refusal::ProbesTaken { wait } => Some(wait),
+        Refusal::Open { wait } | Refusal::ProbesTaken { wait } | Refusal::Ramping { wait } => Some(wait),
         Refusal::Forced => None,
     }
 }

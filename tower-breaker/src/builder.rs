@@ -2,8 +2,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::breaker::Breaker;
+use crate::breaker::Template;
+use crate::clock::Clock;
 use crate::error::ConfigError;
-use crate::policy::{CancelPolicy, Config, OpenPeriod, Rate};
+use crate::policy::{CancelPolicy, Config, OpenPeriod, Rate, State};
 
 /// Settings of a [`Breaker`]; made by [`Breaker::builder`].
 #[derive(Debug, Clone)]
@@ -20,6 +22,11 @@ pub struct BreakerBuilder {
     probes: u32,
     lease: Duration,
     half_open_limit: Duration,
+    after_limit: State,
+    ramp: Option<Duration>,
+    open_on_success: bool,
+    initial: State,
+    clock: Clock,
     cancel: Option<CancelPolicy>,
 }
 
@@ -41,6 +48,11 @@ impl BreakerBuilder {
             probes: 3,
             lease: Duration::from_secs(10),
             half_open_limit: Duration::from_secs(60),
+            after_limit: State::Open,
+            ramp: None,
+            open_on_success: true,
+            initial: State::Closed,
+            clock: Clock::default(),
             cancel: None,
         }
     }
@@ -114,6 +126,41 @@ impl BreakerBuilder {
         self
     }
 
+    /// What follows a probe phase without a verdict: [`State::Open`] for a period, or [`State::Closed`]. Default open:
+    /// nobody has shown that the upstream is well.
+    pub fn after_half_open_limit(mut self, state: State) -> Self {
+        self.after_limit = state;
+        self
+    }
+
+    /// After the probes, admits a growing share of calls, from a tenth to all of them at the end of `length`; the others
+    /// are rejected with [`RejectReason::Ramping`](crate::RejectReason::Ramping). For upstreams that start cold.
+    /// Default: all at once.
+    pub fn ramp_up(mut self, length: Duration) -> Self {
+        self.ramp = Some(length);
+        self
+    }
+
+    /// Whether a success may open the breaker: the one with which a window reaches [`min_calls`](Self::min_calls)
+    /// while its rate is at the threshold, or after which older calls have left. Default `true`, as Resilience4j
+    /// does; with `false` only failures and slow calls open it, as Polly does.
+    pub fn open_on_success(mut self, opens: bool) -> Self {
+        self.open_on_success = opens;
+        self
+    }
+
+    /// The state to start in; [`State::Open`] lasts for one open period. Default [`State::Closed`].
+    pub fn initial_state(mut self, state: State) -> Self {
+        self.initial = state;
+        self
+    }
+
+    /// What tells the time. Default [`Clock::Tokio`].
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// What a call means that was dropped before it had an outcome. Default
     /// [`CancelPolicy::FailureIfOlderThan`] the threshold of [`slow_calls`](Self::slow_calls), or one second.
     pub fn on_cancel(mut self, policy: CancelPolicy) -> Self {
@@ -121,7 +168,7 @@ impl BreakerBuilder {
         self
     }
 
-    /// Makes the breaker, closed.
+    /// Makes the breaker, closed unless told otherwise.
     ///
     /// # Errors
     ///
@@ -129,10 +176,16 @@ impl BreakerBuilder {
     /// or number that is zero or beyond its limit.
     pub fn build(self) -> Result<Breaker, ConfigError> {
         let config = self.config()?;
-        Ok(Breaker::new(&self.name, config))
+        Ok(Breaker::new(&self.name, config, self.clock))
     }
 
-    fn config(&self) -> Result<Config, ConfigError> {
+    /// For many breakers with the same settings.
+    #[allow(dead_code, reason = "keyed breakers are made from it")]
+    pub(crate) fn template(&self) -> Result<Template, ConfigError> {
+        Ok(Template::new(self.config()?, self.clock))
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
         if self.name.is_empty() {
             return Err(ConfigError::new("name", "it is empty"));
         }
@@ -168,6 +221,9 @@ impl BreakerBuilder {
             None => None,
         };
         self.open.check()?;
+        if !matches!(self.after_limit, State::Open | State::Closed) {
+            return Err(ConfigError::new("after_half_open_limit", "it is neither open nor closed"));
+        }
         let patience = slow.map_or(Duration::from_secs(1), |(threshold, _)| threshold);
         Ok(Config {
             time_window,
@@ -181,6 +237,10 @@ impl BreakerBuilder {
             lease: positive("probe_lease", self.lease)?,
             half_open_limit: positive("half_open_limit", self.half_open_limit)?,
             cancel: self.cancel.unwrap_or(CancelPolicy::FailureIfOlderThan(patience)),
+            ramp: self.ramp.map(|length| positive("ramp_up", length)).transpose()?,
+            open_on_success: self.open_on_success,
+            after_limit: self.after_limit,
+            initial: self.initial,
         })
     }
 }

@@ -4,7 +4,11 @@
 mod body;
 mod breaker;
 mod builder;
+mod cells;
+mod circuit;
+mod defect;
 mod error;
+mod events;
 mod gate;
 mod grpc;
 mod guarded;
@@ -15,9 +19,11 @@ mod problem;
 #[cfg(any(feature = "retry", feature = "throttle"))]
 mod random;
 mod rejection;
+mod sync;
 
 pub mod bulkhead;
 pub mod classify;
+pub mod clock;
 pub mod http;
 pub mod layer;
 #[cfg(feature = "retry")]
@@ -31,7 +37,9 @@ pub use body::ResponseBody;
 pub use breaker::{Breaker, Snapshot};
 pub use builder::BreakerBuilder;
 pub use bulkhead::{Bulkhead, BulkheadLayer, HttpBulkheadLayer};
+pub use clock::Clock;
 pub use error::{BoxError, ConfigError, Error, RejectReason, Rejected, find_rejection};
+pub use events::{Event, Subscription};
 pub use gate::Mode;
 pub use guarded::GuardedBody;
 pub use http::HttpBreakerLayer;

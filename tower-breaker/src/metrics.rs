@@ -11,6 +11,7 @@ mod with {
 
     use metrics::{Counter, Gauge, counter, gauge};
 
+    use crate::cells::Tally;
     use crate::policy::{Outcome, State};
 
     const STATES: [State; 6] =
@@ -19,7 +20,7 @@ mod with {
     /// Handles are made when the first call comes, on its thread, so that a recorder installed until then counts.
     #[derive(Default)]
     pub(crate) struct Metrics {
-        handles: OnceLock<Handles>,
+        handles: OnceLock<Box<Handles>>,
     }
 
     struct Handles {
@@ -30,8 +31,14 @@ mod with {
     }
 
     impl Metrics {
-        pub(crate) fn resolve(&self, name: &str) {
-            self.handles.get_or_init(|| Handles::new(name));
+        pub(crate) fn resolve(&self, name: &str, state: impl FnOnce() -> State) {
+            if self.handles.get().is_none() {
+                self.handles.get_or_init(|| {
+                    let handles = Handles::new(name);
+                    handles.state.set(index(state()) as f64);
+                    Box::new(handles)
+                });
+            }
         }
 
         pub(crate) fn call(&self, outcome: Outcome) {
@@ -45,19 +52,25 @@ mod with {
             }
         }
 
-        pub(crate) fn rejected(&self) {
+        pub(crate) fn gathered(&self, tally: Tally) {
             if let Some(handles) = self.handles.get() {
-                handles.rejections.increment(1);
+                handles.calls[0].increment(tally.successes);
+                handles.calls[1].increment(tally.failures);
+                handles.rejections.increment(tally.rejections);
             }
         }
 
         pub(crate) fn transition(&self, to: State) {
             if let Some(handles) = self.handles.get() {
-                let index = STATES.iter().position(|state| *state == to).unwrap_or_default();
+                let index = index(to);
                 handles.transitions[index].increment(1);
                 handles.state.set(index as f64);
             }
         }
+    }
+
+    fn index(state: State) -> usize {
+        STATES.iter().position(|other| *other == state).unwrap_or_default()
     }
 
     impl Handles {
@@ -65,29 +78,28 @@ mod with {
             let name = name.to_owned();
             let calls = |outcome: &'static str| counter!("tower_breaker_calls_total", "breaker" => name.clone(), "outcome" => outcome);
             let transition = |to: State| counter!("tower_breaker_transitions_total", "breaker" => name.clone(), "to" => to.as_str());
-            let handles = Self {
+            Self {
                 calls: ["success", "failure", "ignored"].map(calls),
                 transitions: STATES.map(transition),
                 rejections: counter!("tower_breaker_rejections_total", "breaker" => name.clone()),
                 state: gauge!("tower_breaker_state", "breaker" => name.clone()),
-            };
-            handles.state.set(0.0);
-            handles
+            }
         }
     }
 }
 
 #[cfg(not(feature = "metrics"))]
 mod without {
+    use crate::cells::Tally;
     use crate::policy::{Outcome, State};
 
     #[derive(Default)]
     pub(crate) struct Metrics;
 
     impl Metrics {
-        pub(crate) fn resolve(&self, _: &str) {}
+        pub(crate) fn resolve(&self, _: &str, _: impl FnOnce() -> State) {}
         pub(crate) fn call(&self, _: Outcome) {}
-        pub(crate) fn rejected(&self) {}
+        pub(crate) fn gathered(&self, _: Tally) {}
         pub(crate) fn transition(&self, _: State) {}
     }
 }

@@ -1,26 +1,26 @@
 use std::fmt;
-use std::time::Instant;
+use std::sync::Arc;
 
-use crate::breaker::{Breaker, now};
+use crate::breaker::Seat;
 use crate::policy::{Admission, CancelPolicy, Verdict};
 
-/// The right to one call, from [`Breaker::try_acquire`].
+/// The right to one call, from [`Breaker::try_acquire`](crate::Breaker::try_acquire).
 ///
 /// Dropped without an outcome it counts as a cancelled call, by the breaker's
 /// [`CancelPolicy`], and as a failure while the thread unwinds from a panic. A probe's slot is free again either way.
 #[must_use = "a permit that is dropped at once is a cancelled call"]
 pub struct Permit {
-    breaker: Breaker,
+    seat: Arc<Seat>,
     admission: Admission,
-    started: Instant,
+    started: u64,
     told: bool,
     /// Within a poll of the guarded work; stays set when that panics.
     polling: bool,
 }
 
 impl Permit {
-    pub(crate) fn new(breaker: Breaker, admission: Admission, started: Instant) -> Self {
-        Self { breaker, admission, started, told: false, polling: false }
+    pub(crate) fn new(seat: Arc<Seat>, admission: Admission, started: u64) -> Self {
+        Self { seat, admission, started, told: false, polling: false }
     }
 
     /// The call succeeded.
@@ -47,12 +47,12 @@ impl Permit {
     pub(crate) fn tell(&mut self, verdict: Verdict) {
         if !self.told {
             self.told = true;
-            self.breaker.record(self.admission, verdict, self.started);
+            self.seat.record(self.admission, verdict, self.started);
         }
     }
 
     pub(crate) fn cancel_policy(&self) -> CancelPolicy {
-        self.breaker.cancel_policy()
+        self.seat.cancel_policy()
     }
 
     /// Dropping it from now on says nothing, unless it is a panic that drops it.
@@ -75,20 +75,20 @@ impl Permit {
 
     /// The response has begun well; a probe that only waits for the rest of a long body is no longer one that hangs.
     pub fn answered(&self) {
-        self.breaker.answered(self.admission);
+        self.seat.answered(self.admission);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.told {
+        if self.told || crate::defect::put_back(crate::defect::Defect::CancelledUnrecorded) {
             return;
         }
         let failed = self.panicked()
-            || match self.breaker.cancel_policy() {
+            || match self.seat.cancel_policy() {
                 CancelPolicy::Ignore => false,
                 CancelPolicy::Failure => true,
-                CancelPolicy::FailureIfOlderThan(age) => now().saturating_duration_since(self.started) >= age,
+                CancelPolicy::FailureIfOlderThan(age) => self.seat.age(self.started) >= age,
             };
         let verdict = if failed { Verdict::FAILURE } else { Verdict::IGNORED };
         self.tell(verdict);
@@ -98,7 +98,7 @@ impl Drop for Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("breaker", &self.breaker)
+            .field("breaker", &self.seat.name())
             .field("probe", &self.admission.probe.is_some())
             .finish_non_exhaustive()
     }

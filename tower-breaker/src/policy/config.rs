@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::outcome::State;
 use super::period::OpenPeriod;
 use crate::error::ConfigError;
 
@@ -49,4 +50,10 @@ pub(crate) struct Config {
     pub(crate) lease: Duration,
     pub(crate) half_open_limit: Duration,
     pub(crate) cancel: CancelPolicy,
+    pub(crate) ramp: Option<Duration>,
+    /// Whether a success may open too, when with it the minimum is reached.
+    pub(crate) open_on_success: bool,
+    /// Open or closed: where a probe phase without a verdict leads.
+    pub(crate) after_limit: State,
+    pub(crate) initial: State,
 }

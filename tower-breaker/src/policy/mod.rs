@@ -10,6 +10,8 @@ mod config;
 mod machine;
 mod outcome;
 mod period;
+mod probing;
+mod ramp;
 #[cfg(feature = "retry")]
 mod repeat;
 #[cfg(feature = "retry")]
@@ -25,7 +27,7 @@ pub(crate) use budget::Budget;
 pub(crate) use bulkhead::Limits;
 pub use config::CancelPolicy;
 pub(crate) use config::{Config, Rate};
-pub(crate) use machine::{Admission, Machine, Recorded, Refusal};
+pub(crate) use machine::{Admission, After, Machine, Pass, Refusal};
 pub use outcome::{Outcome, State, Verdict};
 pub use period::OpenPeriod;
 #[cfg(feature = "retry")]
@@ -34,3 +36,4 @@ pub(crate) use repeat::{Ended, Next, Refused, Situation, idempotent, takes_over}
 pub(crate) use retry_after::{Pushback, grpc_status, pushback, retry_after};
 #[cfg(feature = "throttle")]
 pub(crate) use throttle::{Slot, ThrottleConfig, ThrottlePolicy};
+pub(crate) use window::{ARMED, Counts, SLOTS, Slotting, Step, Word};

@@ -1,0 +1,394 @@
+//! The state of a breaker between threads. What most calls do takes no lock: one word says whether they may pass, and
+//! their results go into [`Cells`]. Everything else is a step of the [`Machine`], behind its lock.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crate::cells::{Cells, Counted, Kind, Tally};
+use crate::defect::{Defect, put_back};
+use crate::policy::{
+    Admission, After, Config, Counts, Machine, Outcome, Pass, Refusal, Slotting, State, Verdict,
+};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+
+/// Hears what happens, in order. All of it but [`told`](Self::told) within the lock.
+pub(crate) trait Observer {
+    /// The breaker has changed its state.
+    fn changed(&self, from: State, to: State);
+    /// It would have opened, were it not for metrics-only.
+    fn crossed(&self);
+    /// A refused call might pass now.
+    fn freed(&self);
+    /// What was counted without the lock since the last time.
+    fn gathered(&self, tally: Tally);
+    /// A call that was counted nowhere else: ignored, late, or a probe.
+    fn finished(&self, outcome: Outcome);
+    /// After the lock: the moment to run what others have written.
+    fn told(&self);
+}
+
+pub(crate) struct Circuit<O: Observer> {
+    hot: Hot,
+    cells: Cells,
+    machine: Mutex<Guarded>,
+    pub(crate) observer: O,
+}
+
+struct Guarded {
+    machine: Machine,
+    /// What the observer has heard of.
+    reported: Tally,
+    /// Successes ask for a look.
+    armed: bool,
+}
+
+/// What lock-free callers read. Written within the lock only, all but `run`; a reader that finds the same control word
+/// before and after has read what belongs to it.
+struct Hot {
+    control: AtomicU64,
+    until: AtomicU64,
+    slot: AtomicU64,
+    reciprocal: AtomicU64,
+    offset: AtomicU64,
+    slow: AtomicU64,
+    /// Failures in a row: `generation 32 | run 32`.
+    run: AtomicU64,
+    /// Nobody else's words in this cache line.
+    _apart: [u64; 8],
+}
+
+/// The control word: `generation 61 | what may be done without asking 3`.
+fn control(generation: u64, pass: Pass) -> u64 {
+    generation << 3 | pass as u64
+}
+
+fn passes(control: u64, pass: Pass) -> bool {
+    control & 7 == pass as u64
+}
+
+impl<O: Observer> Circuit<O> {
+    pub(crate) fn new(config: Arc<Config>, seed: u64, shards: usize, now: u64, observer: O) -> Self {
+        let machine = Machine::new(config, seed, now);
+        let word = |value| AtomicU64::new(value);
+        let circuit = Self {
+            hot: Hot {
+                control: word(control(0, Pass::Ask)),
+                until: word(0),
+                slot: word(0),
+                reciprocal: word(0),
+                offset: word(0),
+                slow: word(0),
+                run: word(0),
+                _apart: [0; 8],
+            },
+            cells: Cells::new(shards),
+            machine: Mutex::new(Guarded { machine, reported: Tally::default(), armed: false }),
+            observer,
+        };
+        circuit.publish(&circuit.lock().machine);
+        circuit
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.cells.shards()
+    }
+
+    /// Asks for one call.
+    pub(crate) fn admit(&self, shard: usize, now: u64) -> Result<Admission, Refusal> {
+        let seen = self.hot.control.load(Ordering::Acquire);
+        if passes(seen, Pass::Count) || passes(seen, Pass::Tell) {
+            return Ok(Admission { generation: seen >> 3, probe: None });
+        }
+        if let Some(refusal) = self.open(seen, now) {
+            self.refused(shard, now);
+            return Err(refusal);
+        }
+        let result = self.step(now, |guarded, now| guarded.machine.admit(now));
+        if result.is_err() {
+            self.refused(shard, now);
+        }
+        result
+    }
+
+    /// Why a call would not pass; nothing is taken or counted.
+    pub(crate) fn refusal(&self, now: impl FnOnce() -> u64) -> Option<Refusal> {
+        let seen = self.hot.control.load(Ordering::Acquire);
+        if passes(seen, Pass::Count) || passes(seen, Pass::Tell) {
+            return None;
+        }
+        let now = now();
+        self.open(seen, now).or_else(|| self.step(now, |guarded, now| guarded.machine.refusal(now)))
+    }
+
+    /// Whether it is certain without the lock that the open period lasts.
+    fn open(&self, seen: u64, now: u64) -> Option<Refusal> {
+        if !passes(seen, Pass::Reject) {
+            return None;
+        }
+        let until = self.hot.until.load(Ordering::Acquire);
+        let open = now < until && self.hot.control.load(Ordering::Acquire) == seen;
+        open.then(|| Refusal::Open { wait: Duration::from_nanos(until - now) })
+    }
+
+    /// Counts a rejection.
+    pub(crate) fn refused(&self, shard: usize, now: u64) {
+        if self.cells.reject(shard, self.slotting().epoch(now)) == Counted::Look {
+            self.gather();
+        }
+    }
+
+    /// The outcome of a call that was admitted with `admission` and took `elapsed`.
+    pub(crate) fn record(
+        &self,
+        shard: usize,
+        admission: Admission,
+        verdict: Verdict,
+        now: u64,
+        elapsed: u64,
+    ) {
+        if verdict.outcome() != Outcome::Success || !self.succeed(shard, admission.generation, now, elapsed) {
+            self.step(now, |guarded, now| self.finish(guarded, shard, admission, verdict, now, elapsed));
+            if admission.probe.is_some() {
+                self.observer.freed();
+            }
+        }
+    }
+
+    /// The path of a success without the lock; false when the machine has to be told.
+    fn succeed(&self, shard: usize, generation: u64, now: u64, elapsed: u64) -> bool {
+        let seen = self.hot.control.load(Ordering::Acquire);
+        if seen != control(generation, Pass::Count) {
+            return false;
+        }
+        let (slotting, slow) = (self.slotting(), self.hot.slow.load(Ordering::Acquire));
+        let run = self.hot.run.load(Ordering::Acquire);
+        // From here on the settings read are those of this generation, and should it end before the call is counted,
+        // then its epoch is too old for the windows of the next.
+        if elapsed >= slow || self.hot.control.load(Ordering::Acquire) != seen {
+            return false;
+        }
+        if run as u32 != 0 {
+            self.end_run(generation);
+        }
+        if self.cells.count(shard, Kind::Success, slotting.epoch(now)) == Counted::Look {
+            self.step(now, |guarded, now| {
+                if guarded.machine.generation() == generation && guarded.machine.counting() {
+                    self.look(guarded, now, After { bad: false, hint: None });
+                }
+                self.report(guarded);
+            });
+        }
+        true
+    }
+
+    /// Counts a result within the lock.
+    fn finish(
+        &self,
+        guarded: &mut Guarded,
+        shard: usize,
+        admission: Admission,
+        verdict: Verdict,
+        now: u64,
+        elapsed: u64,
+    ) {
+        let (outcome, machine) = (verdict.outcome(), &mut guarded.machine);
+        machine.settle(now);
+        let current = admission.generation == machine.generation() || put_back(Defect::StaleResults);
+        if !current || !machine.counting() || outcome == Outcome::Ignored {
+            if current && machine.probing().is_some() {
+                let slow = elapsed >= machine.slow();
+                machine.probed(now, admission, verdict, slow);
+            } else if current && machine.state() == State::Disabled {
+                return;
+            }
+            self.observer.finished(outcome);
+            return;
+        }
+        let (failed, slow) = (outcome == Outcome::Failure, elapsed >= machine.slow());
+        let epoch = machine.slotting().epoch(now);
+        let kind = if failed { Kind::Failure } else { Kind::Success };
+        let mut counted = self.cells.count(shard, kind, epoch);
+        if slow {
+            self.cells.count(shard, Kind::Slow, epoch);
+        }
+        machine.add(failed, slow);
+        let generation = machine.generation();
+        if failed {
+            self.prolong_run(generation);
+        } else {
+            self.end_run(generation);
+            // The first success of a slot need not come without the lock.
+            if machine.pass() != Pass::Count {
+                counted = Counted::Look;
+            }
+        }
+        if failed || slow || counted == Counted::Look {
+            self.look(guarded, now, After { bad: failed || slow, hint: verdict.retry_after() });
+        }
+        if counted == Counted::Look {
+            self.report(guarded);
+        }
+    }
+
+    /// Looks at the rates, and sees to it that successes ask for a look while one of them may change the answer.
+    fn look(&self, guarded: &mut Guarded, now: u64, after: After) {
+        let epoch = guarded.machine.slotting().epoch(now);
+        let generation = guarded.machine.generation();
+        let mut look = guarded.machine.look(now, self.cells.counts(epoch), self.run(generation), after);
+        if look.watch && guarded.machine.generation() == generation {
+            // A success that came before its word was armed is in these sums; one that comes later asks.
+            let crossed = look.crossed;
+            look = guarded.machine.look(now, self.cells.arm(epoch), self.run(generation), after);
+            look.crossed |= crossed;
+        }
+        if guarded.armed && !look.watch {
+            self.cells.disarm(epoch);
+        }
+        guarded.armed = look.watch;
+        if look.crossed {
+            self.observer.crossed();
+        }
+    }
+
+    /// The failures in a row of this generation.
+    fn run(&self, generation: u64) -> u32 {
+        let word = self.hot.run.load(Ordering::Acquire);
+        if word >> 32 == generation & u64::from(u32::MAX) { word as u32 } else { 0 }
+    }
+
+    fn prolong_run(&self, generation: u64) {
+        let tag = generation << 32;
+        let _ = self.hot.run.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            let run = if word >> 32 == tag >> 32 { word as u32 } else { 0 };
+            Some(tag | u64::from(run.saturating_add(1)))
+        });
+    }
+
+    fn end_run(&self, generation: u64) {
+        let tag = generation << 32;
+        let _ = self.hot.run.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            (word >> 32 == tag >> 32 && word != tag).then_some(tag)
+        });
+    }
+
+    pub(crate) fn answered(&self, admission: Admission, now: u64) {
+        if admission.probe.is_some() {
+            self.step(now, |guarded, _| guarded.machine.answered(admission));
+        }
+    }
+
+    /// What time alone changes; with `expire`, the end of an open period too. Returns when to come again.
+    pub(crate) fn tick(&self, now: u64, expire: bool) -> Option<u64> {
+        self.step(now, |guarded, now| {
+            guarded.machine.settle(now);
+            if expire {
+                guarded.machine.expire(now);
+            }
+            guarded.machine.deadline()
+        })
+    }
+
+    pub(crate) fn force(&self, state: State, now: u64) {
+        self.step(now, |guarded, _| guarded.machine.force(state));
+    }
+
+    pub(crate) fn reconfigure(&self, config: Arc<Config>, now: u64) {
+        self.step(now, |guarded, now| guarded.machine.reconfigure(config, now));
+    }
+
+    /// Reads the machine and the counts of its window, once time has done its work.
+    pub(crate) fn read<T>(&self, now: u64, read: impl FnOnce(&mut Machine, Counts) -> T) -> T {
+        self.step(now, |guarded, now| {
+            guarded.machine.settle(now);
+            self.report(guarded);
+            let machine = &mut guarded.machine;
+            let counts = match (machine.probing(), machine.config().time_window, machine.count_window()) {
+                (Some(probes), ..) => probes,
+                (None, None, Some(window)) => window,
+                _ => self.cells.counts(machine.slotting().epoch(now)),
+            };
+            read(machine, counts)
+        })
+    }
+
+    /// Tells the observer what was counted without the lock.
+    pub(crate) fn gather(&self) {
+        self.report(&mut self.lock());
+    }
+
+    fn report(&self, guarded: &mut Guarded) {
+        let (tally, before) = (self.cells.tally(), guarded.reported);
+        // A slot that is rotating may hide some of what was reported already; it comes back.
+        let new = Tally {
+            successes: tally.successes.saturating_sub(before.successes),
+            failures: tally.failures.saturating_sub(before.failures),
+            rejections: tally.rejections.saturating_sub(before.rejections),
+        };
+        if new != Tally::default() {
+            guarded.reported = Tally {
+                successes: before.successes + new.successes,
+                failures: before.failures + new.failures,
+                rejections: before.rejections + new.rejections,
+            };
+            self.observer.gathered(new);
+        }
+    }
+
+    /// A step of the machine. Whatever it changes is published and told before the lock is given back.
+    fn step<T>(&self, now: u64, step: impl FnOnce(&mut Guarded, u64) -> T) -> T {
+        let mut guarded = self.lock();
+        let (before, generation, pass) =
+            (guarded.machine.state(), guarded.machine.generation(), guarded.machine.pass());
+        let result = step(&mut guarded, now);
+        if guarded.machine.generation() != generation || guarded.machine.pass() != pass {
+            guarded.armed &= guarded.machine.generation() == generation;
+            self.publish(&guarded.machine);
+            let state = guarded.machine.state();
+            if state != before {
+                self.report(&mut guarded);
+                self.observer.changed(before, state);
+            }
+            self.observer.freed();
+        }
+        drop(guarded);
+        self.observer.told();
+        result
+    }
+
+    /// While the settings are written, everybody has to ask.
+    fn publish(&self, machine: &Machine) {
+        let generation = machine.generation();
+        let slotting = machine.slotting();
+        self.hot.control.store(control(generation, Pass::Ask), Ordering::Release);
+        self.hot.until.store(machine.until(), Ordering::Release);
+        self.hot.slot.store(slotting.slot, Ordering::Release);
+        self.hot.reciprocal.store(slotting.reciprocal, Ordering::Release);
+        self.hot.offset.store(slotting.offset, Ordering::Release);
+        self.hot.slow.store(machine.slow(), Ordering::Release);
+        self.hot.control.store(control(generation, machine.pass()), Ordering::Release);
+    }
+
+    fn slotting(&self) -> Slotting {
+        Slotting {
+            slot: self.hot.slot.load(Ordering::Acquire),
+            reciprocal: self.hot.reciprocal.load(Ordering::Acquire),
+            offset: self.hot.offset.load(Ordering::Acquire),
+        }
+    }
+
+    /// A panicking recorder leaves a whole machine behind, so a poisoned lock is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Guarded> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<O: Observer> Drop for Circuit<O> {
+    fn drop(&mut self) {
+        self.gather();
+    }
+}
+
+/// The wait until `deadline`, which may be past.
+pub(crate) fn wait(deadline: u64, now: u64) -> Duration {
+    Duration::from_nanos(deadline.saturating_sub(now))
+}
