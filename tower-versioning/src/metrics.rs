@@ -107,13 +107,13 @@ mod without {
     use super::{Event, Registered};
 
     #[derive(Debug, Default)]
-    pub(crate) struct Metrics;
+    pub(crate) struct Metrics {}
 
     impl Metrics {
         #[inline]
         pub(crate) fn count(registered: &Registered, event: Event) {
             // Read, so that what only metrics need is no dead code without them.
-            let Registered { metrics: Self, name, .. } = registered;
+            let Registered { metrics: Self {}, name, .. } = registered;
             let _ = name;
             match event {
                 Event::Served { entry, past_sunset } => _ = (entry, past_sunset),
