@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rand::RngExt;
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 use crate::policy::id::CorrelationId;
 
@@ -92,57 +93,32 @@ fn millis() -> u64 {
 
 /// Random bits of the width asked for.
 pub(crate) trait Bits: Sized {
-    fn take(pool: &mut Pool) -> Self;
+    fn take(generator: &mut ChaCha8Rng) -> Self;
 }
 
 impl Bits for u64 {
-    fn take(pool: &mut Pool) -> Self {
-        pool.next()
+    fn take(generator: &mut ChaCha8Rng) -> Self {
+        generator.next_u64()
     }
 }
 
 impl Bits for u128 {
-    fn take(pool: &mut Pool) -> Self {
-        Self::from(pool.next()) << 64 | Self::from(pool.next())
-    }
-}
-
-/// Bits that the cryptographic generator of this thread gave in advance: asking it for one word at a time costs twice as
-/// much.
-pub(crate) struct Pool {
-    words: [u64; 32],
-    left: usize,
-}
-
-impl Pool {
-    const fn new() -> Self {
-        Self { words: [0; 32], left: 0 }
-    }
-
-    #[inline]
-    fn next(&mut self) -> u64 {
-        if self.left == 0 {
-            self.fill();
-        }
-        self.left -= 1;
-        // No word is given twice, nor found in memory afterwards.
-        std::mem::take(&mut self.words[self.left])
-    }
-
-    #[cold]
-    fn fill(&mut self) {
-        rand::rng().fill(&mut self.words[..]);
-        self.left = self.words.len();
+    fn take(generator: &mut ChaCha8Rng) -> Self {
+        Self::from(generator.next_u64()) << 64 | Self::from(generator.next_u64())
     }
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
+    // Of its own, as asking the one of `rand` for a word at a time costs twice as much.
+    static GENERATOR: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
 }
 
-/// Bits nobody can foresee, from a generator of this thread.
+/// Bits nobody can foresee, from a generator of this thread that the operating system seeded.
 #[inline]
 pub(crate) fn random<T: Bits>() -> T {
-    // While a thread ends there may be no pool any more.
-    POOL.try_with(|pool| T::take(&mut pool.borrow_mut())).unwrap_or_else(|_| T::take(&mut Pool::new()))
+    let seeded = || ChaCha8Rng::from_rng(&mut rand::rng());
+    // While a thread ends there may be no generator any more.
+    GENERATOR
+        .try_with(|generator| T::take(generator.borrow_mut().get_or_insert_with(seeded)))
+        .unwrap_or_else(|_| T::take(&mut seeded()))
 }

@@ -16,7 +16,7 @@ use crate::ambient::enter;
 use crate::body::ResponseBody;
 use crate::context::{Correlation, Inner};
 use crate::echo::{EchoLayer, EchoSlot};
-use crate::fields::{BAGGAGE, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, extract, lines};
+use crate::fields::{BAGGAGE, Present, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, extract, lines};
 use crate::generate::{Generator, random};
 use crate::metrics::Metrics;
 use crate::policy::baggage::{Baggage, BaggageLimits};
@@ -85,8 +85,8 @@ impl CorrelationLayer {
     #[must_use]
     pub fn new() -> Self {
         let config = Config {
-            inbound: vec![X_REQUEST_ID, X_CORRELATION_ID],
-            response: X_REQUEST_ID,
+            inbound: vec![X_REQUEST_ID.clone(), X_CORRELATION_ID.clone()],
+            response: X_REQUEST_ID.clone(),
             generator: Generator::default(),
             trust: Trust::default(),
             validation: Validation::default(),
@@ -196,12 +196,15 @@ impl Config {
     fn identify<B>(&self, request: &mut Request<B>) -> (Correlation, Option<HeaderValue>) {
         let trusted = self.trusts(request);
         let headers = request.headers();
-        let (id, origin, said) = match inbound(headers, &self.inbound, trusted, &self.validation) {
-            Ok((id, said)) => (id, Origin::Accepted, said.cloned()),
-            Err(origin) => (self.generator.generate(), origin, None),
-        };
+        let present = Present::of(headers, &self.inbound);
+        let may_be_there = |index| present.id(index);
+        let (id, origin, said) =
+            match inbound(headers, &self.inbound, may_be_there, trusted, &self.validation) {
+                Ok((id, said)) => (id, Origin::Accepted, said.cloned()),
+                Err(origin) => (self.generator.generate(), origin, None),
+            };
         self.metrics.identified(origin);
-        let (parent, state) = if trusted { extract(headers) } else { None }.unzip();
+        let (parent, state) = if trusted && present.traceparent { extract(headers) } else { None }.unzip();
         // Whoever made a span for this request already, such as an OpenTelemetry SDK, keeps it.
         let own = request.extensions().get::<TraceParent>().copied();
         let trace = own.unwrap_or_else(|| match (parent, origin) {
@@ -210,7 +213,11 @@ impl Config {
             (None, Origin::Accepted) => TraceParent::derived(random(), random(), id.hash64()),
             (None, _) => TraceParent::generate(random(), random(), false),
         });
-        let baggage = if trusted { Baggage::parse(lines(headers, &BAGGAGE), self.baggage) } else { None };
+        let baggage = if trusted && present.baggage {
+            Baggage::parse(lines(headers, &BAGGAGE), self.baggage)
+        } else {
+            None
+        };
         let correlation = Correlation::new(Inner {
             id,
             origin,
@@ -310,7 +317,7 @@ where
                 response.headers_mut().insert(&*this.name, value);
             }
             if let Some(Ok(value)) = this.trace.map(|trace| HeaderValue::from_bytes(&trace.to_bytes())) {
-                response.headers_mut().insert(TRACERESPONSE, value);
+                response.headers_mut().insert(&TRACERESPONSE, value);
             }
             let (slot, span) = (this.slot.take(), this.span.take());
             response.map(|body| ResponseBody::new(body, slot, span))

@@ -39,7 +39,13 @@ impl PropagateLayer {
     /// Sends the id as `x-request-id`, the trace context and the baggage.
     #[must_use]
     pub fn new() -> Self {
-        Self { config: Arc::new(Config { outbound: vec![X_REQUEST_ID], trace_context: true, baggage: true }) }
+        Self {
+            config: Arc::new(Config {
+                outbound: vec![X_REQUEST_ID.clone()],
+                trace_context: true,
+                baggage: true,
+            }),
+        }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -106,7 +112,7 @@ impl Config {
         if self.baggage
             && let Some(baggage) = correlation.and_then(Correlation::baggage)
         {
-            set(headers, BAGGAGE, Some(baggage.as_str().as_bytes()));
+            set(headers, &BAGGAGE, Some(baggage.as_str().as_bytes()));
         }
     }
 }

@@ -100,10 +100,14 @@ pub enum Origin {
 pub(crate) fn inbound<'a>(
     headers: &'a HeaderMap,
     names: &[HeaderName],
+    may_be_there: impl Fn(usize) -> bool,
     trusted: bool,
     validation: &Validation,
 ) -> Result<(CorrelationId, Option<&'a HeaderValue>), Origin> {
     for (index, name) in names.iter().enumerate() {
+        if !may_be_there(index) {
+            continue;
+        }
         let mut values = headers.get_all(name).iter();
         let Some(first) = values.next() else { continue };
         if !trusted {

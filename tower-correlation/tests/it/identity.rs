@@ -214,3 +214,31 @@ fn where_ids_come_from_is_counted() {
     ];
     assert_eq!(counted, expected.map(|labels| (labels.to_owned(), one())));
 }
+
+/// Short and long requests are looked through differently; what is found is the same.
+#[tokio::test]
+async fn the_number_of_other_fields_makes_no_difference() {
+    let names: Vec<HeaderName> = (0..40).map(|n| format!("x-other-{n}").parse().unwrap()).collect();
+    for others in [0, 5, 17, 18, 19, 20, 21, 40] {
+        let mut request = Request::new(());
+        for name in &names[..others] {
+            request.headers_mut().insert(name, "1".parse().unwrap());
+        }
+        for (name, value) in [
+            ("x-correlation-id", "long-1"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("tracestate", "a=1"),
+            ("baggage", "user=17"),
+        ] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let inner = service_fn(async |request: Request<()>| {
+            let correlation = request.extensions().get::<Correlation>().unwrap();
+            assert_eq!(correlation.parent().map(|parent| parent.parent_id()), Some(0x00f0_67aa_0ba9_02b7));
+            assert!(correlation.tracestate().is_some() && correlation.baggage().is_some());
+            Ok::<_, Infallible>(Response::new(()))
+        });
+        let response = CorrelationLayer::new().layer(inner).oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["x-request-id"], "long-1", "{others} other fields");
+    }
+}
