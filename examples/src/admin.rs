@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use axum::extract::{Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
+use tower_correlation::observe::Observe;
 
 use crate::component::Log;
 
@@ -17,16 +18,18 @@ struct Admin {
     instance: String,
     prometheus: PrometheusHandle,
     log: Log,
+    observe: Observe,
 }
 
-/// `/health`, `/info`, `/metrics`, `/logs`.
-pub(crate) fn router(instance: &str, prometheus: PrometheusHandle, log: Log) -> Router {
+/// `/health`, `/info`, `/metrics`, `/logs`, `/sampling`.
+pub(crate) fn router(instance: &str, prometheus: PrometheusHandle, log: Log, observe: Observe) -> Router {
     Router::new()
         .route("/health", get(async || "ok"))
         .route("/info", get(info))
         .route("/metrics", get(metrics))
         .route("/logs", get(logs))
-        .with_state(Admin { instance: instance.to_owned(), prometheus, log })
+        .route("/sampling", put(sampling))
+        .with_state(Admin { instance: instance.to_owned(), prometheus, log, observe })
 }
 
 async fn info(State(admin): State<Admin>) -> Json<serde_json::Value> {
@@ -44,4 +47,13 @@ async fn logs(State(admin): State<Admin>, Query(query): Query<HashMap<String, St
     let mut lines = admin.log.lines(needle).join("\n");
     lines.push('\n');
     ([(header::CONTENT_TYPE, "application/jsonl")], lines).into_response()
+}
+
+/// Changes the share of calls that is written down: `{"rate": 0.1}`.
+async fn sampling(State(admin): State<Admin>, Json(wanted): Json<serde_json::Value>) -> Response {
+    let changed = wanted["rate"].as_f64().ok_or_else(|| "`rate` is no number".to_owned());
+    match changed.and_then(|rate| admin.observe.set_sample(rate).map_err(|error| error.to_string())) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, error).into_response(),
+    }
 }

@@ -64,6 +64,10 @@ pub struct Arguments {
     /// The admin endpoints of one instance of that system; repeat it for every instance.
     #[arg(long = "admin", value_name = "NAME=URL", value_parser = named_url, requires = "tour")]
     pub admins: Vec<(String, Uri)>,
+    /// The share of calls that is written down, from 0 to 1; `/sampling` of the admin endpoints changes it. Failures are
+    /// written down in any case.
+    #[arg(long, value_name = "RATE", default_value_t = 1.0)]
+    pub sample: f64,
     /// No log lines on standard error; they stay at the admin endpoints.
     #[arg(long)]
     pub quiet: bool,

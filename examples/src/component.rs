@@ -11,9 +11,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tower_correlation::observe::Observe;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -21,6 +22,10 @@ use crate::BoxError;
 
 /// How long requests in flight may take to finish once a component is told to stop.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Buckets of request durations in seconds, as OpenTelemetry's conventions for HTTP advise.
+const DURATIONS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// Log lines kept for the admin listener.
 const LOG_LINES: usize = 4096;
@@ -36,6 +41,8 @@ pub struct Instance {
     pub admin: SocketAddr,
     /// Write log lines to standard error too.
     pub log_to_stderr: bool,
+    /// The share of calls that is written down, from 0 to 1.
+    pub sample: f64,
 }
 
 /// A running instance.
@@ -70,6 +77,8 @@ pub struct Context {
     pub name: String,
     /// Where it serves.
     pub address: SocketAddr,
+    /// Where its calls are written down and counted.
+    pub observe: Observe,
     /// Becomes true when the instance is to stop.
     pub stopping: watch::Receiver<bool>,
 }
@@ -118,7 +127,12 @@ where
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(error.into()))),
         };
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let buckets = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_request_duration_seconds".to_owned()), &DURATIONS);
+        let recorder = match buckets {
+            Ok(builder) => builder.build_recorder(),
+            Err(error) => return drop(ready.send(Err(error.into()))),
+        };
         let prometheus = recorder.handle();
         let log = Log::new(instance.log_to_stderr);
         let subscriber = tracing_subscriber::fmt()
@@ -154,21 +168,29 @@ async fn run<F, Fut>(
         let listener = bind(&instance.name, instance.listen).await?;
         let admin = bind(&instance.name, instance.admin).await?;
         let address = listener.local_addr()?;
-        let context = Context { name: instance.name.clone(), address, stopping: stopping.clone() };
+        let observe = crate::observe::observe(&instance.name, instance.sample, log.clone())?;
+        let context = Context {
+            name: instance.name.clone(),
+            address,
+            observe: observe.clone(),
+            stopping: stopping.clone(),
+        };
         let parts = build(context).await?;
         let addresses = (address, admin.local_addr()?);
-        Ok::<_, BoxError>((listener, admin, parts, addresses))
+        Ok::<_, BoxError>((listener, admin, parts, addresses, observe))
     };
-    let (listener, admin, parts, addresses) = match prepared.await {
+    let (listener, admin, parts, addresses, observe) = match prepared.await {
         Ok(prepared) => prepared,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    let routes = parts.admin.merge(crate::admin::router(&instance.name, prometheus, log));
+    let routes = parts.admin.merge(crate::admin::router(&instance.name, prometheus, log, observe));
     let _ = ready.send(Ok(addresses));
     let work = async {
         match parts.serve {
             Serve::Http(router) => {
-                let _ = axum::serve(listener, router).with_graceful_shutdown(stopped(stopping.clone())).await;
+                let service = router.into_make_service_with_connect_info::<SocketAddr>();
+                let _ =
+                    axum::serve(listener, service).with_graceful_shutdown(stopped(stopping.clone())).await;
             }
             Serve::Tcp(serve) => serve(listener).await,
         }
@@ -213,6 +235,13 @@ pub struct Log {
 impl Log {
     fn new(to_stderr: bool) -> Self {
         Self { lines: Arc::default(), to_stderr }
+    }
+
+    /// Takes a line that is JSON already.
+    pub(crate) fn line(&self, line: &str) {
+        let mut writer = self;
+        // Standard error may be closed; the line is kept all the same.
+        let _ = writer.write_all(format!("{line}\n").as_bytes());
     }
 
     /// The lines that contain `needle`, oldest first.

@@ -24,14 +24,15 @@ use tower_auth::{AuthLayer, Authenticator, Issuer, RemoteJwks, RequireScopes};
 use tower_cache::key::Partition;
 use tower_cache::{Cache, CacheLayer, MemoryStore};
 use tower_correlation::CorrelationLayer;
+use tower_correlation::observe::ObserveLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_versioning::ApiVersion;
 
 use crate::BoxError;
-use crate::access_log::access_log;
 use crate::cli::Layer;
 use crate::component::{Context, Parts as Component, Serve};
 use crate::issuer::AUDIENCE;
+use crate::observe::tell_route;
 use crate::service::Layers;
 use replicas::Replicas;
 use versions::Versions;
@@ -101,9 +102,9 @@ pub async fn build(context: Context, config: Config) -> Result<Component, BoxErr
     if layers.has(Layer::Auth) {
         app = app.layer(AuthLayer::new(authenticator(&config.issuer)?));
     }
-    app = app.layer(CatchPanicLayer::new()).layer(from_fn(deadline)).layer(from_fn(access_log));
+    app = app.layer(CatchPanicLayer::new()).layer(from_fn(deadline));
     if layers.has(Layer::Correlation) {
-        app = app.layer(CorrelationLayer::new());
+        app = app.layer(ObserveLayer::server(context.observe.clone())).layer(CorrelationLayer::new());
     }
     let routes = Router::new().route("/health", get(async || "ok")).fallback_service(app);
     Ok(Component { serve: Serve::Http(routes), admin })
@@ -122,7 +123,7 @@ fn service_routes(
     if upstreams.is_empty() {
         return Err(format!("{}: there is no --upstream {service}=URL", context.name).into());
     }
-    let mut app = Router::new().fallback_service(Replicas::new(&context.name, &upstreams, &config.layers)?);
+    let mut app = Router::new().fallback_service(Replicas::new(context, &upstreams, &config.layers)?);
     if config.layers.has(Layer::Cache) {
         app = app.layer(CacheLayer::new(cache.clone()));
     }
@@ -136,7 +137,8 @@ fn service_routes(
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if is_read { reads.clone() } else { writes.clone() }.oneshot(request)
     }));
-    Ok(Router::new().route(path, by_method.clone()).route(&format!("{path}/{{*rest}}"), by_method))
+    let routes = Router::new().route(path, by_method.clone()).route(&format!("{path}/{{*rest}}"), by_method);
+    Ok(routes.layer(from_fn(tell_route)))
 }
 
 /// `/api/v2/…` as a plain path.

@@ -15,10 +15,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower_correlation::CorrelationLayer;
+use tower_correlation::observe::ObserveLayer;
 
 use crate::BoxError;
+use crate::cli::Layer;
 use crate::component::{Context, Parts, Serve, stopped};
 use crate::fault::{Fault, suffer};
+use crate::service::Layers;
 use keys::Keys;
 
 /// The audience of every token: the API behind the gateways.
@@ -53,6 +57,8 @@ pub struct Config {
     pub token_life: Duration,
     /// Replaces the signing key on a period; `None`: only when the admin endpoint is asked to.
     pub rotate_every: Option<Duration>,
+    /// Which layers are in place.
+    pub layers: Layers,
 }
 
 struct Issuer {
@@ -75,7 +81,7 @@ impl Issuer {
 /// When no key can be made.
 pub async fn build(context: Context, config: Config) -> Result<Parts, BoxError> {
     let keys = Keys::new(config.token_life)?;
-    let rotate_every = config.rotate_every;
+    let (rotate_every, layers) = (config.rotate_every, config.layers.clone());
     let issuer = Arc::new(Issuer {
         url: format!("http://{}", context.address),
         config,
@@ -86,13 +92,16 @@ pub async fn build(context: Context, config: Config) -> Result<Parts, BoxError> 
         tokio::spawn(rotate(issuer.clone(), period, context.stopping.clone()));
     }
     let fault = Fault::default();
-    let routes = Router::new()
+    let mut routes = Router::new()
         .route("/token", post(token))
         .route("/jwks.json", get(jwks))
         .route("/.well-known/openid-configuration", get(metadata))
         .route("/.well-known/oauth-authorization-server", get(metadata))
         .with_state(issuer.clone())
         .layer(from_fn_with_state(fault.clone(), suffer));
+    if layers.has(Layer::Correlation) {
+        routes = routes.layer(ObserveLayer::server(context.observe)).layer(CorrelationLayer::new());
+    }
     let admin = Router::new()
         .route("/rotate-keys", post(rotate_keys))
         .route("/remove-key", post(remove_key))

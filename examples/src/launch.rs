@@ -60,6 +60,7 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
         listen,
         admin: loopback,
         log_to_stderr: !arguments.quiet && !arguments.tour,
+        sample: arguments.sample,
     };
     let layers = layers(arguments.without);
     let mut instances = Vec::new();
@@ -68,6 +69,7 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
         clients: clients.clone(),
         token_life: TOKEN_LIFE,
         rotate_every: arguments.rotate_every,
+        layers: layers.clone(),
     };
     let issuer = start(instance("issuer", loopback), move |context| issuer::build(context, config))?;
     let issuer_url = url(issuer.address);
@@ -145,6 +147,7 @@ pub fn one(role: Role, arguments: &Arguments) -> Result<Running, BoxError> {
         listen: arguments.listen,
         admin: arguments.admin_listen,
         log_to_stderr: !arguments.quiet,
+        sample: arguments.sample,
     };
     let needs = |flag: &str| format!("--role {named} needs {flag}");
     let issuer_url = || arguments.issuer.clone().ok_or_else(|| needs("--issuer URL"));
@@ -158,6 +161,7 @@ pub fn one(role: Role, arguments: &Arguments) -> Result<Running, BoxError> {
                 clients: registered(file)?,
                 token_life: TOKEN_LIFE,
                 rotate_every: arguments.rotate_every,
+                layers,
             };
             start(instance, move |context| issuer::build(context, config))
         }

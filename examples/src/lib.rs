@@ -1,6 +1,5 @@
 //! The system that the five layers were made for: parts that its programs share.
 
-mod access_log;
 mod admin;
 pub mod balancer;
 pub mod cli;
@@ -10,6 +9,7 @@ pub mod fault;
 pub mod gateway;
 pub mod issuer;
 pub mod launch;
+mod observe;
 pub mod proxy;
 pub mod secret;
 pub mod service;

@@ -13,14 +13,14 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use tower_cache::{Cache, CacheLayer, MemoryStore};
 use tower_correlation::CorrelationLayer;
+use tower_correlation::observe::ObserveLayer;
 
 use crate::BoxError;
-use crate::access_log::access_log;
 use crate::cli::Layer;
 use crate::component::Context;
 use crate::fault::{Fault, suffer};
@@ -70,9 +70,9 @@ pub(crate) fn around(
             .build()?;
         app = app.layer(CacheLayer::new(cache));
     }
-    app = app.layer(from_fn_with_state(fault.clone(), suffer)).layer(from_fn(access_log));
+    app = app.layer(from_fn_with_state(fault.clone(), suffer));
     if layers.has(Layer::Correlation) {
-        app = app.layer(CorrelationLayer::new());
+        app = app.layer(ObserveLayer::server(context.observe.clone())).layer(CorrelationLayer::new());
     }
     let health = async |State(fault): State<Fault>| match fault.now().status {
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,

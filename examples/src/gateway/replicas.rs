@@ -16,11 +16,13 @@ use tower::{Layer as _, Service, ServiceExt};
 use tower_breaker::retry::{Attempt, AttemptTimeoutLayer, HttpPolicy, ReplayBody, RetryLayer};
 use tower_breaker::{Breaker, HttpBreakerLayer};
 use tower_correlation::PropagateLayer;
+use tower_correlation::observe::ObserveLayer;
 use tower_versioning::ApiVersion;
 
 use super::Upstream;
 use crate::BoxError;
 use crate::cli::Layer;
+use crate::component::Context as Component;
 use crate::proxy::Forward;
 use crate::service::Layers;
 
@@ -40,7 +42,11 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
-    pub(super) fn new(gateway: &str, upstreams: &[Upstream], layers: &Layers) -> Result<Self, BoxError> {
+    pub(super) fn new(
+        gateway: &Component,
+        upstreams: &[Upstream],
+        layers: &Layers,
+    ) -> Result<Self, BoxError> {
         let endpoints = upstreams.iter().map(|upstream| endpoint(gateway, upstream, layers));
         let picker = Picker { endpoints: endpoints.collect::<Result<_, _>>()?, turn: Arc::default() };
         let service = match layers.has(Layer::Breaker) {
@@ -56,11 +62,13 @@ impl Replicas {
 }
 
 /// One replica: breaker → attempt timeout → stamps of this attempt → connection.
-fn endpoint(gateway: &str, upstream: &Upstream, layers: &Layers) -> Result<Endpoint, BoxError> {
-    let forward = Forward::<Body>::new(&upstream.url, gateway)?.map_request(internal);
+fn endpoint(gateway: &Component, upstream: &Upstream, layers: &Layers) -> Result<Endpoint, BoxError> {
+    let forward = Forward::<Body>::new(&upstream.url, &gateway.name)?.map_request(internal);
     let mut endpoint = boxed(forward);
     if layers.has(Layer::Correlation) {
         endpoint = boxed(PropagateLayer::new().layer(endpoint));
+        let observe = ObserveLayer::client(gateway.observe.clone()).route(&upstream.instance);
+        endpoint = boxed(observe.layer(endpoint));
     }
     if layers.has(Layer::Breaker) {
         let breaker = Breaker::builder(upstream.instance.clone())

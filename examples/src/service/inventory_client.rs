@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,6 +15,7 @@ use tower::{Layer as _, ServiceExt};
 use tower_auth::client::{BearerLayer, ClientCredentials};
 use tower_breaker::{Breaker, BreakerLayer};
 use tower_correlation::PropagateLayer;
+use tower_correlation::observe::{Observe, ObserveLayer};
 use tower_versioning::Version;
 use tower_versioning::client::ClientVersionLayer;
 
@@ -57,7 +59,7 @@ type Http = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, BoxErr
 /// A client of `inventory`.
 #[derive(Debug, Clone)]
 pub struct InventoryClient {
-    http: Http,
+    http: BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>,
     stock: String,
 }
 
@@ -67,7 +69,7 @@ impl InventoryClient {
     /// # Errors
     ///
     /// What is wrong with the configuration.
-    pub fn new(config: &Config) -> Result<Self, BoxError> {
+    pub fn new(config: &Config, observe: &Observe) -> Result<Self, BoxError> {
         let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
         let mut http: Http = BoxCloneSyncService::new(client.clone().map_err(BoxError::from));
         if config.layers.has(Layer::Versioning) {
@@ -90,9 +92,14 @@ impl InventoryClient {
                 BreakerLayer::new(breaker).layer(http).map_err(tower_breaker::Error::into_box),
             );
         }
-        if config.layers.has(Layer::Correlation) {
-            http = BoxCloneSyncService::new(PropagateLayer::new().layer(http));
-        }
+        let http = match config.layers.has(Layer::Correlation) {
+            true => {
+                let observe = ObserveLayer::client(observe.clone()).route("inventory");
+                let observed = observe.layer(PropagateLayer::new().layer(http));
+                BoxCloneSyncService::new(observed.map_response(|response| response.map(Body::new)))
+            }
+            false => BoxCloneSyncService::new(http.map_response(|response| response.map(Body::new))),
+        };
         // Without stamps the path says the version.
         let path = if config.layers.has(Layer::Versioning) { "/api/stock" } else { "/api/v2/stock" };
         let stock = format!("{}{path}", config.balancer.to_string().trim_end_matches('/'));

@@ -115,7 +115,7 @@ impl Shape for V2 {
 /// When the database cannot be opened or the client of `inventory` cannot be built.
 pub async fn build(context: Context, config: Config) -> Result<Parts, BoxError> {
     let database = Database::open(&config.database, SCHEMA).await?;
-    let inventory = InventoryClient::new(&config.inventory)?;
+    let inventory = InventoryClient::new(&config.inventory, &context.observe)?;
     let fault = Fault::default();
     let orders = Orders { database, inventory };
     let api = Router::new().nest("/v1", routes::<V1>()).nest("/v2", routes::<V2>()).with_state(orders);

@@ -221,6 +221,18 @@ impl Guide {
         Ok(answer.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
+    /// Changes the share of calls that every instance writes down.
+    pub(super) async fn sampling(&self, rate: f64) -> Result<(), String> {
+        println!("  all instances write down {} % of their calls", rate * 100.0);
+        for (name, uri) in &self.config.admins {
+            let call =
+                Call::new(Method::PUT, join(uri, "/sampling")?).json(&serde_json::json!({ "rate": rate }));
+            let answer = self.raw(&call).await?;
+            expect(answer.status.is_success(), || format!("{name}: {} {}", answer.status, answer.text()))?;
+        }
+        Ok(())
+    }
+
     /// The counters of all instances of a role; of all instances for an empty role.
     pub(super) async fn counters(&self, role: &str) -> Result<Vec<(String, Counters)>, String> {
         let of_role = |name: &str| role.is_empty() || self.instances(role).iter().any(|known| known == name);

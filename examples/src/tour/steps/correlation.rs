@@ -1,4 +1,5 @@
 use http::{HeaderName, Method};
+use serde_json::Value;
 
 use super::super::guide::{Guide, expect};
 
@@ -17,12 +18,96 @@ pub(super) async fn one_id(guide: &mut Guide) -> Result<(), String> {
         let mut at = Vec::new();
         for instance in guide.instances(role) {
             let lines = guide.logs(&instance, &id).await?;
-            if lines.iter().any(|line| line["path"].as_str().is_some_and(|logged| logged.contains(path))) {
+            if lines.iter().any(|line| answered(line).is_some_and(|route| route.contains(path))) {
                 at.push(instance);
             }
         }
         println!("  log lines with {id} for {path}: {}", at.join(", "));
         expect(!at.is_empty(), || format!("no {role} has a log line of {path} with the id"))?;
+    }
+    guide.sampling(0.1).await?;
+    let sampled = sampled(guide).await;
+    guide.sampling(1.0).await?;
+    sampled?;
+    measured(guide).await
+}
+
+/// The route of a line about a call that was answered, not made.
+fn answered(line: &Value) -> Option<&str> {
+    (line["side"] == "server").then(|| line["route"].as_str())?
+}
+
+/// Which calls are kept follows from their ids: every service that saw a call wrote it down, or none did.
+async fn sampled(guide: &mut Guide) -> Result<(), String> {
+    const CALLS: u64 = 60;
+    // What the services on the way call the two kinds of calls: roles and parts of routes.
+    let ways: [(&str, &[(&str, &str)]); 2] = [
+        (
+            "/api/v2/orders/1/availability",
+            &[("gateway", "/orders"), ("orders", "/availability"), ("gateway", "/stock/")],
+        ),
+        ("/api/v2/stock/bolt", &[("gateway", "/stock/"), ("inventory", "/stock/{article}")]),
+    ];
+    let token = guide.token.clone();
+    println!("  {CALLS} calls named sampled-0, sampled-1, …");
+    guide.quiet = true;
+    let mut sent = Ok(());
+    for number in 0..CALLS {
+        let (path, _) = ways[number as usize % ways.len()];
+        let path = format!("{path}?utm_source={}", guide.unique());
+        let name = HeaderName::from_static("x-request-id");
+        let call = guide.call(Method::GET, &path)?.bearer(&token).header(name, &format!("sampled-{number}"));
+        let answer = guide.send(call).await;
+        sent = answer.and_then(|answer| expect(answer.status == 200, || format!("status {}", answer.status)));
+        if sent.is_err() {
+            break;
+        }
+    }
+    guide.quiet = false;
+    sent?;
+    let mut lines = Vec::new();
+    for role in ["gateway", "orders", "inventory"] {
+        for instance in guide.instances(role) {
+            lines.extend(guide.logs(&instance, "sampled-").await?.into_iter().map(|line| (role, line)));
+        }
+    }
+    let mut kept = Vec::new();
+    for number in 0..CALLS {
+        let id = format!("sampled-{number}");
+        let (_, way) = ways[number as usize % ways.len()];
+        let seen = way.iter().filter(|(role, part)| {
+            lines.iter().any(|(at, line)| {
+                at == role
+                    && line["correlation_id"] == id
+                    && line["kept"] == "rate"
+                    && line["weight"].as_f64().is_some_and(|weight| (weight - 10.0).abs() < 1e-6)
+                    && answered(line).is_some_and(|route| route.contains(part))
+            })
+        });
+        match seen.count() {
+            0 => {}
+            all if all == way.len() => kept.push(id),
+            some => return Err(format!("{id} has lines at {some} of {} places", way.len())),
+        }
+    }
+    println!("  kept everywhere: {}; the others nowhere", kept.join(", "));
+    let some = !kept.is_empty() && kept.len() < CALLS as usize / 2;
+    expect(some, || format!("{} of {CALLS} calls are kept at a rate of 10 %", kept.len()))
+}
+
+/// Every component that speaks HTTP has its calls in its metrics, and none in flight that is not.
+async fn measured(guide: &mut Guide) -> Result<(), String> {
+    for role in ["issuer", "gateway", "orders", "inventory"] {
+        for (instance, counters) in guide.counters(role).await? {
+            let calls = counters.count("http_server_request_duration_seconds_count", &[]);
+            let made = counters.count("http_client_request_duration_seconds_count", &[]);
+            let active = counters.sum("http_server_active_requests", &[]);
+            println!("  {instance}: {calls} calls answered, {made} made, {active} in flight");
+            expect(calls > 0, || format!("{instance} has no http_server_request_duration_seconds"))?;
+            let asks = matches!(role, "gateway" | "orders");
+            expect(!asks || made > 0, || format!("{instance} has no http_client_request_duration_seconds"))?;
+            expect(active == 0.0, || format!("{instance} has {active} requests in flight"))?;
+        }
     }
     Ok(())
 }
