@@ -77,8 +77,8 @@ impl Present {
         }
         let mut present = Self { ids: 0, traceparent: false, baggage: false };
         for name in headers.keys() {
-            present.traceparent |= name == &TRACEPARENT;
-            present.baggage |= name == &BAGGAGE;
+            present.traceparent |= *name == TRACEPARENT;
+            present.baggage |= *name == BAGGAGE;
             for (index, id) in ids.iter().enumerate() {
                 present.ids |= u32::from(name == id) << index;
             }

@@ -55,6 +55,7 @@ impl Generator {
     }
 
     /// A new id.
+    #[inline]
     #[must_use]
     pub fn generate(&self) -> CorrelationId {
         match &self.0 {

@@ -29,6 +29,7 @@ impl CorrelationId {
     }
 
     /// 128 bits as 32 lower-case hexadecimal digits.
+    #[inline]
     pub(crate) fn hex(bits: u128) -> Self {
         let mut bytes = [0; MAX_ID];
         hex(bits, &mut bytes[..32]);
@@ -105,6 +106,7 @@ impl fmt::Display for CorrelationId {
 }
 
 /// Writes the lowest bits as lower-case hexadecimal digits, most significant first.
+#[inline]
 pub(crate) fn hex(bits: u128, out: &mut [u8]) {
     let digits = out.len();
     let mut shift = 4 * digits;
