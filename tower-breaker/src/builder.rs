@@ -185,6 +185,10 @@ impl BreakerBuilder {
         Ok(Template::new(self.config()?, self.clock))
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn config(&self) -> Result<Config, ConfigError> {
         if self.name.is_empty() {
             return Err(ConfigError::new("name", "it is empty"));

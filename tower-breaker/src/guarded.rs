@@ -32,14 +32,12 @@ struct Guard<C> {
     owed: Option<u64>,
     /// Since when the reader waits for the next frame.
     waits: Option<Instant>,
-    policy: CancelPolicy,
 }
 
 impl<B, C> GuardedBody<B, C> {
     /// `owed` is the length that was promised.
     pub(crate) fn guarded(body: B, permit: Permit, classify: C, owed: Option<u64>) -> Self {
-        let policy = permit.cancel_policy();
-        Self { body, guard: Some(Guard { permit, classify, owed, waits: None, policy }) }
+        Self { body, guard: Some(Guard { permit, classify, owed, waits: None }) }
     }
 
     pub(crate) fn decided(body: B) -> Self {
@@ -57,7 +55,7 @@ impl<C> Drop for Guard<C> {
         if self.owed == Some(0) {
             self.permit.tell(Verdict::SUCCESS);
         }
-        let stalled = self.waits.is_some_and(|since| match self.policy {
+        let stalled = self.waits.is_some_and(|since| match self.permit.cancel_policy() {
             CancelPolicy::Ignore => false,
             CancelPolicy::Failure => true,
             CancelPolicy::FailureIfOlderThan(age) => now().saturating_duration_since(since) >= age,

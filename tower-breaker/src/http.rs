@@ -18,7 +18,7 @@ use crate::breaker::Breaker;
 use crate::classify::{ClassifyHttp, Head, HttpClassifier};
 use crate::gate::{Gate, Mode};
 use crate::guarded::GuardedBody;
-use crate::layer::refresh;
+use crate::layer::{Start, refresh};
 use crate::permit::Permit;
 use crate::policy::Verdict;
 use crate::rejection::{Negotiated, RenderRejection, reject};
@@ -133,9 +133,7 @@ where
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         match self.gate.admit() {
             Ok(permit) => {
-                let head = *request.method() == Method::HEAD;
-                let (inner, classify) = (self.inner.call(request), Some(self.classify.clone()));
-                ResponseFuture { kind: Kind::Guarded { inner, permit: Some(permit), classify, head } }
+                ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
             }
             Err(rejected) => {
                 if let Some(release) = self.release {
@@ -165,6 +163,16 @@ pin_project! {
     }
 }
 
+impl<S, B, C> Start<S, Request<B>, C> for ResponseFuture<S::Future, C>
+where
+    S: Service<Request<B>>,
+{
+    fn start(inner: &mut S, request: Request<B>, permit: Option<Permit>, classify: C) -> Self {
+        let head = *request.method() == Method::HEAD;
+        Self { kind: Kind::Guarded { inner: inner.call(request), permit, classify: Some(classify), head } }
+    }
+}
+
 impl<F, C> fmt::Debug for ResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
@@ -188,10 +196,11 @@ where
             KindProj::Guarded { inner, permit, classify, head } => {
                 let result = match permit.as_mut() {
                     Some(permit) => ready!(permit.watch(|| inner.poll(cx))),
-                    None => return Poll::Pending,
+                    None => ready!(inner.poll(cx)),
                 };
                 let (Some(permit), Some(mut classify)) = (permit.take(), classify.take()) else {
-                    return Poll::Pending;
+                    let pass = |body| ResponseBody::inner(GuardedBody::decided(body));
+                    return Poll::Ready(result.map(|response| response.map(pass)));
                 };
                 match result {
                     Ok(response) => Poll::Ready(Ok(guard(response, permit, classify, *head))),

@@ -116,8 +116,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         match self.gate.admit() {
             Ok(permit) => {
-                let (inner, classify) = (self.inner.call(request), self.classify.clone());
-                ResponseFuture { kind: Kind::Guarded { inner, permit: Some(permit), classify } }
+                ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
             }
             Err(rejected) => {
                 if let Some(release) = self.release {
@@ -146,6 +145,17 @@ pin_project! {
     }
 }
 
+/// How a call begins that was let through; without a permit, nobody hears of its outcome.
+pub(crate) trait Start<S, R, C> {
+    fn start(inner: &mut S, request: R, permit: Option<Permit>, classify: C) -> Self;
+}
+
+impl<S: Service<R>, R, C> Start<S, R, C> for ResponseFuture<S::Future, C> {
+    fn start(inner: &mut S, request: R, permit: Option<Permit>, classify: C) -> Self {
+        Self { kind: Kind::Guarded { inner: inner.call(request), permit, classify } }
+    }
+}
+
 impl<F, C> fmt::Debug for ResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
@@ -167,7 +177,7 @@ where
             KindProj::Guarded { inner, permit, classify } => {
                 let result = match permit.as_mut() {
                     Some(permit) => ready!(permit.watch(|| inner.poll(cx))),
-                    None => return Poll::Pending,
+                    None => ready!(inner.poll(cx)),
                 };
                 if let Some(permit) = permit.take() {
                     permit.record(classify.classify(result.as_ref()));

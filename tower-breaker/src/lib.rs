@@ -24,7 +24,9 @@ mod sync;
 pub mod bulkhead;
 pub mod classify;
 pub mod clock;
+pub mod fallback;
 pub mod http;
+pub mod keyed;
 pub mod layer;
 #[cfg(feature = "retry")]
 pub mod retry;
@@ -43,6 +45,7 @@ pub use events::{Event, Subscription};
 pub use gate::Mode;
 pub use guarded::GuardedBody;
 pub use http::HttpBreakerLayer;
+pub use keyed::{HttpKeyedBreakerLayer, KeyedBreaker, KeyedBreakerLayer};
 pub use layer::BreakerLayer;
 pub use permit::Permit;
 pub use policy::{CancelPolicy, OpenPeriod, Outcome, State, Verdict};

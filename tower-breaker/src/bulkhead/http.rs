@@ -117,13 +117,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         Poll::Ready(match ready!(this.entry.poll_entry(cx)) {
-            Ok((result, permit)) => result.map(|response| {
-                response.map(|body| {
-                    // Nothing more to come: the slot is free at once.
-                    let permit = permit.filter(|_| !body.is_end_stream());
-                    ResponseBody::inner(BulkheadBody { body, permit })
-                })
-            }),
+            Ok((result, permit)) => result
+                .map(|response| response.map(|body| ResponseBody::inner(BulkheadBody::new(body, permit)))),
             Err((rejected, request)) => Ok(reject(&**this.render, rejected, request).map(ResponseBody::own)),
         })
     }
@@ -136,6 +131,14 @@ pin_project! {
         #[pin]
         body: B,
         permit: Option<BulkheadPermit>,
+    }
+}
+
+impl<B: Body> BulkheadBody<B> {
+    pub(crate) fn new(body: B, permit: Option<BulkheadPermit>) -> Self {
+        // Nothing more to come: the slot is free at once.
+        let permit = permit.filter(|_| !body.is_end_stream());
+        Self { body, permit }
     }
 }
 

@@ -31,6 +31,10 @@ impl Rate {
         Ok(Self(((rate * 1e6).round() as u64).max(1)))
     }
 
+    pub(crate) fn exceeded(self, part: u64, whole: u64) -> bool {
+        u128::from(part) * 1_000_000 > u128::from(whole) * u128::from(self.0)
+    }
+
     pub(crate) fn reached(self, part: u64, whole: u64) -> bool {
         part > 0 && u128::from(part) * 1_000_000 >= u128::from(whole) * u128::from(self.0)
     }

@@ -52,6 +52,11 @@ impl OpenPeriod {
         self
     }
 
+    /// No period is longer, whatever the upstream says.
+    pub(crate) fn longest(&self) -> Duration {
+        self.max.max(self.hint_cap.unwrap_or_default())
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.base.is_zero() {
             return Err(ConfigError::new("open_for", "the period must be longer than zero"));

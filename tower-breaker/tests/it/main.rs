@@ -5,3 +5,5 @@ mod bulkhead;
 mod machine;
 mod outcomes;
 mod support;
+mod keyed;
+mod fallback;
