@@ -7,10 +7,13 @@ pub mod component;
 pub mod demo;
 pub mod fault;
 pub mod gateway;
+pub mod interim;
 pub mod issuer;
 pub mod launch;
 mod observe;
 pub mod proxy;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod secret;
 pub mod service;
 pub mod tour;

@@ -136,6 +136,11 @@ where
         }
         strip_hop_by_hop(headers);
         append_via(headers, received, &self.pseudonym);
+        if let Some(sender) = request.extensions_mut().remove::<crate::interim::Sender>() {
+            hyper::ext::on_informational(&mut request, move |interim| {
+                sender.send(interim.status(), interim.headers());
+            });
+        }
         let answer = self.client.request(request);
         let pseudonym = self.pseudonym.clone();
         async move {

@@ -2,7 +2,12 @@
 //!
 //! ```text
 //! cargo run --release -p examples --bin cache-proxy -- --listen 127.0.0.1:8080 --upstream http://127.0.0.1:3000
+//! cargo run --release -p examples --features redis --bin cache-proxy -- \
+//!     --listen 127.0.0.1:8080 --upstream http://127.0.0.1:3000 --store redis://127.0.0.1:6379
 //! ```
+//!
+//! HTTP/1.1 and HTTP/2 (by prior knowledge) come in, HTTP/1.1 goes out; bodies stream both ways. SIGINT and SIGTERM
+//! let open requests end, for 10 seconds.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,14 +15,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
+use examples::interim::{self, Senders};
 use examples::proxy::Forward;
-use http::{Response, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use tokio::signal::unix::{SignalKind, signal};
 use tower::{Layer, ServiceExt};
 use tower_cache::{CacheLayer, MemoryStore};
 
@@ -32,8 +38,8 @@ struct Arguments {
     /// The site behind the proxy.
     #[arg(long, value_name = "http://HOST:PORT")]
     upstream: Uri,
-    /// Where answers are kept.
-    #[arg(long, default_value = "memory", value_name = "memory")]
+    /// Where answers are kept: in this process, or in Redis or Valkey (several nodes of a cluster with commas between).
+    #[arg(long, default_value = "memory", value_name = "memory|redis://HOST:PORT")]
     store: String,
     /// Bytes that the memory store may hold: bodies, headers and keys.
     #[arg(long, default_value_t = 256 << 20)]
@@ -46,49 +52,86 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let arguments = Arguments::parse();
-    if arguments.store != "memory" {
-        eprintln!("cache-proxy: --store {}: only `memory` is compiled in", arguments.store);
+    let cache = layer(&arguments).unwrap_or_else(|error| {
+        eprintln!("cache-proxy: --store {}: {error}", arguments.store);
         std::process::exit(2);
-    }
-    let store = MemoryStore::new(arguments.max_bytes);
-    let cache = if arguments.private { CacheLayer::private(store) } else { CacheLayer::shared(store) };
+    });
     let forward = Forward::<Incoming>::new(&arguments.upstream, "cache-proxy")?;
     let cached = cache.layer(forward);
-    let service = tower::service_fn(move |request| {
+    let answer = move |mut request: Request<Incoming>, senders: &Senders| {
         let cached = cached.clone();
+        let sender = senders.next(&request);
+        if let Some(sender) = &sender {
+            request.extensions_mut().insert(sender.clone());
+        }
         async move {
-            Ok::<_, Infallible>(cached.oneshot(request).await.map_or_else(
+            let response = cached.oneshot(request).await.map_or_else(
                 |error| {
                     eprintln!("cache-proxy: upstream: {error}");
                     bad_gateway()
                 },
                 |response| response.map(UnsyncBoxBody::new),
-            ))
+            );
+            if let Some(sender) = sender {
+                sender.end().await;
+            }
+            Ok::<_, Infallible>(response)
         }
-    });
+    };
 
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let server = auto::Builder::new(TokioExecutor::new());
     let graceful = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
-                let service = TowerToHyperService::new(service.clone());
+                let (stream, senders) = interim::Connection::new(stream);
+                let answer = answer.clone();
+                let service = hyper::service::service_fn(move |request| answer(request, &senders));
                 let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
                 let connection = graceful.watch(connection);
                 tokio::spawn(async move {
                     let _ = connection.await;
                 });
             }
-            _ = &mut stop => break,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
         }
     }
+    // Who connects now goes to somebody else.
+    drop(listener);
     let _ = tokio::time::timeout(Duration::from_secs(10), graceful.shutdown()).await;
     Ok(())
+}
+
+/// The cache, with its defaults.
+fn layer(arguments: &Arguments) -> Result<CacheLayer, String> {
+    if arguments.store == "memory" {
+        return Ok(of(arguments, MemoryStore::new(arguments.max_bytes)));
+    }
+    redis(arguments)
+}
+
+fn of(arguments: &Arguments, store: impl tower_cache::Store) -> CacheLayer {
+    if arguments.private { CacheLayer::private(store) } else { CacheLayer::shared(store) }
+}
+
+#[cfg(feature = "redis")]
+fn redis(arguments: &Arguments) -> Result<CacheLayer, String> {
+    examples::redis::store(&arguments.store).map(|store| of(arguments, store))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(arguments: &Arguments) -> Result<CacheLayer, String> {
+    Err(match arguments.store.starts_with("redis") {
+        true => "this program was built without it; build it with `--features redis`".into(),
+        false => "`memory` or an address such as redis://127.0.0.1:6379".into(),
+    })
 }
 
 fn bad_gateway() -> Response<UnsyncBoxBody<Bytes, BoxError>> {

@@ -1,0 +1,209 @@
+//! The caching reverse proxy as a program: what comes in, what goes out, how it ends.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+struct Proxy {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    fn start(upstream: SocketAddr, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-proxy"));
+        command
+            .args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{upstream}")])
+            .args(arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}"));
+        Self { address: address.parse().unwrap(), child }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An origin that answers with its number of calls, and what it was sent last.
+struct Origin {
+    address: SocketAddr,
+    calls: Arc<AtomicUsize>,
+    last: Arc<Mutex<HeaderMap>>,
+}
+
+impl Origin {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, calls, last) =
+            (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default(), Arc::default());
+        let origin = Self { address, calls: Arc::clone(&calls), last: Arc::clone(&last) };
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (calls, last) = (Arc::clone(&calls), Arc::clone(&last));
+                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                    let (calls, last) = (Arc::clone(&calls), Arc::clone(&last));
+                    async move {
+                        let (parts, body) = request.into_parts();
+                        let body =
+                            body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                        *last.lock().unwrap() = parts.headers;
+                        let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
+                        let response = Response::builder()
+                            .header("cache-control", "max-age=600")
+                            .header("connection", "x-hop")
+                            .header("x-hop", "origin")
+                            .body(Full::new(Bytes::from(format!("{call} {}", body.len()))));
+                        Ok::<_, Infallible>(response.unwrap())
+                    }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(async move { connection.serve_connection(TokioIo::new(stream), service).await });
+            }
+        });
+        origin
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+async fn get(
+    client: &Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
+    uri: &str,
+) -> (Response<()>, String) {
+    let request = Request::get(uri).header("connection", "x-own").header("x-own", "client");
+    let request = request.body(Full::default()).unwrap();
+    let (parts, body) = client.request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn http1_and_http2_come_in_and_share_what_is_stored() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(origin.address, &["--max-bytes", "1000000"]);
+    let one = Client::builder(TokioExecutor::new()).build_http();
+    let uri = format!("http://{}/a", proxy.address);
+    let (response, body) = get(&one, &uri).await;
+    assert_eq!((response.version(), &*body), (Version::HTTP_11, "1 0"));
+    assert_eq!(response.headers()["via"], "1.1 cache-proxy");
+    assert_eq!(response.headers()["cache-status"], "tower-cache; fwd=uri-miss; fwd-status=200; stored");
+    assert!(!response.headers().contains_key("x-hop"), "it concerns the connection to the origin");
+    let sent = origin.last.lock().unwrap().clone();
+    assert_eq!((&sent["via"], sent.contains_key("x-own")), (&"1.1 cache-proxy".parse().unwrap(), false));
+    let two = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let request = Request::get(&uri).body(Full::<Bytes>::default()).unwrap();
+    let response = two.request(request).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    assert!(response.headers()["cache-status"].to_str().unwrap().starts_with("tower-cache; hit"));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "1 0");
+    let large = Request::post(&uri).body(Full::new(Bytes::from(vec![0; 3_000_000]))).unwrap();
+    let response = two.request(large).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "2 3000000");
+    assert_eq!(origin.calls(), 2);
+    assert_eq!(get(&one, &uri).await.1, "3 0", "a POST invalidates");
+}
+
+#[tokio::test]
+async fn what_the_upstream_does_not_answer_is_502() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let proxy = Proxy::start(address, &["--private"]);
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let (response, _) = get(&client, &format!("http://{}/", proxy.address)).await;
+    assert_eq!(response.status(), 502);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn interim_responses_pass_in_front_of_the_final_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap(), &[]);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 2000];
+        let _ = stream.read(&mut buffer).await.unwrap();
+        let hints =
+            "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n";
+        let last = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(format!("{hints}{last}").as_bytes()).await.unwrap();
+        let _ = stream.read(&mut buffer).await;
+    });
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let mut asked = String::new();
+    for hinted in [true, false] {
+        client.write_all(b"GET /a HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+        asked.clear();
+        while !asked.ends_with("\r\n\r\nok") {
+            let mut buffer = [0; 2000];
+            let read = client.read(&mut buffer).await.unwrap();
+            assert_ne!(read, 0, "{asked}");
+            asked.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+        let hints = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n";
+        assert_eq!(asked.starts_with(hints), hinted, "{asked}");
+        assert!(asked.contains("cache-status: tower-cache; "), "{asked}");
+    }
+    assert!(asked.starts_with("HTTP/1.1 200 OK\r\n") && asked.contains("tower-cache; hit"), "{asked}");
+}
+
+#[tokio::test]
+async fn open_requests_end_before_it_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut proxy = Proxy::start(listener.local_addr().unwrap(), &[]);
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    client.write_all(b"GET /a HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+    let (mut upstream, _) = listener.accept().await.unwrap();
+    let mut buffer = [0; 2000];
+    let _ = upstream.read(&mut buffer).await.unwrap();
+    let status = Command::new("kill").arg(proxy.child.id().to_string()).status().unwrap();
+    assert!(status.success());
+    while TcpStream::connect(proxy.address).await.is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    let mut all = String::new();
+    client.read_to_string(&mut all).await.unwrap();
+    assert!(all.starts_with("HTTP/1.1 200 OK") && all.ends_with("ok"), "{all}");
+    assert!(proxy.child.wait().unwrap().success());
+}
+
+#[test]
+fn an_unknown_store_is_a_usage_error() {
+    let unknown = |store: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-proxy"));
+        command.args(["--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--store", store]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, message) = unknown("disk");
+    assert_eq!(code, Some(2), "{message}");
+    #[cfg(not(feature = "redis"))]
+    {
+        let (code, message) = unknown("redis://127.0.0.1:1");
+        assert_eq!(code, Some(2), "{message}");
+        assert!(message.contains("--features redis"), "{message}");
+    }
+}
