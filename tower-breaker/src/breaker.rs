@@ -195,8 +195,9 @@ pub(crate) struct Template {
 
 #[allow(dead_code, reason = "keyed breakers are made from it")]
 impl Template {
-    pub(crate) fn new(config: Config, clock: Clock) -> Self {
-        Self { config: Arc::new(config), clock, metrics: Arc::default() }
+    /// `name` is the label of the metrics.
+    pub(crate) fn new(name: &Arc<str>, config: Config, clock: Clock) -> Self {
+        Self { config: Arc::new(config), clock, metrics: Arc::new(Metrics::new(name)) }
     }
 
     /// A breaker of its own with one shard, which is as small as it gets.
@@ -230,7 +231,8 @@ impl Breaker {
     }
 
     pub(crate) fn new(name: &str, config: Config, clock: Clock) -> Self {
-        Template::new(config, clock).breaker(Arc::from(name), shards())
+        let name = Arc::from(name);
+        Template::new(&name, config, clock).breaker(name, shards())
     }
 
     fn circuit(&self) -> &Circuit<Shell> {
@@ -371,7 +373,7 @@ impl Breaker {
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         let seat = self.seat();
         let circuit = &*seat.circuit;
-        circuit.observer.metrics.resolve(&circuit.observer.name, || self.state());
+        circuit.observer.metrics.resolve(|| self.state());
         let started = circuit.observer.reader.now();
         match circuit.admit(seat.shard, started) {
             Ok(admission) => Ok(Permit::new(Arc::clone(seat), admission, started)),
@@ -412,7 +414,7 @@ impl Breaker {
     pub(crate) fn rejected(&self, refusal: Refusal) -> Rejected {
         let seat = self.seat();
         let shell = self.shell();
-        shell.metrics.resolve(&shell.name, || self.state());
+        shell.metrics.resolve(|| self.state());
         seat.circuit.refused(seat.shard, shell.reader.now());
         rejection(&shell.name, refusal)
     }

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::breaker::Breaker;
@@ -182,7 +183,7 @@ impl BreakerBuilder {
     /// For many breakers with the same settings.
     #[allow(dead_code, reason = "keyed breakers are made from it")]
     pub(crate) fn template(&self) -> Result<Template, ConfigError> {
-        Ok(Template::new(self.config()?, self.clock))
+        Ok(Template::new(&Arc::from(&*self.name), self.config()?, self.clock))
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -28,6 +28,9 @@ pub mod fallback;
 pub mod http;
 pub mod keyed;
 pub mod layer;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "stack")]

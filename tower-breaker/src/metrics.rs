@@ -7,7 +7,7 @@ pub(crate) use without::Metrics;
 
 #[cfg(feature = "metrics")]
 mod with {
-    use std::sync::OnceLock;
+    use std::sync::{Arc, OnceLock};
 
     use metrics::{Counter, Gauge, counter, gauge};
 
@@ -18,8 +18,8 @@ mod with {
         [State::Closed, State::HalfOpen, State::Open, State::ForcedOpen, State::Disabled, State::MetricsOnly];
 
     /// Handles are made when the first call comes, on its thread, so that a recorder installed until then counts.
-    #[derive(Default)]
     pub(crate) struct Metrics {
+        name: Arc<str>,
         handles: OnceLock<Box<Handles>>,
     }
 
@@ -31,11 +31,16 @@ mod with {
     }
 
     impl Metrics {
-        pub(crate) fn resolve(&self, name: &str, state: impl FnOnce() -> State) {
+        pub(crate) fn new(name: &Arc<str>) -> Self {
+            Self { name: Arc::clone(name), handles: OnceLock::new() }
+        }
+
+        pub(crate) fn resolve(&self, state: impl FnOnce() -> State) {
             if self.handles.get().is_none() {
+                let state = state();
                 self.handles.get_or_init(|| {
-                    let handles = Handles::new(name);
-                    handles.state.set(index(state()) as f64);
+                    let handles = Handles::new(&self.name);
+                    handles.state.set(index(state) as f64);
                     Box::new(handles)
                 });
             }
@@ -93,11 +98,14 @@ mod without {
     use crate::cells::Tally;
     use crate::policy::{Outcome, State};
 
-    #[derive(Default)]
     pub(crate) struct Metrics;
 
     impl Metrics {
-        pub(crate) fn resolve(&self, _: &str, _: impl FnOnce() -> State) {}
+        pub(crate) fn new(_: &std::sync::Arc<str>) -> Self {
+            Self
+        }
+
+        pub(crate) fn resolve(&self, _: impl FnOnce() -> State) {}
         pub(crate) fn call(&self, _: Outcome) {}
         pub(crate) fn gathered(&self, _: Tally) {}
         pub(crate) fn transition(&self, _: State) {}
