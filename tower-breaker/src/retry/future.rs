@@ -328,7 +328,7 @@ where
         let Some(spare) = &this.spare else { return };
         let request = stamped(spare.parts.clone(), spare.body.clone(), this.attempt, this.shared);
         if this.attempt.number >= this.shared.policy.max_attempts {
-            *this.spare = None;
+            spare.body.release();
         }
         this.sleep.set(until(attempt_end(this.shared, *this.deadline)));
         let future = this.inner.call(request);

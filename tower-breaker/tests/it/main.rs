@@ -4,6 +4,20 @@
 mod bulkhead;
 mod machine;
 mod outcomes;
+#[cfg(feature = "retry")]
+mod retry_replay;
+#[cfg(feature = "retry")]
+mod retry_rules;
+#[cfg(feature = "retry")]
+mod retry_support;
+#[cfg(feature = "retry")]
+mod retry_time;
+#[cfg(feature = "retry")]
+mod retry_tower;
+#[cfg(feature = "stack")]
+mod stack;
 mod support;
+#[cfg(feature = "throttle")]
+mod throttle;
 mod keyed;
 mod fallback;

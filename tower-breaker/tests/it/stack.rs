@@ -1,0 +1,130 @@
+//! The standard stack: every stage acts, in its place.
+
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt};
+use tower_breaker::retry::TimedOut;
+use tower_breaker::stack::{StandardBuilder, StandardLayer};
+use tower_breaker::{RejectReason, Rejected, State};
+
+use crate::retry_support::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn stack() -> StandardBuilder {
+    StandardLayer::builder("inventory")
+}
+
+async fn send<S, B>(service: S, request: Request<ReqBody>) -> Response<B>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+    S::Error: std::fmt::Debug,
+{
+    service.oneshot(request).await.unwrap()
+}
+
+fn get() -> Request<ReqBody> {
+    request(Method::GET, "")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_get_is_retried_and_a_post_is_sent_once() {
+    let layer = StandardLayer::new("inventory").unwrap();
+    let upstream = Upstream::new(then_well(|| Whole(503, &[])));
+    assert_eq!(send(layer.layer(upstream.clone()), get()).await.status(), 200);
+    assert_eq!(upstream.count(), 2);
+    let upstream = Upstream::new(then_well(|| Whole(503, &[])));
+    assert_eq!(send(layer.layer(upstream.clone()), request(Method::POST, "x")).await.status(), 503);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_and_the_whole_are_cut_in_time() {
+    let upstream = Upstream::new(then_well(|| Hangs));
+    let layer = stack().attempt_timeout(MS * 100).build().unwrap();
+    assert_eq!(send(layer.layer(upstream.clone()), get()).await.status(), 200);
+    assert_eq!(upstream.count(), 2);
+    // The breaker has seen the attempt fail.
+    assert_eq!(layer.breaker().snapshot().failures, 1);
+    let started = Instant::now();
+    let layer = stack().attempt_timeout(MS * 300).total_timeout(MS * 500).build().unwrap();
+    let answer = send(layer.layer(Upstream::new(|_| Hangs)), get()).await;
+    assert_eq!((answer.status().as_u16(), started.elapsed()), (504, MS * 500));
+    assert!(answer.extensions().get::<TimedOut>().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bulkhead_answers_at_once_and_asks_nobody() {
+    let layer = stack().bulkhead(|bulkhead| bulkhead.limit(1)).build().unwrap();
+    let upstream = Upstream::new(|_| Hangs);
+    let held = tokio::spawn(layer.layer(upstream.clone()).oneshot(get()));
+    tokio::task::yield_now().await;
+    let started = Instant::now();
+    let answer = send(layer.layer(upstream.clone()), get()).await;
+    assert_eq!((answer.status().as_u16(), started.elapsed(), upstream.count()), (503, Duration::ZERO, 1));
+    assert_eq!(answer.extensions().get::<Rejected>().unwrap().reason(), RejectReason::Full);
+    held.abort();
+    let _ = held.await;
+    assert_eq!(layer.bulkhead().in_use(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_answers_at_once_and_is_not_retried() {
+    let layer = stack().build().unwrap();
+    let upstream = Upstream::new(|_| Whole(500, &[]));
+    for _ in 0..10 {
+        assert_eq!(layer.breaker().state(), State::Closed);
+        assert_eq!(send(layer.layer(upstream.clone()), get()).await.status(), 500);
+    }
+    assert_eq!(layer.breaker().state(), State::Open);
+    let started = Instant::now();
+    let answer = send(layer.layer(upstream.clone()), get()).await;
+    assert_eq!((answer.status().as_u16(), started.elapsed(), upstream.count()), (503, Duration::ZERO, 10));
+    assert_eq!(answer.extensions().get::<Rejected>().unwrap().reason(), RejectReason::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_of_a_dead_upstream_end_with_the_budget() {
+    let layer = stack().breaker(|breaker| breaker.consecutive_failures(u32::MAX)).build().unwrap();
+    layer.breaker().disable();
+    let upstream = Upstream::new(|_| Whole(503, &[]));
+    let started = Instant::now();
+    for _ in 0..500 {
+        send(layer.layer(upstream.clone()), get()).await;
+    }
+    let least = 10.0 * (1.0 + started.elapsed().as_secs_f64());
+    assert!(upstream.count() as f64 <= 600.0 + least, "{} in {:?}", upstream.count(), started.elapsed());
+}
+
+#[test]
+fn debug_names_every_stage() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _guard = runtime.enter();
+    let layer = format!("{:?}", stack().build().unwrap());
+    for stage in [
+        "total_timeout: 30s",
+        "bulkhead: ",
+        "retry: ",
+        "max_attempts: 3",
+        "breaker: ",
+        "attempt_timeout: 10s",
+    ] {
+        assert!(layer.contains(stage), "{stage} is not in {layer}");
+    }
+}
+
+#[test]
+fn each_stage_can_be_set_and_names_itself_when_it_is_wrong() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _guard = runtime.enter();
+    assert!(stack().max_attempts(1).unwrap().retry(|retry| retry.backoff(MS)).build().is_ok());
+    let field = |builder: StandardBuilder| builder.build().unwrap_err().field().to_owned();
+    assert_eq!(field(stack().total_timeout(Duration::ZERO)), "total_timeout");
+    assert_eq!(field(stack().attempt_timeout(Duration::ZERO)), "attempt_timeout");
+    assert_eq!(field(stack().attempt_timeout(MS * 30_001)), "attempt_timeout");
+    assert_eq!(field(stack().bulkhead(|bulkhead| bulkhead.limit(0))), "limit");
+    assert_eq!(field(stack().breaker(|breaker| breaker.failure_rate(2.0))), "failure_rate");
+    assert_eq!(stack().max_attempts(0).unwrap_err().field(), "max_attempts");
+}
