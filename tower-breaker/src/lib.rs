@@ -5,6 +5,8 @@ mod body;
 mod breaker;
 mod builder;
 mod cells;
+#[cfg(test)]
+mod checks;
 mod circuit;
 mod defect;
 mod error;
