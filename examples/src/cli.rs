@@ -54,6 +54,10 @@ pub struct Arguments {
     /// Leave one layer out, everywhere.
     #[arg(long, value_enum)]
     pub without: Option<Layer>,
+    /// Caches of gateways, and of the replicas of each service, share what they keep in this Redis or Valkey (several
+    /// nodes of a cluster with commas between). Needs `--features redis`.
+    #[arg(long, value_name = "redis://HOST:PORT")]
+    pub redis: Option<String>,
     /// Be a client: send requests, inject faults, judge what comes back; exit 0 only if all of it is as it should be.
     /// Starts the system first, unless --target names a running one.
     #[arg(long)]

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioExecutor;
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_auth::{AuthLayer, Authenticator, Issuer, RemoteJwks, RequireScopes};
 use tower_cache::key::Partition;
-use tower_cache::{Cache, CacheLayer, MemoryStore};
+use tower_cache::{Cache, CacheLayer};
 use tower_correlation::CorrelationLayer;
 use tower_correlation::observe::ObserveLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -74,7 +74,7 @@ pub struct Config {
 pub async fn build(context: Context, config: Config) -> Result<Component, BoxError> {
     let cache = Cache::builder()
         .name(&context.name)
-        .store(MemoryStore::new(CACHE_BYTES))
+        .store(crate::service::cache_store(&config.layers, &context.name, CACHE_BYTES)?)
         // The version is no part of the path any more where the cache stands.
         .partition(|parts: &Parts, key: &mut Partition<'_>| {
             if let Some(version) = parts.extensions.get::<ApiVersion>() {

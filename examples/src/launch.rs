@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::balancer;
-use crate::cli::{Arguments, Layer, Role};
+use crate::cli::{Arguments, Role};
 use crate::component::{Instance, Running, start};
 use crate::gateway::{self, Upstream};
 use crate::issuer::{self, RegisteredClient};
@@ -62,7 +62,7 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
         log_to_stderr: !arguments.quiet && !arguments.tour,
         sample: arguments.sample,
     };
-    let layers = layers(arguments.without);
+    let layers = layers(arguments);
     let mut instances = Vec::new();
 
     let config = issuer::Config {
@@ -152,7 +152,7 @@ pub fn one(role: Role, arguments: &Arguments) -> Result<Running, BoxError> {
     let needs = |flag: &str| format!("--role {named} needs {flag}");
     let issuer_url = || arguments.issuer.clone().ok_or_else(|| needs("--issuer URL"));
     let database = || arguments.database.clone().ok_or_else(|| needs("--database PATH"));
-    let layers = layers(arguments.without);
+    let layers = layers(arguments);
     match role {
         Role::Issuer => {
             let file =
@@ -255,8 +255,8 @@ fn registered(file: &Path) -> Result<Vec<RegisteredClient>, BoxError> {
     Ok(clients)
 }
 
-fn layers(without: Option<Layer>) -> Layers {
-    Layers { without }
+fn layers(arguments: &Arguments) -> Layers {
+    Layers { without: arguments.without, redis: arguments.redis.clone() }
 }
 
 /// `http://` and the address.

@@ -7,6 +7,7 @@ pub mod orders;
 pub mod problem;
 mod store;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +17,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
-use tower_cache::{Cache, CacheLayer, MemoryStore};
+use tower_cache::{Cache, CacheLayer, MemoryStore, Store};
 use tower_correlation::CorrelationLayer;
 use tower_correlation::observe::ObserveLayer;
 
@@ -42,6 +43,8 @@ pub const STORE_TIMEOUT: Duration = Duration::from_millis(50);
 pub struct Layers {
     /// The one that was left out.
     pub without: Option<Layer>,
+    /// Where caches keep what they share with others of their kind; each has its own memory without it.
+    pub redis: Option<String>,
 }
 
 impl Layers {
@@ -50,6 +53,24 @@ impl Layers {
     pub fn has(&self, layer: Layer) -> bool {
         self.without != Some(layer)
     }
+}
+
+/// The store of a component's cache, shared by all components whose names begin alike (`orders-1`, `orders-2`).
+pub(crate) fn cache_store(layers: &Layers, name: &str, bytes: u64) -> Result<Arc<dyn Store>, BoxError> {
+    let Some(address) = &layers.redis else { return Ok(Arc::new(MemoryStore::new(bytes))) };
+    let kind = name.rsplit_once('-').map_or(name, |(kind, _)| kind);
+    shared_store(address, kind)
+}
+
+#[cfg(feature = "redis")]
+fn shared_store(address: &str, kind: &str) -> Result<Arc<dyn Store>, BoxError> {
+    Ok(Arc::new(crate::redis::store(address, &format!("example:{kind}"))?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared_store(address: &str, _: &str) -> Result<Arc<dyn Store>, BoxError> {
+    Err(format!("--redis {address}: this program was built without it; build it with `--features redis`")
+        .into())
 }
 
 /// A replica: its routes with a cache in front, the faults in front of that, and the correlation around all of it.
@@ -63,7 +84,7 @@ pub(crate) fn around(
     if layers.has(Layer::Cache) {
         let cache = Cache::builder()
             .name(&context.name)
-            .store(FaultyStore::new(MemoryStore::new(CACHE_BYTES), fault.clone()))
+            .store(FaultyStore::new(cache_store(layers, &context.name, CACHE_BYTES)?, fault.clone()))
             .store_timeout(STORE_TIMEOUT)
             // Campaign parameters mean nothing here: the answer is the same.
             .ignore_query(["utm_source"])

@@ -123,7 +123,7 @@ fn of(arguments: &Arguments, store: impl tower_cache::Store) -> CacheLayer {
 
 #[cfg(feature = "redis")]
 fn redis(arguments: &Arguments) -> Result<CacheLayer, String> {
-    examples::redis::store(&arguments.store).map(|store| of(arguments, store))
+    examples::redis::store(&arguments.store, "cache-proxy").map(|store| of(arguments, store))
 }
 
 #[cfg(not(feature = "redis"))]

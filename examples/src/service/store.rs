@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use tower_cache::key::CacheKey;
-use tower_cache::store::{Entry, Lookup, MemoryStore, Purge, Stamp, Store, StoreError, StoreFuture};
+use tower_cache::store::{
+    Entry, Lease, Lookup, Purge, Stamp, Store, StoreError, StoreFuture, StoreStatistics,
+};
 
 use crate::fault::{Fault, StoreFault};
 
-/// The memory store of a replica, behind the fault that the admin listener sets.
-#[derive(Debug, Clone)]
+/// The store of a replica, behind the fault that the admin listener sets.
+#[derive(Clone)]
 pub(super) struct FaultyStore {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     fault: Fault,
 }
 
 impl FaultyStore {
-    pub(super) fn new(inner: MemoryStore, fault: Fault) -> Self {
+    pub(super) fn new(inner: Arc<dyn Store>, fault: Fault) -> Self {
         Self { inner, fault }
     }
 
@@ -37,7 +39,23 @@ impl Store for FaultyStore {
         self.suffer(|| self.inner.commit(entry, stamp))
     }
 
+    fn touch(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+        self.suffer(|| self.inner.touch(entry, stamp))
+    }
+
     fn purge(&self, purge: &Purge) -> StoreFuture<()> {
         self.suffer(|| self.inner.purge(purge))
+    }
+
+    fn load(&self, entry: Arc<Entry>) -> StoreFuture<Option<Arc<Entry>>> {
+        self.suffer(|| self.inner.load(entry))
+    }
+
+    fn lease(&self, key: &CacheKey, stamp: Stamp) -> StoreFuture<Lease> {
+        self.suffer(|| self.inner.lease(key, stamp))
+    }
+
+    fn statistics(&self) -> StoreStatistics {
+        self.inner.statistics()
     }
 }

@@ -410,7 +410,7 @@ mod tests {
     }
 
     fn runs() -> u64 {
-        if std::env::var_os("TOWER_ASSURE").is_some() { 20_000 } else { 200 }
+        if std::env::var_os("TOWER_ASSURE").is_some() { 20_000 } else { 50 }
     }
 
     #[test]
