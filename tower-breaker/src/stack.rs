@@ -24,10 +24,14 @@ use crate::bulkhead::{Bulkhead, BulkheadBuilder, HttpBulkheadLayer, HttpBulkhead
 use crate::error::ConfigError;
 use crate::http::{HttpBreakerLayer, HttpBreakerService};
 use crate::policy::OpenPeriod;
-use crate::retry::{AttemptTimeout, AttemptTimeoutLayer, HttpPolicy, Retry, RetryLayer, TotalTimeoutLayer};
+use crate::retry::{
+    AttemptTimeout, AttemptTimeoutLayer, BoxedErrors, HttpPolicy, Retry, RetryLayer, TotalTimeoutLayer,
+    TypedErrors,
+};
 
 /// The stages around a client `S`; what [`StandardLayer`] builds.
-pub type Standard<S> = AttemptTimeout<HttpBulkheadService<Retry<HttpBreakerService<AttemptTimeout<S>>>>>;
+pub type Standard<S, K = TypedErrors> =
+    AttemptTimeout<HttpBulkheadService<Retry<HttpBreakerService<AttemptTimeout<S>>, K>>>;
 
 /// Total timeout → bulkhead → retry with budget → breaker → attempt timeout, for clients of one upstream.
 ///
@@ -49,13 +53,25 @@ pub type Standard<S> = AttemptTimeout<HttpBulkheadService<Retry<HttpBreakerServi
 ///
 /// Every service that this layer and its clones build shares breaker, bulkhead and budget: make one for each upstream.
 /// Its `Debug` names every stage with its settings.
-#[derive(Debug, Clone)]
-pub struct StandardLayer {
+#[derive(Debug)]
+pub struct StandardLayer<K = TypedErrors> {
     total_timeout: Duration,
     bulkhead: Bulkhead,
-    retry: RetryLayer,
+    retry: RetryLayer<K>,
     breaker: Breaker,
     attempt_timeout: Duration,
+}
+
+impl<K> Clone for StandardLayer<K> {
+    fn clone(&self) -> Self {
+        Self {
+            total_timeout: self.total_timeout,
+            bulkhead: self.bulkhead.clone(),
+            retry: self.retry.clone(),
+            breaker: self.breaker.clone(),
+            attempt_timeout: self.attempt_timeout,
+        }
+    }
 }
 
 /// Settings of a [`StandardLayer`]; made by [`StandardLayer::builder`].
@@ -97,6 +113,20 @@ impl StandardLayer {
         }
     }
 
+    /// For clients whose error is a [`BoxError`](crate::BoxError), as most of tower's are.
+    #[must_use]
+    pub fn boxed_errors(self) -> StandardLayer<BoxedErrors> {
+        StandardLayer {
+            total_timeout: self.total_timeout,
+            bulkhead: self.bulkhead,
+            retry: self.retry.boxed_errors(),
+            breaker: self.breaker,
+            attempt_timeout: self.attempt_timeout,
+        }
+    }
+}
+
+impl<K> StandardLayer<K> {
     /// The breaker: to watch it, or to open it by hand.
     #[must_use]
     pub fn breaker(&self) -> &Breaker {
@@ -175,8 +205,8 @@ impl StandardBuilder {
     }
 }
 
-impl<S> Layer<S> for StandardLayer {
-    type Service = Standard<S>;
+impl<S, K> Layer<S> for StandardLayer<K> {
+    type Service = Standard<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let attempt = AttemptTimeoutLayer::new(self.attempt_timeout).layer(inner);

@@ -14,7 +14,7 @@ use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceExt};
 use tower_breaker::retry::{Attempt, AttemptTimeoutLayer, HttpPolicy, ReplayBody, RetryLayer};
-use tower_breaker::{Breaker, HttpBreakerLayer};
+use tower_breaker::{Breaker, Bulkhead, ConfigError, HttpBreakerLayer, HttpBulkheadLayer};
 use tower_correlation::PropagateLayer;
 use tower_correlation::observe::ObserveLayer;
 use tower_versioning::ApiVersion;
@@ -32,6 +32,9 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const OPEN: Duration = Duration::from_secs(1);
 /// Calls in ten seconds before a breaker judges; half of them failing opens it.
 const MIN_CALLS: u32 = 5;
+
+/// Calls of one service under way at once: when it is slow, the other services still have their share of the gateway.
+const CALLS: usize = 32;
 
 type Endpoint = BoxCloneSyncService<Request<Body>, Response, BoxError>;
 
@@ -53,12 +56,20 @@ impl Replicas {
             // One more attempt for what is safe to repeat; the picker takes another replica for it.
             true => {
                 let picker = picker.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));
-                boxed(RetryLayer::new(HttpPolicy::new()).layer(picker))
+                let retried = RetryLayer::new(HttpPolicy::new()).boxed_errors().layer(picker);
+                boxed(HttpBulkheadLayer::new(bulkhead(upstreams)?).layer(retried))
             }
             false => boxed(picker),
         };
         Ok(Self { service })
     }
+}
+
+/// `orders-1` and `orders-2` share the one of `orders`.
+fn bulkhead(upstreams: &[Upstream]) -> Result<Bulkhead, ConfigError> {
+    let instance = upstreams.first().map_or("none", |upstream| upstream.instance.as_str());
+    let service = instance.rsplit_once('-').map_or(instance, |(service, _)| service);
+    Bulkhead::builder(service.to_owned()).limit(CALLS).build()
 }
 
 /// One replica: breaker → attempt timeout → stamps of this attempt → connection.

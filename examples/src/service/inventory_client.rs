@@ -1,5 +1,6 @@
 //! How `orders` calls `inventory`: through the balancer and a gateway, with a token of its own, under the caller's
-//! correlation id, behind a circuit breaker, and as a version that is stamped on each call and warns when it ages.
+//! correlation id, in the standard stack of timeouts, bulkhead, retries and a circuit breaker, and as a version that is
+//! stamped on each call and warns when it ages.
 
 use std::time::Duration;
 
@@ -7,13 +8,13 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt};
 use tower_auth::client::{BearerLayer, ClientCredentials};
-use tower_breaker::{Breaker, BreakerLayer};
+use tower_breaker::retry::ReplayBody;
+use tower_breaker::stack::StandardLayer;
 use tower_correlation::PropagateLayer;
 use tower_correlation::observe::{Observe, ObserveLayer};
 use tower_versioning::Version;
@@ -54,12 +55,12 @@ impl std::fmt::Debug for Config {
     }
 }
 
-type Http = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, BoxError>;
+type Http = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
 
 /// A client of `inventory`.
 #[derive(Debug, Clone)]
 pub struct InventoryClient {
-    http: BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, BoxError>,
+    http: Http,
     stock: String,
 }
 
@@ -70,14 +71,16 @@ impl InventoryClient {
     ///
     /// What is wrong with the configuration.
     pub fn new(config: &Config, observe: &Observe) -> Result<Self, BoxError> {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let mut http: Http = BoxCloneSyncService::new(client.clone().map_err(BoxError::from));
+        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        let client = client.map_response(|response| response.map(Body::new)).map_err(BoxError::from);
+        let mut http: Http = BoxCloneSyncService::new(client);
         if config.layers.has(Layer::Versioning) {
             http = BoxCloneSyncService::new(ClientVersionLayer::new(INVENTORY).layer(http));
         }
         if config.layers.has(Layer::Auth) {
             let issuer = config.issuer.to_string();
             let token_endpoint = format!("{}/token", issuer.trim_end_matches('/')).parse()?;
+            let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
             let tokens =
                 ClientCredentials::builder(token_endpoint, &config.client_id, &config.client_secret, client)
                     .scope("inventory:read")
@@ -87,10 +90,17 @@ impl InventoryClient {
             );
         }
         if config.layers.has(Layer::Breaker) {
-            let breaker = Breaker::builder("inventory").open_for(Duration::from_secs(1)).build()?;
-            http = BoxCloneSyncService::new(
-                BreakerLayer::new(breaker).layer(http).map_err(tower_breaker::Error::into_box),
-            );
+            let standard = StandardLayer::builder("inventory")
+                .total_timeout(TIMEOUT)
+                .attempt_timeout(TIMEOUT)
+                .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
+                // Behind the gateway, which has tried another replica already.
+                .max_attempts(2)?
+                .build()?
+                .boxed_errors();
+            let inner = http.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));
+            let stack = standard.layer(inner).map_response(|response| response.map(Body::new));
+            http = BoxCloneSyncService::new(stack);
         }
         let http = match config.layers.has(Layer::Correlation) {
             true => {
@@ -98,7 +108,7 @@ impl InventoryClient {
                 let observed = observe.layer(PropagateLayer::new().layer(http));
                 BoxCloneSyncService::new(observed.map_response(|response| response.map(Body::new)))
             }
-            false => BoxCloneSyncService::new(http.map_response(|response| response.map(Body::new))),
+            false => http,
         };
         // Without stamps the path says the version.
         let path = if config.layers.has(Layer::Versioning) { "/api/stock" } else { "/api/v2/stock" };
@@ -121,7 +131,7 @@ impl InventoryClient {
     async fn ask(&self, article: &str) -> Result<Option<u64>, BoxError> {
         let article = percent_encoding::utf8_percent_encode(article, percent_encoding::NON_ALPHANUMERIC);
         let uri = format!("{}/{article}", self.stock);
-        let response = self.http.clone().oneshot(Request::get(uri).body(Full::default())?).await?;
+        let response = self.http.clone().oneshot(Request::get(uri).body(Body::empty())?).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),

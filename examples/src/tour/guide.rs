@@ -116,8 +116,19 @@ impl Guide {
 
     /// Sends through the front door, prints what went and what came, and keeps the tally.
     pub(super) async fn send(&mut self, call: Call) -> Result<Answer, String> {
-        let path = call.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let answer = self.raw(&call).await?;
+        self.tally(&call, &answer);
+        if !self.quiet {
+            let path = call.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            let by = [answer.list("via"), answer.list("cache-status")].join("  ");
+            println!("  {} {path} → {status}  {}", call.method, by.trim(), status = answer.status.as_u16());
+        }
+        Ok(answer)
+    }
+
+    /// Keeps the tally of an answer from the front door.
+    pub(super) fn tally(&mut self, call: &Call, answer: &Answer) {
+        let path = call.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let tally = &mut self.tally;
         match call.headers.contains_key(REQUEST_ID) {
             true => tally.named += 1,
@@ -136,17 +147,12 @@ impl Guide {
             },
         }
         tally.forbidden += u64::from(status == 403);
-        tally.broken += u64::from(status == 503 && answer.text().contains("tower_breaker"));
+        tally.broken += u64::from(status == 503 && answer.text().contains("tower_breaker/#circuit"));
         let asks =
             path.contains("/availability") || (call.method == Method::POST && path.contains("/orders"));
         tally.inner += u64::from(asks && matches!(status, 200 | 201 | 409));
-        let by = [answer.list("via"), answer.list("cache-status")].join("  ");
         let hit = |member: &str| member.trim().starts_with("gateway-") && member.contains("; hit");
         tally.hits += u64::from(answer.list("cache-status").split(',').any(hit));
-        if !self.quiet {
-            println!("  {} {path} → {status}  {}", call.method, by.trim());
-        }
-        Ok(answer)
     }
 
     /// Sends without tally: to the issuer and to admin listeners.

@@ -49,12 +49,24 @@ pub(super) fn all() -> Vec<Step> {
         step!(6, "tower-breaker", "one replica fails, then all, then they heal", breaker::failing_replicas),
         step!(
             7,
+            "tower-breaker",
+            "a replica hangs or fails: another one answers, but a POST without key is sent once",
+            breaker::retries
+        ),
+        step!(
+            8,
+            "tower-breaker",
+            "a full bulkhead answers at once, other services go on",
+            breaker::full_bulkhead
+        ),
+        step!(
+            9,
             "tower-correlation",
             "one id in the logs of gateway, orders and inventory",
             correlation::one_id
         ),
-        step!(8, "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
-        step!(9, "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
-        step!(10, "all of them", "the counters equal the tour's own tally", counters::tally),
+        step!(10, "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
+        step!(11, "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
+        step!(12, "all of them", "the counters equal the tour's own tally", counters::tally),
     ]
 }

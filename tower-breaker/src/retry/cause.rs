@@ -3,8 +3,35 @@
 use std::error::Error;
 use std::io;
 
-use crate::error::find_rejection;
+use crate::error::{BoxError, find_rejection};
 use crate::policy::Ended;
+
+/// How to look at the sources of an error of type `E`; implemented by [`TypedErrors`] and [`BoxedErrors`], because a
+/// [`BoxError`] is no [`Error`] itself.
+pub trait Cause<E> {
+    /// The error as one that has sources.
+    fn cause(error: &E) -> &(dyn Error + 'static);
+}
+
+/// Errors have a type of their own: the default.
+#[derive(Debug, Clone, Copy)]
+pub enum TypedErrors {}
+
+impl<E: Error + 'static> Cause<E> for TypedErrors {
+    fn cause(error: &E) -> &(dyn Error + 'static) {
+        error
+    }
+}
+
+/// Errors are boxes, as those of most of tower's services are.
+#[derive(Debug, Clone, Copy)]
+pub enum BoxedErrors {}
+
+impl Cause<BoxError> for BoxedErrors {
+    fn cause(error: &BoxError) -> &(dyn Error + 'static) {
+        &**error
+    }
+}
 
 /// Whether the error, in its source chain, shows that nobody has worked on the request: no connection was made (refused,
 /// no route, no such address; hyper-util's client says so of its own), or an HTTP/2 server refused the stream

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,12 +17,12 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::Attempt;
+use super::cause::Cause;
 use super::kept::{Ahead, RetriedBody};
 use super::layer::Shared;
 use super::replay::ReplayBody;
 use super::timeout::{Asked, Deadline, TimedOut, until};
 use crate::breaker::now;
-use crate::error::BoxError;
 use crate::policy::{self, Ended, Next, Refused, Situation};
 
 /// Octets of a failed response that are read so that its connection can be used again. More is not worth the wait.
@@ -29,17 +30,17 @@ const DRAIN: usize = 64 << 10;
 /// Time for that.
 const DRAIN_FOR: Duration = Duration::from_millis(100);
 
-type Outcome<B> = Result<Response<RetriedBody<B>>, BoxError>;
+type Outcome<B, E> = Result<Response<RetriedBody<B>>, E>;
 
 pin_project! {
     /// The future of [`Retry`](super::Retry). Dropped, it takes the attempt under way with it.
-    pub struct RetryFuture<S, B, R>
+    pub struct RetryFuture<S, B, R, K>
     where
         S: Service<Request<ReplayBody<B>>>,
         R: Body,
     {
         #[pin]
-        state: State<S::Future, R>,
+        state: State<S::Future, R, S::Error>,
         // The end of the stage under way: attempt, look ahead, drain, wait.
         #[pin]
         sleep: Sleep,
@@ -50,6 +51,7 @@ pin_project! {
         attempt: Attempt,
         deadline: Option<Deadline>,
         shared: Arc<Shared>,
+        kind: PhantomData<fn() -> K>,
     }
 }
 
@@ -68,17 +70,17 @@ impl<B> Drop for Spare<B> {
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, R: Body> {
+    enum State<F, R: Body, E> {
         Calls { #[pin] future: F },
         // Reads ahead in a response; with `resume` it has failed, and the next attempt starts then.
         Reads { response: Option<Response<RetriedBody<R>>>, octets: usize, resume: Option<Instant> },
         // Before the next attempt; the failed result is kept in case that none can be made.
-        Waits { failed: Option<Outcome<R>> },
-        Readies { failed: Option<Outcome<R>> },
+        Waits { failed: Option<Outcome<R, E>> },
+        Readies { failed: Option<Outcome<R, E>> },
     }
 }
 
-impl<S, B, R> RetryFuture<S, B, R>
+impl<S, B, R, K> RetryFuture<S, B, R, K>
 where
     S: Service<Request<ReplayBody<B>>>,
     B: Body,
@@ -107,7 +109,7 @@ where
         let request = stamped(parts, body, &attempt, &shared);
         let sleep = until(attempt_end(&shared, deadline));
         let state = State::Calls { future: inner.call(request) };
-        Self { state, sleep, inner, asked, spare, attempt, deadline, shared }
+        Self { state, sleep, inner, asked, spare, attempt, deadline, shared, kind: PhantomData }
     }
 }
 
@@ -131,13 +133,13 @@ fn attempt_end(shared: &Shared, deadline: Option<Deadline>) -> Option<Instant> {
     own.into_iter().chain(deadline.map(Deadline::instant)).min()
 }
 
-impl<S, B, R> Future for RetryFuture<S, B, R>
+impl<S, B, R, K> Future for RetryFuture<S, B, R, K>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-    S::Error: Into<BoxError>,
+    K: Cause<S::Error>,
     R: Body<Data = Bytes> + Unpin,
 {
-    type Output = Outcome<R>;
+    type Output = Outcome<R, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
@@ -145,9 +147,7 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calls { future } => {
                     let result = match future.poll(cx) {
-                        Poll::Ready(result) => {
-                            result.map(|response| response.map(RetriedBody::new)).map_err(Into::into)
-                        }
+                        Poll::Ready(result) => result.map(|response| response.map(RetriedBody::new)),
                         Poll::Pending => {
                             ready!(this.sleep.poll(cx));
                             Ok(self.as_mut().late())
@@ -193,7 +193,7 @@ where
                     Poll::Ready(Ok(())) => self.as_mut().launch(),
                     Poll::Ready(Err(error)) => {
                         this.shared.metrics.refused(Refused::Unready);
-                        return Poll::Ready(failed.take().unwrap_or_else(|| Err(error.into())));
+                        return Poll::Ready(failed.take().unwrap_or(Err(error)));
                     }
                     Poll::Pending => {
                         ready!(this.sleep.poll(cx));
@@ -207,9 +207,10 @@ where
     }
 }
 
-impl<S, B, R> RetryFuture<S, B, R>
+impl<S, B, R, K> RetryFuture<S, B, R, K>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+    K: Cause<S::Error>,
     R: Body<Data = Bytes> + Unpin,
 {
     /// The answer when the time of an attempt, or of all of them, is over.
@@ -221,12 +222,12 @@ where
     }
 
     /// An attempt has a result; `None` when it is not the caller's yet.
-    fn ended(self: Pin<&mut Self>, result: Outcome<R>) -> Option<Outcome<R>> {
+    fn ended(self: Pin<&mut Self>, result: Outcome<R, S::Error>) -> Option<Outcome<R, S::Error>> {
         let this = self.as_ref().get_ref();
         let Some(spare) = &this.spare else { return Some(result) };
         let ended = match &result {
             Ok(response) => this.shared.policy.judge(response),
-            Err(error) => this.shared.policy.judge_error(&**error),
+            Err(error) => this.shared.policy.judge_error(K::cause(error)),
         };
         let open = |response: &Response<RetriedBody<R>>| {
             this.asked.is_grpc()
@@ -254,7 +255,7 @@ where
         self: Pin<&mut Self>,
         response: Response<RetriedBody<R>>,
         ahead: Option<&Ahead>,
-    ) -> Option<Outcome<R>> {
+    ) -> Option<Outcome<R, S::Error>> {
         let ended = match ahead {
             Some(Ahead::Trailers) => {
                 let policy = &self.shared.policy;
@@ -267,7 +268,11 @@ where
     }
 
     /// Another attempt, or the result.
-    fn decide(mut self: Pin<&mut Self>, result: Outcome<R>, ended: Ended) -> Option<Outcome<R>> {
+    fn decide(
+        mut self: Pin<&mut Self>,
+        result: Outcome<R, S::Error>,
+        ended: Ended,
+    ) -> Option<Outcome<R, S::Error>> {
         let this = self.as_mut().project();
         let Some(spare) = this.spare.as_ref() else { return Some(result) };
         let policy = &this.shared.policy;
@@ -311,7 +316,7 @@ where
         this.state.set(State::Reads { response: Some(response), octets: 0, resume: Some(resume) });
     }
 
-    fn wait(self: Pin<&mut Self>, failed: Option<Outcome<R>>, resume: Instant) {
+    fn wait(self: Pin<&mut Self>, failed: Option<Outcome<R, S::Error>>, resume: Instant) {
         let mut this = self.project();
         if resume <= now() {
             // A timer would round up.
@@ -336,7 +341,7 @@ where
     }
 }
 
-impl<S, B, R> fmt::Debug for RetryFuture<S, B, R>
+impl<S, B, R, K> fmt::Debug for RetryFuture<S, B, R, K>
 where
     S: Service<Request<ReplayBody<B>>>,
     R: Body,

@@ -1,5 +1,6 @@
 //! The layer and its service.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -9,22 +10,29 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::cause::{BoxedErrors, Cause, TypedErrors};
 use super::future::RetryFuture;
 use super::kept::RetriedBody;
 use super::metrics::Metrics;
 use super::replay::ReplayBody;
 use super::settings::{HttpPolicy, SharedBudget};
 use crate::breaker::now;
-use crate::error::BoxError;
 use crate::policy::Budget;
 
 /// Repeats requests by an [`HttpPolicy`]; for clients and gateways.
 ///
-/// Request bodies are recorded while they are sent, so the inner service sees a [`ReplayBody`]. Errors come out boxed:
-/// their sources say whether a request was worked on, and [`find_rejection`](crate::find_rejection) still finds ours.
-#[derive(Debug, Clone)]
-pub struct RetryLayer {
+/// Request bodies are recorded while they are sent, so the inner service sees a [`ReplayBody`]. Errors stay what they
+/// are; their sources say whether a request was worked on. Where they are boxes, say [`boxed_errors`](Self::boxed_errors).
+#[derive(Debug)]
+pub struct RetryLayer<K = TypedErrors> {
     shared: Arc<Shared>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for RetryLayer<K> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), kind: PhantomData }
+    }
 }
 
 #[derive(Debug)]
@@ -78,38 +86,51 @@ impl RetryLayer {
     /// All services that this layer and its clones build share one budget.
     #[must_use]
     pub fn new(policy: HttpPolicy) -> Self {
-        Self { shared: Arc::new(Shared::new(policy)) }
+        Self { shared: Arc::new(Shared::new(policy)), kind: PhantomData }
+    }
+
+    /// For services whose error is a [`BoxError`](crate::BoxError), as most of tower's are.
+    #[must_use]
+    pub fn boxed_errors(self) -> RetryLayer<BoxedErrors> {
+        RetryLayer { shared: self.shared, kind: PhantomData }
     }
 }
 
-impl<S> Layer<S> for RetryLayer {
-    type Service = Retry<S>;
+impl<S, K> Layer<S> for RetryLayer<K> {
+    type Service = Retry<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Retry { inner, shared: self.shared.clone() }
+        Retry { inner, shared: self.shared.clone(), kind: PhantomData }
     }
 }
 
 /// What [`RetryLayer`] builds.
-#[derive(Debug, Clone)]
-pub struct Retry<S> {
+#[derive(Debug)]
+pub struct Retry<S, K = TypedErrors> {
     inner: S,
     shared: Arc<Shared>,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl<S, ReqB, ResB> Service<Request<ReqB>> for Retry<S>
+impl<S: Clone, K> Clone for Retry<S, K> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: self.shared.clone(), kind: PhantomData }
+    }
+}
+
+impl<S, K, ReqB, ResB> Service<Request<ReqB>> for Retry<S, K>
 where
     S: Service<Request<ReplayBody<ReqB>>, Response = Response<ResB>> + Clone,
-    S::Error: Into<BoxError>,
+    K: Cause<S::Error>,
     ReqB: Body,
     ResB: Body<Data = Bytes> + Unpin,
 {
     type Response = Response<RetriedBody<ResB>>;
-    type Error = BoxError;
-    type Future = RetryFuture<S, ReqB, ResB>;
+    type Error = S::Error;
+    type Future = RetryFuture<S, ReqB, ResB, K>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {

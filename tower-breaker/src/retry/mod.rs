@@ -12,7 +12,7 @@ mod settings;
 mod timeout;
 mod tower;
 
-pub use cause::unsent;
+pub use cause::{BoxedErrors, Cause, TypedErrors, unsent};
 pub use future::RetryFuture;
 pub use kept::RetriedBody;
 pub use layer::{Retry, RetryLayer};
@@ -21,7 +21,7 @@ pub use settings::{HttpPolicy, SharedBudget};
 pub use timeout::{
     AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer, Deadline, TimedOut, TotalTimeoutLayer,
 };
-pub use tower::{BoxedErrors, TowerPolicy, TypedErrors, Wait};
+pub use tower::{TowerPolicy, Wait};
 
 /// The attempts of one request, in its extensions: what a balancer below needs to take another endpoint each time.
 #[derive(Debug, Clone)]

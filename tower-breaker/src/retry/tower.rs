@@ -1,6 +1,5 @@
 //! The policy for tower's own `Retry`.
 
-use std::error::Error;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -12,11 +11,11 @@ use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower::retry::Policy;
 
+use super::cause::{BoxedErrors, Cause, TypedErrors};
 use super::layer::Shared;
 use super::replay::ReplayBody;
 use super::settings::HttpPolicy;
 use super::timeout::Deadline;
-use crate::error::BoxError;
 use crate::policy::{Ended, Next, Refused, Situation, takes_over};
 
 impl HttpPolicy {
@@ -46,20 +45,12 @@ impl HttpPolicy {
         TowerPolicy::new(self)
     }
 
-    /// [`into_tower`](Self::into_tower) for services whose error is a [`BoxError`], as most of tower's are.
+    /// [`into_tower`](Self::into_tower) for services whose error is a [`BoxError`](crate::BoxError), as most of tower's are.
     #[must_use]
     pub fn into_tower_boxed(self) -> TowerPolicy<BoxedErrors> {
         TowerPolicy::new(self)
     }
 }
-
-/// Errors are boxes: a marker for [`TowerPolicy`].
-#[derive(Debug, Clone, Copy)]
-pub enum BoxedErrors {}
-
-/// Errors have a type of their own: the other marker.
-#[derive(Debug, Clone, Copy)]
-pub enum TypedErrors {}
 
 /// An [`HttpPolicy`] with the state of one request, as tower's `Retry` wants it; clones share the budget.
 #[derive(Debug)]
@@ -129,9 +120,9 @@ impl<K> TowerPolicy<K> {
     }
 }
 
-impl<B, R, E> Policy<Request<ReplayBody<B>>, Response<R>, E> for TowerPolicy
+impl<K, B, R, E> Policy<Request<ReplayBody<B>>, Response<R>, E> for TowerPolicy<K>
 where
-    E: Error + 'static,
+    K: Cause<E>,
 {
     type Future = Wait;
 
@@ -142,27 +133,7 @@ where
     ) -> Option<Wait> {
         let ended = match result {
             Ok(response) => self.shared.policy.judge(response),
-            Err(error) => self.shared.policy.judge_error(error),
-        };
-        self.next(request, ended)
-    }
-
-    fn clone_request(&mut self, request: &Request<ReplayBody<B>>) -> Option<Request<ReplayBody<B>>> {
-        Self::clone_request(self, request)
-    }
-}
-
-impl<B, R> Policy<Request<ReplayBody<B>>, Response<R>, BoxError> for TowerPolicy<BoxedErrors> {
-    type Future = Wait;
-
-    fn retry(
-        &mut self,
-        request: &mut Request<ReplayBody<B>>,
-        result: &mut Result<Response<R>, BoxError>,
-    ) -> Option<Wait> {
-        let ended = match result {
-            Ok(response) => self.shared.policy.judge(response),
-            Err(error) => self.shared.policy.judge_error(&**error),
+            Err(error) => self.shared.policy.judge_error(K::cause(error)),
         };
         self.next(request, ended)
     }

@@ -29,7 +29,9 @@ fn octets(count: usize) -> Vec<Frame<Bytes>> {
     vec![Frame::data(Bytes::from(vec![7; count / 2])), Frame::data(Bytes::from(vec![7; count - count / 2]))]
 }
 
-fn poll<B: Body + Unpin>(body: &mut B) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+type Next<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
+fn poll<B: Body + Unpin>(body: &mut B) -> Next<B> {
     Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
 }
 

@@ -144,7 +144,7 @@ async fn frames_that_were_looked_at_reach_the_caller() {
         with(with(request(Method::POST, "x"), "content-type", "application/grpc"), "idempotency-key", "1");
     let upstream =
         Upstream::new(|_| Frames(vec![data("one"), data("two"), trailers(&[("grpc-status", "0")])]));
-    let response = RetryLayer::new(policy()).layer(upstream).oneshot(call).await.unwrap();
+    let response = RetryLayer::new(policy()).boxed_errors().layer(upstream).oneshot(call).await.unwrap();
     let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
     assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(body.to_bytes(), "onetwo");
@@ -167,12 +167,13 @@ async fn a_refused_connection_is_repeated_even_for_a_post_and_a_broken_one_is_no
 async fn a_local_rejection_is_not_repeated_on_the_same_upstream() {
     let upstream = Upstream::new(|_| Whole(200, &[]));
     let breaker = Breaker::builder("upstream").build().unwrap();
-    let http =
-        RetryLayer::new(policy()).layer(HttpBreakerLayer::new(breaker.clone()).layer(upstream.clone()));
+    let http = RetryLayer::new(policy())
+        .boxed_errors()
+        .layer(HttpBreakerLayer::new(breaker.clone()).layer(upstream.clone()));
     let typed = BreakerLayer::new(breaker.clone()).layer(upstream.clone());
     let typed =
         ServiceExt::<http::Request<ReplayBody<ReqBody>>>::map_err(typed, tower_breaker::Error::into_box);
-    let typed = RetryLayer::new(policy()).layer(typed);
+    let typed = RetryLayer::new(policy()).boxed_errors().layer(typed);
     assert_eq!(http.clone().oneshot(request(Method::GET, "")).await.unwrap().status(), 200);
     breaker.force_open();
     let started = tokio::time::Instant::now();
@@ -199,14 +200,14 @@ async fn a_local_rejection_is_repeated_at_once_on_another_endpoint_even_for_a_po
             if attempt.number() == 1 {
                 attempt.mark(1);
                 let response = rejecting.oneshot(request).await?;
-                return Ok(response.map(|body| http_body_util::BodyExt::boxed_unsync(body)));
+                return Ok(response.map(http_body_util::BodyExt::boxed_unsync));
             }
             assert!(attempt.has_tried(1) && !attempt.has_tried(2));
-            Ok::<_, tower_breaker::BoxError>(open.oneshot(request).await?)
+            open.oneshot(request).await
         }
     });
     let started = tokio::time::Instant::now();
-    let service = RetryLayer::new(policy()).layer(balancer);
+    let service = RetryLayer::new(policy()).boxed_errors().layer(balancer);
     assert_eq!(service.oneshot(request(Method::POST, "content")).await.unwrap().status(), 200);
     assert_eq!((upstream.count(), started.elapsed()), (1, Duration::ZERO));
     assert_eq!(upstream.seen()[0].content.as_deref(), Ok(&b"content"[..]));

@@ -154,7 +154,7 @@ pub(crate) async fn send(
     upstream: &Upstream,
     request: Request<ReqBody>,
 ) -> Result<Response<Bytes>, BoxError> {
-    let response = RetryLayer::new(policy).layer(upstream.clone()).oneshot(request).await?;
+    let response = RetryLayer::new(policy).boxed_errors().layer(upstream.clone()).oneshot(request).await?;
     let (parts, body) = response.into_parts();
     Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
 }

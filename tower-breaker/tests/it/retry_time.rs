@@ -85,7 +85,12 @@ async fn a_failed_body_that_does_not_end_is_given_up() {
     });
     let started = Instant::now();
     let policy = HttpPolicy::new().backoff(Duration::ZERO);
-    let answer = RetryLayer::new(policy).layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
+    let answer = RetryLayer::new(policy)
+        .boxed_errors()
+        .layer(upstream)
+        .oneshot(request(Method::GET, ""))
+        .await
+        .unwrap();
     assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
     assert_eq!(started.elapsed(), MS * 100);
 }
@@ -99,7 +104,7 @@ async fn a_slow_grpc_stream_is_not_held_back_longer_than_the_look_ahead() {
     let call = || with(request(Method::GET, ""), "content-type", "application/grpc");
     let started = Instant::now();
     let policy = HttpPolicy::new().peek_for(MS * 30);
-    RetryLayer::new(policy).layer(upstream).oneshot(call()).await.unwrap();
+    RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(call()).await.unwrap();
     assert_eq!(started.elapsed(), MS * 30);
 }
 
@@ -107,7 +112,7 @@ async fn a_slow_grpc_stream_is_not_held_back_longer_than_the_look_ahead() {
 async fn the_instance_that_was_polled_ready_makes_the_first_attempt() {
     let (mut service, mut handle) =
         tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)),
+            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors(),
         );
     handle.allow(0);
     assert!(service.poll_ready::<Request<Full<Bytes>>>().is_pending());
@@ -127,7 +132,7 @@ async fn the_instance_that_was_polled_ready_makes_the_first_attempt() {
 async fn when_no_attempt_can_be_made_the_failed_answer_is_the_answer() {
     let (mut service, mut handle) =
         tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 800)),
+            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 800)).boxed_errors(),
         );
     handle.allow(1);
     assert!(service.poll_ready::<Request<Full<Bytes>>>().is_ready());
@@ -200,8 +205,9 @@ async fn dropped_at_any_await_a_call_leaves_nothing_behind() {
             }
         });
         let policy = HttpPolicy::new().max_attempts(3).unwrap().backoff(MS * 100);
-        let mut call =
-            by_hand(RetryLayer::new(policy).layer(upstream).oneshot(request(Method::PUT, "content")));
+        let mut call = by_hand(
+            RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(request(Method::PUT, "content")),
+        );
         let mut done = false;
         for _ in 0..polls {
             if call.poll().is_ready() {
@@ -273,7 +279,7 @@ proptest! {
             let started = Instant::now();
             let upstream = Upstream::new(|_| Whole(503, &[]));
             let policy = HttpPolicy::new().max_attempts(attempts).unwrap().budget(20, per_second).unwrap();
-            let service = RetryLayer::new(policy).layer(upstream.clone());
+            let service = RetryLayer::new(policy).boxed_errors().layer(upstream.clone());
             for call in 0..calls {
                 service.clone().oneshot(request(Method::GET, "")).await.unwrap();
                 tokio::time::advance(MS * gaps[call % gaps.len()] as u32).await;

@@ -60,10 +60,15 @@ async fn a_budget_of_towers_is_taken_instead_of_our_own() {
     }
     let fails = || Upstream::new(then_well(|| Whole(503, &[])));
     let upstream = fails();
-    let response = RetryLayer::new(HttpPolicy::new()).layer(upstream).oneshot(request(Method::GET, "")).await;
+    let response = RetryLayer::new(HttpPolicy::new())
+        .boxed_errors()
+        .layer(upstream)
+        .oneshot(request(Method::GET, ""))
+        .await;
     assert_eq!(response.unwrap().status(), 200);
     let broke = HttpPolicy::new().shared_budget(Arc::new(Broke));
-    let response = RetryLayer::new(broke).layer(fails()).oneshot(request(Method::GET, "")).await.unwrap();
+    let response =
+        RetryLayer::new(broke).boxed_errors().layer(fails()).oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "answer");
 }

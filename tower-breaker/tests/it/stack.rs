@@ -5,13 +5,18 @@ use std::time::Duration;
 use http::{Method, Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
-use tower_breaker::retry::TimedOut;
+use tower_breaker::retry::{BoxedErrors, TimedOut};
 use tower_breaker::stack::{StandardBuilder, StandardLayer};
 use tower_breaker::{RejectReason, Rejected, State};
 
 use crate::retry_support::*;
 
 const MS: Duration = Duration::from_millis(1);
+
+/// The upstream's errors are boxes.
+fn built(builder: StandardBuilder) -> StandardLayer<BoxedErrors> {
+    builder.build().unwrap().boxed_errors()
+}
 
 fn stack() -> StandardBuilder {
     StandardLayer::builder("inventory")
@@ -31,7 +36,7 @@ fn get() -> Request<ReqBody> {
 
 #[tokio::test(start_paused = true)]
 async fn a_get_is_retried_and_a_post_is_sent_once() {
-    let layer = StandardLayer::new("inventory").unwrap();
+    let layer = StandardLayer::new("inventory").unwrap().boxed_errors();
     let upstream = Upstream::new(then_well(|| Whole(503, &[])));
     assert_eq!(send(layer.layer(upstream.clone()), get()).await.status(), 200);
     assert_eq!(upstream.count(), 2);
@@ -43,13 +48,13 @@ async fn a_get_is_retried_and_a_post_is_sent_once() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_and_the_whole_are_cut_in_time() {
     let upstream = Upstream::new(then_well(|| Hangs));
-    let layer = stack().attempt_timeout(MS * 100).build().unwrap();
+    let layer = built(stack().attempt_timeout(MS * 100));
     assert_eq!(send(layer.layer(upstream.clone()), get()).await.status(), 200);
     assert_eq!(upstream.count(), 2);
     // The breaker has seen the attempt fail.
     assert_eq!(layer.breaker().snapshot().failures, 1);
     let started = Instant::now();
-    let layer = stack().attempt_timeout(MS * 300).total_timeout(MS * 500).build().unwrap();
+    let layer = built(stack().attempt_timeout(MS * 300).total_timeout(MS * 500));
     let answer = send(layer.layer(Upstream::new(|_| Hangs)), get()).await;
     assert_eq!((answer.status().as_u16(), started.elapsed()), (504, MS * 500));
     assert!(answer.extensions().get::<TimedOut>().is_some());
@@ -57,7 +62,7 @@ async fn an_attempt_and_the_whole_are_cut_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_bulkhead_answers_at_once_and_asks_nobody() {
-    let layer = stack().bulkhead(|bulkhead| bulkhead.limit(1)).build().unwrap();
+    let layer = built(stack().bulkhead(|bulkhead| bulkhead.limit(1)));
     let upstream = Upstream::new(|_| Hangs);
     let held = tokio::spawn(layer.layer(upstream.clone()).oneshot(get()));
     tokio::task::yield_now().await;
@@ -72,7 +77,7 @@ async fn a_full_bulkhead_answers_at_once_and_asks_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_answers_at_once_and_is_not_retried() {
-    let layer = stack().build().unwrap();
+    let layer = built(stack());
     let upstream = Upstream::new(|_| Whole(500, &[]));
     for _ in 0..10 {
         assert_eq!(layer.breaker().state(), State::Closed);
@@ -87,7 +92,7 @@ async fn an_open_breaker_answers_at_once_and_is_not_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_of_a_dead_upstream_end_with_the_budget() {
-    let layer = stack().breaker(|breaker| breaker.consecutive_failures(u32::MAX)).build().unwrap();
+    let layer = built(stack().breaker(|breaker| breaker.consecutive_failures(u32::MAX)));
     layer.breaker().disable();
     let upstream = Upstream::new(|_| Whole(503, &[]));
     let started = Instant::now();

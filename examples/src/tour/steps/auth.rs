@@ -30,7 +30,7 @@ pub(super) async fn wrong_scope(guide: &mut Guide) -> Result<(), String> {
     expect(asks, || format!("challenge {challenge:?}"))
 }
 
-/// 8: new keys are found without a refusal; what a removed key signed is refused soon after.
+/// 10: new keys are found without a refusal; what a removed key signed is refused soon after.
 pub(super) async fn rotation(guide: &mut Guide) -> Result<(), String> {
     let old_token = guide.token.clone();
     let keys = guide.issuer("/rotate-keys", &json!({})).await?;
