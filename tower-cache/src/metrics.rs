@@ -109,7 +109,7 @@ mod without {
     use super::{CacheOutcome, FillResult, Operation, StoreErrorKind, StoreStatistics};
 
     #[derive(Default)]
-    pub(crate) struct Metrics;
+    pub(crate) struct Metrics {}
 
     impl Metrics {
         pub(crate) fn resolve(&self) {}
