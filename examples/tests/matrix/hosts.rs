@@ -234,7 +234,7 @@ macro_rules! tonic_channel {
         let served = bare_origin(&origin).await;
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", served.address()));
         let channel = endpoint.expect("a valid URI").connect_lazy();
-        let channel = tower::Layer::layer(&$layer, channel);
+        let channel = tower::Layer::layer(&$layer, AnyBody(channel));
         let client = tonic_health::pb::health_client::HealthClient::new(channel);
         let exchange: Exchange = std::sync::Arc::new(move |request| {
             let mut client = client.clone();
@@ -265,7 +265,7 @@ macro_rules! hyper_server {
 
 macro_rules! hyper_client {
     ($layer:expr) => {
-        client_host!(plain_client(), $layer)
+        client_host!(AnyBody(any_client()), $layer)
     };
 }
 
@@ -287,6 +287,33 @@ macro_rules! client_host {
         });
         Host::new(Protocol::Http, origin, served, exchange)
     }};
+}
+
+/// A client for any request body: a layer may put a body of its own around the caller's.
+#[derive(Debug, Clone)]
+pub(crate) struct AnyBody<S>(pub(crate) S);
+
+impl<S, B> tower::Service<Request<B>> for AnyBody<S>
+where
+    S: tower::Service<Request<tonic::body::Body>>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        self.0.call(request.map(tonic::body::Body::new))
+    }
+}
+
+pub(crate) fn any_client() -> Client<HttpConnector, tonic::body::Body> {
+    Client::builder(TokioExecutor::new()).build_http()
 }
 
 /// What tonic's client made of an answer; it puts the trailers beside the header fields.
