@@ -21,3 +21,8 @@ mod support;
 mod throttle;
 mod keyed;
 mod fallback;
+mod readiness;
+mod behaviours;
+mod hosts;
+mod auto_traits;
+mod metrics;

@@ -1,13 +1,15 @@
 //! What several files need.
 
+use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
-use tower_breaker::{Breaker, BreakerBuilder, State};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_breaker::{BoxError, Breaker, BreakerBuilder, HttpBreakerLayer, Rejected, State};
 
 pub(crate) type TestBody = UnsyncBoxBody<Bytes, &'static str>;
 
@@ -69,6 +71,19 @@ pub(crate) fn touchy(name: &'static str) -> BreakerBuilder {
 pub(crate) fn trip(breaker: &Breaker) {
     while breaker.state() == State::Closed {
         breaker.try_acquire().unwrap().failure();
+    }
+    assert_eq!(breaker.state(), State::Open);
+}
+
+/// Four of these responses, read to their end, open the breaker.
+pub(crate) async fn opened_by(breaker: Breaker, answer: impl Fn() -> Response<TestBody> + Clone) {
+    let service = service_fn(move |_: Request<()>| ready(Ok::<_, BoxError>(answer())));
+    let service = HttpBreakerLayer::new(breaker.clone()).layer(service);
+    for _ in 0..4 {
+        assert_eq!(breaker.state(), State::Closed);
+        let answer = service.clone().oneshot(Request::new(())).await.unwrap();
+        assert!(answer.status() == 200 && answer.extensions().get::<Rejected>().is_none());
+        let _ = read(answer.into_body()).await;
     }
     assert_eq!(breaker.state(), State::Open);
 }

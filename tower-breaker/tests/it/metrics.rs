@@ -1,0 +1,83 @@
+//! Counters as a recorder sees them.
+#![cfg(feature = "metrics")]
+
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use tower_breaker::{Bulkhead, KeyedBreaker};
+
+use crate::support::{touchy, trip};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Name and labels with what has changed since the last look.
+fn seen(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
+    let entry = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
+        let key = key.key();
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let value = match value {
+            DebugValue::Counter(count) => count as f64,
+            DebugValue::Gauge(value) => value.into_inner(),
+            DebugValue::Histogram(_) => 0.0,
+        };
+        (format!("{}{{{}}}", key.name(), labels.join(",")), value)
+    };
+    snapshotter.snapshot().into_vec().into_iter().map(entry).filter(|(_, value)| *value != 0.0).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulkheads_count_slots_queue_and_rejections() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let bulkhead = Bulkhead::builder("reports").limit(1).queue(1).max_wait(SECOND).build().unwrap();
+    let held = bulkhead.try_acquire().unwrap();
+    let mut waits = Box::pin(bulkhead.acquire());
+    assert!(waits.as_mut().now_or_never().is_none());
+    assert!(bulkhead.acquire().await.is_err());
+    let expected = [
+        ("tower_breaker_bulkhead_calls{bulkhead=reports,place=queue}", 1.0),
+        ("tower_breaker_bulkhead_calls{bulkhead=reports,place=slot}", 1.0),
+        ("tower_breaker_bulkhead_rejections_total{bulkhead=reports,reason=full}", 1.0),
+    ];
+    assert_eq!(seen(&snapshotter), expected.map(|(key, value)| (key.to_owned(), value)).into());
+    assert!(waits.await.is_err());
+    drop(held);
+    let expected = [
+        ("tower_breaker_bulkhead_calls{bulkhead=reports,place=queue}", -1.0),
+        ("tower_breaker_bulkhead_calls{bulkhead=reports,place=slot}", -1.0),
+        ("tower_breaker_bulkhead_rejections_total{bulkhead=reports,reason=timeout}", 1.0),
+    ];
+    assert_eq!(seen(&snapshotter), expected.map(|(key, value)| (key.to_owned(), value)).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn families_count_keys_evictions_overflow_and_panic_without_naming_a_key() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let family: KeyedBreaker<&str> =
+        KeyedBreaker::builder(touchy("partners")).capacity(2).max_ejected(0.5).build().unwrap();
+    for key in ["a.example", "b.example"] {
+        trip(&family.get(key));
+        let _ = family.call(key, ready(Ok::<_, ()>(()))).await;
+    }
+    let _ = family.get("c.example");
+    family.get("a.example").force_close();
+    family.get("b.example").force_close();
+    let _ = family.get("d.example");
+    let seen = seen(&snapshotter);
+    for (name, value) in [
+        ("tower_breaker_keys{breaker=partners}", 2.0),
+        ("tower_breaker_key_evictions_total{breaker=partners,reason=displaced}", 1.0),
+        ("tower_breaker_overflow_calls_total{breaker=partners}", 1.0),
+        ("tower_breaker_panic_calls_total{breaker=partners}", 1.0),
+        ("tower_breaker_transitions_total{breaker=partners,to=open}", 2.0),
+    ] {
+        assert_eq!(seen.get(name), Some(&value), "{name} in {seen:?}");
+    }
+    assert!(!seen.keys().any(|key| key.contains("example")));
+}
