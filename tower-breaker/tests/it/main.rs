@@ -26,3 +26,4 @@ mod behaviours;
 mod hosts;
 mod auto_traits;
 mod metrics;
+mod simulation;
