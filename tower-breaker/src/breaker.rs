@@ -132,6 +132,7 @@ impl Seat {
         Duration::from_nanos(self.now().saturating_sub(started))
     }
 
+    #[inline]
     pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: u64) {
         let now = self.now();
         self.circuit.record(self.shard, admission, verdict, now, now.saturating_sub(started));
@@ -143,6 +144,7 @@ impl Seat {
         }
     }
 
+    #[inline]
     fn now(&self) -> u64 {
         self.circuit.observer.reader.now()
     }
@@ -159,6 +161,7 @@ fn shards() -> usize {
 const MAX_SHARDS: usize = 16;
 
 /// A number of this thread; neighbours have different shards.
+#[inline]
 fn thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -235,6 +238,7 @@ impl Breaker {
         Template::new(&name, config, clock).breaker(name, shards())
     }
 
+    #[inline]
     fn circuit(&self) -> &Circuit<Shell> {
         &self.family.seats[0].circuit
     }
@@ -247,6 +251,7 @@ impl Breaker {
         self.shell().reader.now()
     }
 
+    #[inline]
     fn seat(&self) -> &Arc<Seat> {
         let seats = &self.family.seats;
         &seats[if seats.len() == 1 { 0 } else { thread() & (seats.len() - 1) }]
@@ -370,14 +375,24 @@ impl Breaker {
     /// # Errors
     ///
     /// [`Rejected`] when the call may not be made.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         let seat = self.seat();
         let circuit = &*seat.circuit;
         circuit.observer.metrics.resolve(|| self.state());
         let started = circuit.observer.reader.now();
-        match circuit.admit(seat.shard, started) {
-            Ok(admission) => Ok(Permit::new(Arc::clone(seat), admission, started)),
-            Err(refusal) => Err(rejection(&circuit.observer.name, refusal)),
+        match circuit.admit_at_once() {
+            Some(admission) => Ok(Permit::new(Arc::clone(seat), admission, started)),
+            None => self.ask(started),
+        }
+    }
+
+    #[inline(never)]
+    fn ask(&self, now: u64) -> Result<Permit, Rejected> {
+        let seat = self.seat();
+        match seat.circuit.admit(seat.shard, now) {
+            Ok(admission) => Ok(Permit::new(Arc::clone(seat), admission, now)),
+            Err(refusal) => Err(rejection(&seat.circuit.observer.name, refusal)),
         }
     }
 
@@ -410,13 +425,36 @@ impl Breaker {
         result.map_err(Error::Inner)
     }
 
-    /// A rejection that was decided outside; it is counted.
-    pub(crate) fn rejected(&self, refusal: Refusal) -> Rejected {
+    /// A rejection that was decided outside at that time; it is counted.
+    pub(crate) fn rejected(&self, refusal: Refusal, at: u64) -> Rejected {
         let seat = self.seat();
         let shell = self.shell();
         shell.metrics.resolve(|| self.state());
-        seat.circuit.refused(seat.shard, shell.reader.now());
+        seat.circuit.refused(seat.shard, at);
         rejection(&shell.name, refusal)
+    }
+
+    /// Rejects a call whatever the state.
+    pub(crate) fn refuse(&self) -> Rejected {
+        let (refusal, at) = self.refusal_at().unwrap_or((Refusal::Open { wait: Duration::ZERO }, self.now()));
+        self.rejected(refusal, at)
+    }
+
+    /// Whether every call passes at this moment: the answer that costs next to nothing.
+    #[inline]
+    pub(crate) fn passes(&self) -> bool {
+        self.circuit().passes()
+    }
+
+    /// Why a call would not pass now, and when that is.
+    #[inline(never)]
+    pub(crate) fn refusal_at(&self) -> Option<(Refusal, u64)> {
+        let mut at = 0;
+        let refusal = self.circuit().refusal(|| {
+            at = self.now();
+            at
+        })?;
+        Some((refusal, at))
     }
 
     /// Why a call would not pass now.

@@ -53,6 +53,7 @@ impl Cells {
         self.shards
     }
 
+    #[inline]
     pub(crate) fn count(&self, shard: usize, kind: Kind, epoch: u64) -> Counted {
         let index = kind as usize * RING + (epoch % SLOTS) as usize;
         self.step(shard * STRIDE, index, kind as usize, epoch)
@@ -62,6 +63,7 @@ impl Cells {
         self.step(shard * STRIDE, REJECTED, 3, epoch)
     }
 
+    #[inline]
     fn step(&self, base: usize, index: usize, kind: usize, epoch: u64) -> Counted {
         let (word, gone) = (&self.words[base + index], &self.words[base + GONE + kind]);
         let mut seen = word.load(Ordering::Relaxed);

@@ -59,7 +59,7 @@ async fn results_from_before_the_trip_decide_nothing() {
     trip(&breaker);
     tokio::time::advance(SECOND).await;
     let probe = breaker.try_acquire().unwrap();
-    late.map(crate::Permit::failure);
+    late.into_iter().for_each(crate::Permit::failure);
     assert_eq!(breaker.state(), State::HalfOpen);
     probe.success();
 }

@@ -93,12 +93,20 @@ impl<O: Observer> Circuit<O> {
         self.cells.shards()
     }
 
+    /// One call, where every call passes.
+    #[inline]
+    pub(crate) fn admit_at_once(&self) -> Option<Admission> {
+        let seen = self.hot.control.load(Ordering::Acquire);
+        let passes = passes(seen, Pass::Count) || passes(seen, Pass::Tell);
+        passes.then_some(Admission { generation: seen >> 3, probe: None })
+    }
+
     /// Asks for one call.
     pub(crate) fn admit(&self, shard: usize, now: u64) -> Result<Admission, Refusal> {
-        let seen = self.hot.control.load(Ordering::Acquire);
-        if passes(seen, Pass::Count) || passes(seen, Pass::Tell) {
-            return Ok(Admission { generation: seen >> 3, probe: None });
+        if let Some(admission) = self.admit_at_once() {
+            return Ok(admission);
         }
+        let seen = self.hot.control.load(Ordering::Acquire);
         if let Some(refusal) = self.open(seen, now) {
             self.refused(shard, now);
             return Err(refusal);
@@ -108,6 +116,13 @@ impl<O: Observer> Circuit<O> {
             self.refused(shard, now);
         }
         result
+    }
+
+    /// Whether every call passes at this moment.
+    #[inline]
+    pub(crate) fn passes(&self) -> bool {
+        let seen = self.hot.control.load(Ordering::Acquire);
+        passes(seen, Pass::Count) || passes(seen, Pass::Tell)
     }
 
     /// Why a call would not pass; nothing is taken or counted.
@@ -138,6 +153,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// The outcome of a call that was admitted with `admission` and took `elapsed`.
+    #[inline]
     pub(crate) fn record(
         &self,
         shard: usize,
@@ -147,14 +163,21 @@ impl<O: Observer> Circuit<O> {
         elapsed: u64,
     ) {
         if verdict.outcome() != Outcome::Success || !self.succeed(shard, admission.generation, now, elapsed) {
-            self.step(now, |guarded, now| self.finish(guarded, shard, admission, verdict, now, elapsed));
-            if admission.probe.is_some() {
-                self.observer.freed();
-            }
+            self.tell(shard, admission, verdict, now, elapsed);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&self, shard: usize, admission: Admission, verdict: Verdict, now: u64, elapsed: u64) {
+        self.step(now, |guarded, now| self.finish(guarded, shard, admission, verdict, now, elapsed));
+        if admission.probe.is_some() {
+            self.observer.freed();
         }
     }
 
     /// The path of a success without the lock; false when the machine has to be told.
+    #[inline]
     fn succeed(&self, shard: usize, generation: u64, now: u64, elapsed: u64) -> bool {
         let seen = self.hot.control.load(Ordering::Acquire);
         if seen != control(generation, Pass::Count) {
@@ -171,14 +194,20 @@ impl<O: Observer> Circuit<O> {
             self.end_run(generation);
         }
         if self.cells.count(shard, Kind::Success, slotting.epoch(now)) == Counted::Look {
-            self.step(now, |guarded, now| {
-                if guarded.machine.generation() == generation && guarded.machine.counting() {
-                    self.look(guarded, now, After { bad: false, hint: None });
-                }
-                self.report(guarded);
-            });
+            self.look_after_success(generation, now);
         }
         true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_after_success(&self, generation: u64, now: u64) {
+        self.step(now, |guarded, now| {
+            if guarded.machine.generation() == generation && guarded.machine.counting() {
+                self.look(guarded, now, After { bad: false, hint: None });
+            }
+            self.report(guarded);
+        });
     }
 
     /// Counts a result within the lock.

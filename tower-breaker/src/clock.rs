@@ -53,6 +53,7 @@ impl Reader {
     }
 
     /// A clock that goes backwards stands still at the origin.
+    #[inline]
     pub(crate) fn now(self) -> u64 {
         match self {
             Self::Tokio { origin } => {
@@ -70,6 +71,7 @@ impl Reader {
 }
 
 #[cfg(feature = "fast-clock")]
+#[inline]
 fn fast() -> &'static quanta::Clock {
     static FAST: std::sync::OnceLock<quanta::Clock> = std::sync::OnceLock::new();
     FAST.get_or_init(quanta::Clock::new)

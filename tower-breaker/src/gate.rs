@@ -35,13 +35,15 @@ pub(crate) struct Gate {
     /// The inner service is ready. Kept when a call is rejected: a readiness may hold a permit, and is not asked for
     /// twice.
     inner: bool,
+    /// Why the inner service was not asked, and when that was found.
+    refused: Option<(Refusal, u64)>,
     /// Boxed, for it exists only while the breaker is open.
     wait: Option<Wait>,
 }
 
 impl Gate {
     pub(crate) fn new(breaker: Breaker, mode: Mode) -> Self {
-        Self { breaker, mode, said: false, inner: false, wait: None }
+        Self { breaker, mode, said: false, inner: false, refused: None, wait: None }
     }
 
     pub(crate) fn breaker(&self) -> &Breaker {
@@ -61,12 +63,14 @@ impl Gate {
         }
         match self.mode {
             Mode::Reject => {
-                if !self.inner && self.breaker.refusal().is_none() {
+                if !self.inner && (self.breaker.passes() || self.passes_now()) {
                     match service.poll_ready(cx) {
                         Poll::Ready(result) => {
                             result?;
                             self.inner = true;
-                            self.wait = None;
+                            if self.wait.is_some() {
+                                self.wait = None;
+                            }
                         }
                         // Should the breaker open meanwhile, there is nothing to wait for any more.
                         Poll::Pending => ready!(self.poll_shut(cx)),
@@ -106,6 +110,12 @@ impl Gate {
         }
     }
 
+    /// Whether a call would pass; keeps why not.
+    fn passes_now(&mut self) -> bool {
+        self.refused = self.breaker.refusal_at();
+        self.refused.is_none()
+    }
+
     /// Waits until a call would be refused.
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -132,11 +142,15 @@ impl Gate {
     }
 
     /// Decides a call. Without a ready inner service there is none to make, whatever the breaker says meanwhile.
+    #[inline]
     pub(crate) fn admit(&mut self) -> Result<Permit, Rejected> {
         self.said = false;
         if !self.inner {
-            let none = Refusal::Open { wait: std::time::Duration::ZERO };
-            return Err(self.breaker.rejected(self.breaker.refusal().unwrap_or(none)));
+            // A second reading of the clock would cost as much as the rest of a rejection.
+            return Err(match self.refused.take() {
+                Some((refusal, at)) => self.breaker.rejected(refusal, at),
+                None => self.breaker.refuse(),
+            });
         }
         let permit = self.breaker.try_acquire()?;
         self.inner = false;

@@ -35,6 +35,7 @@ mod with {
             Self { name: Arc::clone(name), handles: OnceLock::new() }
         }
 
+        #[inline]
         pub(crate) fn resolve(&self, state: impl FnOnce() -> State) {
             if self.handles.get().is_none() {
                 let state = state();

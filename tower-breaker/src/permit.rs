@@ -19,6 +19,7 @@ pub struct Permit {
 }
 
 impl Permit {
+    #[inline]
     pub(crate) fn new(seat: Arc<Seat>, admission: Admission, started: u64) -> Self {
         Self { seat, admission, started, told: false, polling: false }
     }
@@ -39,11 +40,13 @@ impl Permit {
     }
 
     /// The outcome of the call.
+    #[inline]
     pub fn record(mut self, verdict: impl Into<Verdict>) {
         self.tell(verdict.into());
     }
 
     /// [`record`](Self::record) for permits inside of something that has a `Drop` of its own.
+    #[inline]
     pub(crate) fn tell(&mut self, verdict: Verdict) {
         if !self.told {
             self.told = true;
@@ -80,10 +83,18 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if self.told || crate::defect::put_back(crate::defect::Defect::CancelledUnrecorded) {
             return;
         }
+        self.cancelled();
+    }
+}
+
+impl Permit {
+    #[cold]
+    fn cancelled(&mut self) {
         let failed = self.panicked()
             || match self.seat.cancel_policy() {
                 CancelPolicy::Ignore => false,

@@ -1,3 +1,4 @@
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const GATHERING: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Admission {
     pub(crate) generation: u64,
-    pub(crate) probe: Option<u64>,
+    /// Its number in the probe phase, from one.
+    pub(crate) probe: Option<NonZeroU64>,
 }
 
 /// Why a call may not pass.
@@ -180,7 +182,7 @@ impl Machine {
         match &mut self.phase {
             Phase::HalfOpen(probing) => {
                 let limit = now.saturating_add(nanos(self.config.half_open_limit));
-                probe = Some(probing.start(now.saturating_add(nanos(self.config.lease)), limit));
+                probe = probing.start(now.saturating_add(nanos(self.config.lease)), limit);
             }
             Phase::Closed(Some(ramp)) => {
                 if let Err(wait) = ramp.admit(now) {

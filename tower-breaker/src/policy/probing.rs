@@ -1,3 +1,4 @@
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::window::Counts;
@@ -16,7 +17,7 @@ pub(crate) struct Probing {
 
 #[derive(Debug)]
 struct Lease {
-    id: u64,
+    id: NonZeroU64,
     expires: u64,
     /// The upstream has answered well and only the rest of the body is missing.
     answered: bool,
@@ -24,12 +25,12 @@ struct Lease {
 
 impl Probing {
     /// Takes a slot.
-    pub(crate) fn start(&mut self, expires: u64, limit: u64) -> u64 {
-        let id = self.next;
+    pub(crate) fn start(&mut self, expires: u64, limit: u64) -> Option<NonZeroU64> {
         self.next += 1;
+        let id = NonZeroU64::new(self.next)?;
         self.limit.get_or_insert(limit);
         self.leases.push(Lease { id, expires, answered: false });
-        id
+        Some(id)
     }
 
     /// How long until a slot may be free; `None` when one is.
@@ -47,14 +48,14 @@ impl Probing {
         self.limit
     }
 
-    pub(crate) fn answered(&mut self, id: u64) {
+    pub(crate) fn answered(&mut self, id: NonZeroU64) {
         if let Some(lease) = self.leases.iter_mut().find(|lease| lease.id == id) {
             lease.answered = true;
         }
     }
 
     /// Gives a slot back; whether its lease was still running.
-    pub(crate) fn end(&mut self, id: u64) -> bool {
+    pub(crate) fn end(&mut self, id: NonZeroU64) -> bool {
         let position = self.leases.iter().position(|lease| lease.id == id);
         position.map(|position| self.leases.swap_remove(position)).is_some()
     }

@@ -50,6 +50,7 @@ impl Slotting {
         Self { slot, reciprocal: (u64::MAX / slot).saturating_add(1), offset }
     }
 
+    #[inline]
     pub(crate) fn epoch(&self, now: u64) -> u64 {
         let product = u128::from(now) * u128::from(self.reciprocal);
         let mut index = (product >> 64) as u64;
@@ -97,6 +98,7 @@ pub(crate) enum Step {
 }
 
 impl Word {
+    #[inline]
     pub(crate) fn step(self, epoch: u64) -> Step {
         match self.age(epoch) {
             0 if self.count() < COUNT => Step::More { next: self.0 + 1, armed: self.0 & ARMED != 0 },

@@ -1,9 +1,18 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod auto_traits;
+mod behaviours;
 mod bulkhead;
+mod differential;
+mod fallback;
+mod handle;
+mod hosts;
+mod keyed;
 mod machine;
+mod metrics;
 mod outcomes;
+mod readiness;
 #[cfg(feature = "retry")]
 mod retry_replay;
 #[cfg(feature = "retry")]
@@ -14,16 +23,9 @@ mod retry_support;
 mod retry_time;
 #[cfg(feature = "retry")]
 mod retry_tower;
+mod simulation;
 #[cfg(feature = "stack")]
 mod stack;
 mod support;
 #[cfg(feature = "throttle")]
 mod throttle;
-mod keyed;
-mod fallback;
-mod readiness;
-mod behaviours;
-mod hosts;
-mod auto_traits;
-mod metrics;
-mod simulation;
