@@ -62,7 +62,7 @@ mod with {
 #[cfg(not(feature = "metrics"))]
 mod without {
     #[derive(Default)]
-    pub(crate) struct Metrics;
+    pub(crate) struct Metrics {}
 
     impl Metrics {
         pub(crate) fn resolve(&self, _: &str) {}

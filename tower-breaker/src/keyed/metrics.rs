@@ -79,7 +79,7 @@ mod without {
     use crate::policy::Leaves;
 
     #[derive(Default)]
-    pub(crate) struct Metrics;
+    pub(crate) struct Metrics {}
 
     impl Metrics {
         pub(crate) fn resolve(&self, _: &str) {}
