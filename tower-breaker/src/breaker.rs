@@ -54,16 +54,18 @@ impl Clone for Breaker {
 
 /// One breaker with its seats, one per shard.
 struct Family {
+    /// Not by way of a seat: its count is another thread's to write.
+    circuit: Arc<Circuit<Shell>>,
     seats: Box<[Arc<Seat>]>,
 }
 
 /// What a permit holds. The count of who holds it is the only word that every call of the shard writes besides the
-/// window's: with one count for all threads, that alone would be most of what a call costs.
+/// window's: with one count for all threads, that alone would be most of what a call costs. Aligned, so that the count
+/// has a cache line of its own.
+#[repr(align(64))]
 pub(crate) struct Seat {
     circuit: Arc<Circuit<Shell>>,
     shard: usize,
-    /// Nobody else's words in this cache line.
-    _apart: [u64; 12],
 }
 
 /// What stands around the machine: everybody who hears of it. Made when somebody asks, for a breaker may be one of many.
@@ -221,8 +223,9 @@ impl Template {
             metrics: Arc::clone(&self.metrics),
         };
         let circuit = Arc::new(Circuit::new(Arc::clone(&self.config), seed, shards, reader.now(), shell));
-        let seat = |shard| Arc::new(Seat { circuit: Arc::clone(&circuit), shard, _apart: [0; 12] });
-        Breaker { family: Arc::new(Family { seats: (0..circuit.shards()).map(seat).collect() }) }
+        let seat = |shard| Arc::new(Seat { circuit: Arc::clone(&circuit), shard });
+        let seats = (0..circuit.shards()).map(seat).collect();
+        Breaker { family: Arc::new(Family { circuit, seats }) }
     }
 }
 
@@ -240,7 +243,7 @@ impl Breaker {
 
     #[inline]
     fn circuit(&self) -> &Circuit<Shell> {
-        &self.family.seats[0].circuit
+        &self.family.circuit
     }
 
     fn shell(&self) -> &Shell {
@@ -305,7 +308,7 @@ impl Breaker {
     /// whatever changes the breaker by hand makes it start anew.
     pub fn timed_transitions(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut changes = self.gate();
-        let circuit = Arc::downgrade(&self.family.seats[0].circuit);
+        let circuit = Arc::downgrade(&self.family.circuit);
         async move {
             loop {
                 let Some(next) = circuit.upgrade().map(|circuit| {

@@ -8,9 +8,10 @@ const RING: usize = SLOTS as usize;
 /// The kinds of which each shard keeps a ring of slots. A slow call is also a success or a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Success = 0,
-    Failure = 1,
-    Slow = 2,
+    // First, for it is seldom written, and what is before it in memory belongs to others.
+    Slow = 0,
+    Success = 1,
+    Failure = 2,
 }
 
 /// After the rings: rejections in the newest slot, then what has left the slots of each kind.
@@ -147,7 +148,8 @@ impl Cells {
                 }
             }
         }
-        Tally { successes: sums[0], failures: sums[1], rejections: sums[3] }
+        let [_, successes, failures, rejections] = sums;
+        Tally { successes, failures, rejections }
     }
 
     fn word(&self, shard: usize, index: usize) -> &AtomicU64 {
