@@ -198,7 +198,6 @@ pub(crate) struct Template {
     metrics: Arc<Metrics>,
 }
 
-#[allow(dead_code, reason = "keyed breakers are made from it")]
 impl Template {
     /// `name` is the label of the metrics.
     pub(crate) fn new(name: &Arc<str>, config: Config, clock: Clock) -> Self {

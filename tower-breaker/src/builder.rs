@@ -181,7 +181,6 @@ impl BreakerBuilder {
     }
 
     /// For many breakers with the same settings.
-    #[allow(dead_code, reason = "keyed breakers are made from it")]
     pub(crate) fn template(&self) -> Result<Template, ConfigError> {
         Ok(Template::new(&Arc::from(&*self.name), self.config()?, self.clock))
     }
