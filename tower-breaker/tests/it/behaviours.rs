@@ -61,10 +61,7 @@ fn listen(breaker: &Breaker) -> Arc<Mutex<Vec<Event>>> {
 }
 
 fn to(heard: &Mutex<Vec<Event>>) -> Vec<State> {
-    let to = |event: &Event| match event {
-        Event::Transition { to, .. } => Some(*to),
-        _ => None,
-    };
+    let to = |event: &Event| if let Event::Transition { to, .. } = event { Some(*to) } else { None };
     heard.lock().unwrap().iter().filter_map(to).collect()
 }
 
@@ -236,7 +233,6 @@ behaviours! {
         assert!(breaker.snapshot().retry_after.unwrap() > SECOND);
         assert!(breaker.try_acquire().is_err());
     }
-
     b21_open_it_rejects_without_calling {
         let (breaker, calls) = (breaker(), AtomicUsize::new(0));
         let service = service_fn(|()| {
@@ -302,7 +298,7 @@ behaviours! {
     }
     b28_a_timer_may_move_it_and_gives_way_to_the_hand {
         let breaker = breaker();
-        let timer = tokio::spawn(breaker.timed_transitions());
+        tokio::spawn(breaker.timed_transitions());
         let mut states = breaker.subscribe();
         trip(&breaker);
         states.mark_unchanged();
@@ -316,9 +312,7 @@ behaviours! {
         tokio::time::sleep(SECOND * 20).await;
         assert_eq!(breaker.state(), State::ForcedOpen);
         assert!(!states.has_changed().unwrap());
-        timer.abort();
     }
-
     b29_exactly_so_many_probes_pass {
         let breaker = due(settings().probes(3)).await;
         let probes: Vec<_> = (0..3).map(|_| breaker.try_acquire().unwrap()).collect();
@@ -396,7 +390,6 @@ behaviours! {
         });
         assert_eq!((passed.len(), breaker.snapshot().generation), (1, 2));
     }
-
     b38_forced_open_outlives_the_timer {
         let breaker = breaker();
         trip(&breaker);
@@ -496,8 +489,8 @@ behaviours! {
         let breaker = breaker();
         let fails = service_fn(|()| ready(Err::<(), _>(BoxError::from("down"))));
         let works = service_fn(|_: u8| ready(Ok::<_, BoxError>(7)));
-        let (one, other) =
-            (BreakerLayer::new(breaker.clone()).layer(fails), BreakerLayer::new(breaker.clone()).layer(works));
+        let one = BreakerLayer::new(breaker.clone()).layer(fails);
+        let other = BreakerLayer::new(breaker.clone()).layer(works);
         assert!(other.clone().oneshot(0).await.is_ok());
         for _ in 0..3 {
             one.clone().oneshot(()).await.unwrap_err();
@@ -552,16 +545,14 @@ behaviours! {
     b55_a_layer_applied_twice_is_one_breaker {
         let breaker = breaker();
         let layer = BreakerLayer::new(breaker.clone());
-        let (one, other) =
-            (layer.layer(service_fn(|()| ready(Ok::<_, BoxError>(())))), layer.layer(service_fn(|()| ready(Ok::<_, BoxError>(())))));
+        let services = [0, 1].map(|_| layer.layer(service_fn(|()| ready(Ok::<_, BoxError>(())))));
         trip(&breaker);
-        assert!(one.oneshot(()).await.is_err() && other.oneshot(()).await.is_err());
+        for service in services {
+            assert!(service.oneshot(()).await.is_err());
+        }
     }
     b56_paused_time_drives_it {
-        for clock in [Clock::Tokio] {
-            let breaker = due(settings().clock(clock)).await;
-            assert!(breaker.try_acquire().is_ok());
-        }
+        assert!(due(settings().clock(Clock::Tokio)).await.try_acquire().is_ok());
     }
     b57_ready_never_becomes_pending {
         for mode in [Mode::Reject, Mode::Gate] {
