@@ -21,7 +21,7 @@ impl Shape {
             Self::Hmac { secret } => secret.len() >= 32,
             Self::Rsa { n, e } => return check_rsa(n, e),
             Self::Ec { x, y } => x.len() == y.len() && matches!(x.len(), 32 | 48),
-            Self::Ed25519 { x } => x.len() == 32,
+            Self::Ed25519 { x } => return check_ed25519(x),
         };
         if fits { Ok(()) } else { Err(KeyFault::Size) }
     }
@@ -40,6 +40,27 @@ impl Shape {
             _ => false,
         }
     }
+}
+
+/// Points of small order verify signatures that nobody made, and coordinates that are not reduced are no encodings at
+/// all (RFC 8032 §5.1.3); the backends take both.
+fn check_ed25519(x: &[u8]) -> Result<(), KeyFault> {
+    /// The coordinates of order 4, 1 and 8 without the sign, least significant byte first.
+    const SMALL: [[u8; 32]; 4] = [
+        [0; 32],
+        {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        },
+        *b"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05",
+        *b"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a",
+    ];
+    let mut point: [u8; 32] = x.try_into().map_err(|_| KeyFault::Size)?;
+    point[31] &= 0x7f;
+    // p is 2^255 − 19, and p − 1 the coordinate of order 2.
+    let at_the_end = point[0] >= 0xec && point[31] == 0x7f && point[1..31].iter().all(|byte| *byte == 0xff);
+    if at_the_end || SMALL.contains(&point) { Err(KeyFault::Weak) } else { Ok(()) }
 }
 
 fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyFault> {
