@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use serde::Deserialize;
@@ -16,6 +17,10 @@ use super::{AccessToken, Rejected, TokenAnswer, TokenProvider};
 use crate::error::ConfigError;
 use crate::fetch::{self, Spawn, Task};
 use crate::metrics::Fetches;
+
+/// A token is dropped at most so often because a server rejected it: a server that rejects every token must not make us
+/// ask the issuer for each request.
+const BETWEEN_DROPS: Duration = Duration::from_secs(30);
 
 /// How the client proves who it is (RFC 6749 §2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +70,8 @@ type Answering = std::pin::Pin<Box<dyn Future<Output = Option<(AccessToken, Dura
 #[derive(Default)]
 struct State {
     token: Option<Kept>,
+    /// When a token was last dropped because somebody rejected it.
+    dropped_at: Option<Instant>,
     not_before: Option<Instant>,
     failures: u32,
     running: Option<watch::Receiver<()>>,
@@ -270,7 +277,7 @@ fn read_answer(body: &[u8]) -> Option<(AccessToken, Duration)> {
 }
 
 impl TokenProvider for ClientCredentials {
-    fn token(&self) -> TokenAnswer {
+    fn token(&self, _: &Parts) -> TokenAnswer {
         let now = tokio::time::Instant::now().into_std();
         let mut state = self.shared.lock();
         let may_ask = state.not_before.is_none_or(|until| now >= until);
@@ -293,6 +300,21 @@ impl TokenProvider for ClientCredentials {
                 }))
             }
         }
+    }
+
+    fn rejected(&self, token: &AccessToken) -> bool {
+        let now = tokio::time::Instant::now().into_std();
+        let mut state = self.shared.lock();
+        if state.token.as_ref().is_none_or(|kept| kept.token != *token) {
+            // Another caller was first.
+            return true;
+        }
+        let lately = |at: Instant| now.saturating_duration_since(at) < BETWEEN_DROPS;
+        if state.dropped_at.is_some_and(lately) {
+            return false;
+        }
+        (state.token, state.dropped_at) = (None, Some(now));
+        true
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod bearer;
 mod credentials;
+mod forward;
+mod replay;
 
 use std::fmt;
 use std::future::Future;
@@ -10,9 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::request::Parts;
 
 pub use bearer::{Bearer, BearerFuture, BearerLayer};
 pub use credentials::{AuthMethod, ClientCredentials, ClientCredentialsBuilder};
+pub use forward::{ForwardToken, InboundLayer, InboundScope, InboundScopeFuture, forward_with};
+pub use replay::{Bodiless, Buffering, Never, Replay, Replayable, UpTo};
 
 use crate::error::{BoxError, ConfigError};
 
@@ -56,11 +61,19 @@ pub enum Rejected {
         /// When asking again may help.
         retry_after: Duration,
     },
+    /// The inbound token is bound to a key of its sender (`cnf`), so that it is worth nothing to anybody else.
+    SenderConstrained,
+    /// The body, which had to be read before it could be sent twice, ended with an error, or was not what it said.
+    Body,
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no access token could be obtained")
+        f.write_str(match self {
+            Self::TokenUnavailable { .. } => "no access token could be obtained",
+            Self::SenderConstrained => "the inbound token is bound to its sender and cannot be passed on",
+            Self::Body => "the body of the request could not be read",
+        })
     }
 }
 
@@ -110,24 +123,41 @@ pub fn find_rejection<'a>(error: &'a (dyn std::error::Error + 'static)) -> Optio
     std::iter::successors(Some(error), |error| error.source()).find_map(<dyn std::error::Error>::downcast_ref)
 }
 
+/// A token that must be waited for.
+pub type PendingToken = Pin<Box<dyn Future<Output = Result<AccessToken, Rejected>> + Send>>;
+
 /// What a provider answers.
 pub enum TokenAnswer {
     /// At once.
     Ready(Result<AccessToken, Rejected>),
+    /// The request goes without a token.
+    Without,
     /// After a while, which the provider bounds.
-    Pending(Pin<Box<dyn Future<Output = Result<AccessToken, Rejected>> + Send>>),
+    Pending(PendingToken),
 }
 
 impl fmt::Debug for TokenAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenAnswer")
+        f.write_str(match self {
+            Self::Ready(_) => "Ready",
+            Self::Without => "Without",
+            Self::Pending(_) => "Pending",
+        })
     }
 }
 
 /// Where access tokens come from.
 pub trait TokenProvider {
-    /// A token that is good now.
-    fn token(&self) -> TokenAnswer;
+    /// A token that is good now, for this request.
+    fn token(&self, request: &Parts) -> TokenAnswer;
+
+    /// The server did not accept this token. Answers whether [`token`](Self::token) may have another one; a provider
+    /// that gets tokens from an issuer drops this one, once however often it is told, and not so often that an API which
+    /// rejects every token makes it ask all the time. `false` by default.
+    fn rejected(&self, token: &AccessToken) -> bool {
+        let _ = token;
+        false
+    }
 }
 
 /// A token that never changes.
@@ -144,7 +174,7 @@ impl StaticToken {
 }
 
 impl TokenProvider for StaticToken {
-    fn token(&self) -> TokenAnswer {
+    fn token(&self, _: &Parts) -> TokenAnswer {
         TokenAnswer::Ready(Ok(self.0.clone()))
     }
 }

@@ -9,4 +9,5 @@ pub(crate) mod json;
 pub(crate) mod jwk;
 pub(crate) mod jws;
 pub(crate) mod refresh;
+pub(crate) mod unauthorized;
 pub(crate) mod validation;

@@ -41,16 +41,18 @@ async fn ten_thousand_calls_are_one_token_request_and_an_outage_is_not_noticed()
     .unwrap();
     assert_eq!(format!("{provider:?}"), "ClientCredentials");
     let api = service_fn(async |request: Request<Empty<Bytes>>| {
-        Ok::<_, Infallible>(request.headers()[header::AUTHORIZATION].to_str().unwrap().to_owned())
+        Ok::<_, Infallible>(Response::new(
+            request.headers()[header::AUTHORIZATION].to_str().unwrap().to_owned(),
+        ))
     });
     let service = BearerLayer::new(provider).layer(api);
     let call = || service.clone().oneshot(Request::new(Empty::new()));
     let answers = futures_util::future::join_all((0..10_000).map(|_| call())).await;
-    assert!(answers.into_iter().all(|answer| answer.unwrap() == "Bearer t0"));
+    assert!(answers.into_iter().all(|answer| answer.unwrap().into_body() == "Bearer t0"));
     assert_eq!(count.load(Ordering::SeqCst), 1);
     down.store(true, Ordering::SeqCst);
     tokio::time::advance(Duration::from_secs(590)).await;
-    assert_eq!(call().await.unwrap(), "Bearer t0");
+    assert_eq!(call().await.unwrap().into_body(), "Bearer t0");
     tokio::time::advance(Duration::from_secs(20)).await;
     let error = call().await.unwrap_err();
     assert!(find_rejection(&error).is_some());

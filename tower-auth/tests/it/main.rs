@@ -1,7 +1,21 @@
 //! The crate as its users see it.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod attacks;
+mod attacks_claims;
+mod attacks_confusion;
+mod attacks_header;
+mod attacks_issuer;
+mod attacks_json;
+mod attacks_keys;
+mod attacks_kid;
+mod attacks_signature;
+mod attacks_state;
+mod attacks_transport;
 mod client;
+mod client_forward;
+mod client_retry;
+mod client_tokens;
 mod layer;
 mod remote;
 mod support;
