@@ -15,7 +15,7 @@ use super::guide::Guide;
 /// One step of the tour.
 pub(super) struct Step {
     /// Its number, as the README has it.
-    pub(super) number: u8,
+    pub(super) number: &'static str,
     /// What it shows.
     pub(super) title: &'static str,
     /// The layer that decides.
@@ -36,37 +36,37 @@ macro_rules! step {
 /// All steps, in order.
 pub(super) fn all() -> Vec<Step> {
     vec![
-        step!(1, "tower-auth", "no token: 401 with a challenge", auth::no_token),
-        step!(2, "tower-auth", "a token: 200", auth::token),
-        step!(3, "tower-auth", "a token without the scope: 403", auth::wrong_scope),
-        step!(4, "tower-cache", "the second read is served by the cache", cache::second_read),
+        step!("1", "tower-auth", "no token: 401 with a challenge", auth::no_token),
+        step!("2", "tower-auth", "a token: 200", auth::token),
+        step!("3", "tower-auth", "a token without the scope: 403", auth::wrong_scope),
+        step!("4", "tower-cache", "the second read is served by the cache", cache::second_read),
         step!(
-            5,
+            "5",
             "tower-versioning",
             "versions by path and header, deprecated and unknown ones",
             versioning::versions
         ),
-        step!(6, "tower-breaker", "one replica fails, then all, then they heal", breaker::failing_replicas),
+        step!("6", "tower-breaker", "one replica fails, then all, then they heal", breaker::failing_replicas),
         step!(
-            7,
+            "6a",
             "tower-breaker",
             "a replica hangs or fails: another one answers, but a POST without key is sent once",
             breaker::retries
         ),
         step!(
-            8,
+            "6b",
             "tower-breaker",
             "a full bulkhead answers at once, other services go on",
             breaker::full_bulkhead
         ),
         step!(
-            9,
+            "7",
             "tower-correlation",
             "one id in the logs of gateway, orders and inventory",
             correlation::one_id
         ),
-        step!(10, "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
-        step!(11, "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
-        step!(12, "all of them", "the counters equal the tour's own tally", counters::tally),
+        step!("8", "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
+        step!("9", "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
+        step!("10", "all of them", "the counters equal the tour's own tally", counters::tally),
     ]
 }
