@@ -117,6 +117,13 @@ pub enum AuthError {
         /// The scopes that would be enough, separated by spaces (RFC 6750 §3).
         required: Arc<str>,
     },
+    /// The token is good, but a rule does not allow this to its owner: 403, `insufficient_scope`.
+    Forbidden,
+    /// A rule could not decide: 503. Says nothing about the token.
+    RuleUnavailable {
+        /// When asking again may help.
+        retry_after: Duration,
+    },
     /// The keys of the issuer could not be had: 503. Says nothing about the token.
     KeysUnavailable {
         /// When asking again may help.
@@ -133,6 +140,8 @@ impl AuthError {
             Self::InvalidRequest(_) => "invalid-request",
             Self::InvalidToken(_) => "invalid-token",
             Self::InsufficientScope { .. } => "insufficient-scope",
+            Self::Forbidden => "forbidden",
+            Self::RuleUnavailable { .. } => "rule-unavailable",
             Self::KeysUnavailable { .. } => "keys-unavailable",
         }
     }
@@ -143,7 +152,8 @@ impl AuthError {
         match self {
             Self::MissingToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-            Self::InsufficientScope { .. } => StatusCode::FORBIDDEN,
+            Self::InsufficientScope { .. } | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::RuleUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeysUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -153,17 +163,30 @@ impl AuthError {
     pub fn grpc_code(&self) -> u8 {
         match self {
             Self::MissingToken | Self::InvalidRequest(_) | Self::InvalidToken(_) => 16,
-            Self::InsufficientScope { .. } => 7,
+            Self::InsufficientScope { .. } | Self::Forbidden => 7,
+            Self::RuleUnavailable { .. } => 14,
             Self::KeysUnavailable { .. } => 14,
         }
     }
 
-    /// The value of `WWW-Authenticate`; `None` where no credentials would help.
+    /// When asking again may help, where that is all there is to do.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RuleUnavailable { retry_after } | Self::KeysUnavailable { retry_after } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    /// The value of `WWW-Authenticate`; `None` where no credentials would help. Without a realm, a challenge that has
+    /// nothing else to say names the realm `api`: RFC 6750 §3 wants a parameter.
     #[must_use]
     pub fn challenge(&self, realm: Option<&str>) -> Option<String> {
         let description = self.to_string();
         match self {
-            Self::MissingToken => Some(challenge::bearer(realm, None, None)),
+            Self::MissingToken => Some(challenge::bearer(realm.or(Some(challenge::REALM)), None, None)),
             Self::InvalidRequest(_) => {
                 Some(challenge::bearer(realm, Some(("invalid_request", &description)), None))
             }
@@ -173,7 +196,12 @@ impl AuthError {
             Self::InsufficientScope { required } => {
                 Some(challenge::bearer(realm, Some(("insufficient_scope", &description)), Some(required)))
             }
+            // "The request requires higher privileges than provided by the access token" (RFC 6750 §3.1).
+            Self::Forbidden => {
+                Some(challenge::bearer(realm, Some(("insufficient_scope", &description)), None))
+            }
             Self::KeysUnavailable { .. } => None,
+            Self::RuleUnavailable { .. } => None,
         }
     }
 }
@@ -185,6 +213,8 @@ impl fmt::Display for AuthError {
             Self::InvalidRequest(reason) => f.write_str(reason),
             Self::InvalidToken(fault) => fault.fmt(f),
             Self::InsufficientScope { .. } => f.write_str("The access token does not grant what this needs"),
+            Self::Forbidden => f.write_str("The owner of the access token may not do this"),
+            Self::RuleUnavailable { .. } => f.write_str("Whether this is allowed cannot be decided now"),
             Self::KeysUnavailable { .. } => f.write_str("The keys of the issuer are not available"),
         }
     }

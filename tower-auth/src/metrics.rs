@@ -78,23 +78,37 @@ impl Requests {
     fn lookup(&self, _: usize) {}
 }
 
-/// What became of checks of scopes.
-#[derive(Default)]
-pub(crate) struct ScopeChecks {
+/// What became of checks of one kind.
+pub(crate) struct RuleChecks {
     #[cfg(feature = "metrics")]
-    outcomes: Handles<3>,
+    name: &'static str,
+    #[cfg(feature = "metrics")]
+    outcomes: Handles<5>,
 }
 
-impl ScopeChecks {
+impl RuleChecks {
+    pub(crate) fn new(name: &'static str) -> Self {
+        #[cfg(not(feature = "metrics"))]
+        let _ = name;
+        Self {
+            #[cfg(feature = "metrics")]
+            name,
+            #[cfg(feature = "metrics")]
+            outcomes: Handles::default(),
+        }
+    }
+
     pub(crate) fn count(&self, refused: Option<&AuthError>) {
         #[cfg(feature = "metrics")]
         {
-            let names = ["allowed", "insufficient-scope", "missing-token"];
-            let counters = handles(&self.outcomes, "tower_auth_scope_checks_total", "outcome", names);
+            let names = ["allowed", "insufficient-scope", "missing-token", "forbidden", "rule-unavailable"];
+            let counters = handles(&self.outcomes, self.name, "outcome", names);
             let index = match refused {
                 None => 0,
                 Some(AuthError::InsufficientScope { .. }) => 1,
-                Some(_) => 2,
+                Some(AuthError::MissingToken) => 2,
+                Some(AuthError::RuleUnavailable { .. } | AuthError::KeysUnavailable { .. }) => 4,
+                Some(_) => 3,
             };
             counters[index].increment(1);
         }

@@ -34,6 +34,13 @@ pub(crate) struct Granted {
     pub(crate) token: Arc<str>,
 }
 
+/// What the nearest authenticating layer granted. With the claims type that one gets without naming one the layer writes
+/// one extension, with another one two.
+pub(crate) fn granted(extensions: &http::Extensions) -> Option<&Granted> {
+    let own = || extensions.get::<Verified>().map(|verified| &verified.inner.granted);
+    extensions.get::<Granted>().or_else(own)
+}
+
 impl<C> Verified<C> {
     pub(crate) fn new(registered: Registered, token: &str, claims: C) -> Self {
         let granted = Granted { registered: Arc::new(registered), token: token.into() };
@@ -85,6 +92,17 @@ impl<C> Verified<C> {
     /// The scopes of `scope` and `scp`.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.registered().scopes.iter().map(String::as_str)
+    }
+
+    /// The roles, where [`roles_at`](crate::AuthenticatorBuilder::roles_at) says that they are.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.registered().roles.iter().map(String::as_str)
+    }
+
+    /// Whether it has this role.
+    #[must_use]
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles().any(|granted| granted == role)
     }
 
     /// Whether it has this scope.

@@ -153,7 +153,7 @@ async fn auth_without_a_token() {
         status: 401,
         problem: "{\"type\":\"https://docs.rs/tower-auth/latest/tower_auth/#missing-token\",\"title\":\"Missing token\",\
                   \"status\":401,\"detail\":\"An access token is required\"",
-        headers: &[("www-authenticate", "Bearer"), ("cache-control", "no-store")],
+        headers: &[("www-authenticate", "Bearer realm=\"api\""), ("cache-control", "no-store")],
         grpc: Some(("16", "An access token is required")),
     };
     let service = AuthLayer::new(authenticator()).layer(service_fn(inner));

@@ -12,6 +12,8 @@ use super::{Authenticator, Issuer, Settings, Shared};
 use crate::error::ConfigError;
 use crate::keys::KeySource;
 use crate::metrics::Requests;
+use crate::policy::challenge;
+use crate::policy::claims::{self, Places};
 use crate::policy::validation::{MAX_LEEWAY, Rules, TokenType};
 use crate::token::{Claims, TokenFacts};
 use crate::verify::Backend;
@@ -34,6 +36,8 @@ impl Authenticator {
                 clock: SystemTime::now,
                 cache_bytes: 16 * 1024 * 1024,
                 revoked: None,
+                places: Places::default(),
+                fault: None,
             },
             claims: PhantomData,
             said: PhantomData,
@@ -122,7 +126,8 @@ impl<C, K, A> AuthenticatorBuilder<C, K, A> {
         self
     }
 
-    /// The realm named in challenges (RFC 9110 §11.5). None by default.
+    /// The realm named in challenges (RFC 9110 §11.5). By default the first audience, without what a challenge cannot
+    /// carry, and `api` where any audience is accepted: RFC 6750 §3 wants a challenge to have a parameter.
     #[must_use]
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.settings.realm = Some(realm.into());
@@ -161,6 +166,30 @@ impl<C, K, A> AuthenticatorBuilder<C, K, A> {
         self
     }
 
+    /// Takes scopes from here as well, besides `scope` and `scp`: a JSON pointer (RFC 6901) such as `/permissions` to a
+    /// string of scopes with spaces between them or to an array of such. Where the claim is present it must be one of
+    /// these. May be said for several. None by default.
+    #[must_use]
+    pub fn scopes_at(mut self, pointer: &str) -> Self {
+        match claims::pointer(pointer) {
+            Some(path) => self.settings.places.scopes.push(path),
+            None => self.settings.fault = Some(ConfigError::new("scopes_at", "not a JSON pointer")),
+        }
+        self
+    }
+
+    /// Where roles are: a JSON pointer (RFC 6901) such as `/roles` or `/realm_access/roles` to an array of strings or to
+    /// one string. Where the claim is present it must be one of these. May be said for several. None by default: no
+    /// standard says where roles are (RFC 9068 §2.2.3.1 has `roles` without a form for access tokens of all providers).
+    #[must_use]
+    pub fn roles_at(mut self, pointer: &str) -> Self {
+        match claims::pointer(pointer) {
+            Some(path) => self.settings.places.roles.push(path),
+            None => self.settings.fault = Some(ConfigError::new("roles_at", "not a JSON pointer")),
+        }
+        self
+    }
+
     /// Reads the claims into your own type. [`Claims`] by default.
     #[must_use]
     pub fn claims<C2: DeserializeOwned>(self) -> AuthenticatorBuilder<C2, K, A> {
@@ -174,8 +203,11 @@ impl<C: Send + Sync + 'static> AuthenticatorBuilder<C, Set, Set> {
     /// # Errors
     ///
     /// Names the setting that cannot work.
-    pub fn build(self) -> Result<Authenticator<C>, ConfigError> {
+    pub fn build(mut self) -> Result<Authenticator<C>, ConfigError> {
         let Settings { issuers, rules, realm, .. } = &self.settings;
+        if let Some(fault) = &self.settings.fault {
+            return Err(fault.clone());
+        }
         if let Some(fault) = issuers.iter().find_map(|issuer| issuer.fault.clone()) {
             return Err(fault);
         }
@@ -200,11 +232,21 @@ impl<C: Send + Sync + 'static> AuthenticatorBuilder<C, Set, Set> {
         if rules.max_age.is_some_and(|age| age.is_zero()) {
             return Err(ConfigError::new("max_age", "zero"));
         }
-        if realm.iter().any(|realm| !realm.chars().all(crate::policy::challenge::fit)) {
+        if realm.iter().any(|realm| !realm.chars().all(challenge::fit)) {
             return Err(ConfigError::new("realm", "only printable ASCII without quotes and backslashes"));
+        }
+        if self.settings.realm.is_none() {
+            self.settings.realm = Some(default_realm(&self.settings.rules));
         }
         let cache = VerifiedCache::new(self.settings.cache_bytes);
         let shared = Shared { settings: self.settings, cache, requests: Requests::default() };
         Ok(Authenticator { shared: Arc::new(shared) })
     }
+}
+
+fn default_realm(rules: &Rules) -> String {
+    let audience = rules.audiences.iter().flatten().next();
+    let realm: String =
+        audience.into_iter().flat_map(|name| name.chars()).filter(|c| challenge::fit(*c)).collect();
+    if realm.trim().is_empty() { challenge::REALM.to_owned() } else { realm }
 }

@@ -19,7 +19,7 @@ use tower_service::Service;
 use crate::error::{AuthError, ConfigError, TokenFault};
 use crate::keys::{KeySource, KeysPending, Lookup, RemoteJwks};
 use crate::metrics::Requests;
-use crate::policy::claims::{self, Registered};
+use crate::policy::claims::{self, Places, Registered};
 use crate::policy::jws;
 use crate::policy::validation::Rules;
 use crate::token::{Claims, TokenFacts, Verified};
@@ -103,6 +103,8 @@ struct Settings {
     clock: fn() -> SystemTime,
     cache_bytes: u64,
     revoked: Option<Revoked>,
+    places: Places,
+    fault: Option<ConfigError>,
 }
 
 impl<C> Clone for Authenticator<C> {
@@ -193,7 +195,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             Lookup::Unavailable { retry_after } => return Err(AuthError::KeysUnavailable { retry_after }),
         };
         let (payload, key) = verify::verify_parsed(&compact, &keys, *backend)?;
-        let registered = claims::parse(&payload)?;
+        let registered = claims::parse(&payload, &self.shared.settings.places)?;
         // Once more, now that the payload can be believed.
         if issuer.name.is_some() && issuer.name != registered.iss {
             return Err(TokenFault::Issuer.into());
@@ -233,7 +235,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         if issuers.len() == 1 {
             return Ok(0);
         }
-        let claims = claims::parse(&jws::decode(compact.payload)?)?;
+        let claims = claims::parse(&jws::decode(compact.payload)?, &Places::default())?;
         let named = claims.iss.ok_or(TokenFault::Missing("iss"))?;
         issuers.iter().position(|issuer| issuer.name.as_ref() == Some(&named)).ok_or(TokenFault::Issuer)
     }

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::{AccessToken, Rejected, TokenAnswer, TokenProvider};
 use crate::error::ConfigError;
-use crate::token::{Granted, Verified};
+use crate::token::{Granted, Verified, granted};
 
 tokio::task_local! {
     static INBOUND: Option<Granted>;
@@ -97,7 +97,7 @@ impl TokenProvider for ForwardToken {
         if !self.admits(request) {
             return TokenAnswer::Without;
         }
-        let inbound = request.extensions.get::<Granted>().cloned();
+        let inbound = granted(&request.extensions).cloned();
         let inbound = inbound.or_else(|| INBOUND.try_with(Clone::clone).ok().flatten());
         match inbound {
             None => TokenAnswer::Without,
@@ -154,10 +154,10 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for InboundScope<S> {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let granted = request.extensions().get::<Granted>().cloned();
+        let inbound = granted(request.extensions()).cloned();
         // Some services begin their work in `call`.
-        let future = INBOUND.sync_scope(granted.clone(), || self.inner.call(request));
-        InboundScopeFuture { future: INBOUND.scope(granted, future) }
+        let future = INBOUND.sync_scope(inbound.clone(), || self.inner.call(request));
+        InboundScopeFuture { future: INBOUND.scope(inbound, future) }
     }
 }
 

@@ -118,9 +118,14 @@ impl KeySet {
     ///
     /// [`KeyFault::Malformed`] when this is no JWK set at all.
     pub fn from_jwks(json: &[u8]) -> Result<Self, KeyFault> {
+        Self::read(json, MAX_KEYS)
+    }
+
+    /// As [`from_jwks`](Self::from_jwks); of more keys than `most` the rest is left out and counted.
+    pub(super) fn read(json: &[u8], most: usize) -> Result<Self, KeyFault> {
         let document: Document<'_> = serde_json::from_slice(json).map_err(|_| KeyFault::Malformed)?;
         let total = document.keys.len();
-        let keys = document.keys.iter().take(MAX_KEYS);
+        let keys = document.keys.iter().take(most.min(MAX_KEYS));
         let read = |key: &&RawValue| jwk::parse(key.get().as_bytes()).and_then(Key::new).map(Arc::new).ok();
         let mut set = Self::index(keys.filter_map(read).collect());
         set.refused = total - set.keys.len();
@@ -178,6 +183,12 @@ impl KeySet {
             Sole::One(position) => self.keys.get(position),
             Sole::None | Sole::Many => None,
         }
+    }
+
+    /// Whether there is a key for a token with this `kid` and `alg`.
+    #[must_use]
+    pub fn has(&self, kid: Option<&str>, algorithm: Algorithm) -> bool {
+        self.select(kid, algorithm).is_some()
     }
 
     /// Drops symmetric keys: a secret that is published is none.
@@ -244,6 +255,16 @@ impl StaticKeys {
         Self::one(algorithm, shape.ok_or_else(|| ConfigError::new("pem", "not a public key in PEM"))?, "pem")
     }
 
+    /// A public key in DER: `SubjectPublicKeyInfo` (RSA, P-256, P-384, Ed25519) or PKCS#1 `RSAPublicKey`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is weak, or does not fit the algorithm.
+    pub fn der(algorithm: Algorithm, der: &[u8]) -> Result<Self, ConfigError> {
+        let shape = der::public_key(der).or_else(|| der::rsa_public_key(der));
+        Self::one(algorithm, shape.ok_or_else(|| ConfigError::new("der", "not a public key in DER"))?, "der")
+    }
+
     /// One key in JSON (RFC 7517 §4).
     ///
     /// # Errors
@@ -294,6 +315,10 @@ impl StaticKeys {
 }
 
 impl KeySource for StaticKeys {
+    fn peek(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<KeySet>> {
+        self.set.has(kid, algorithm).then(|| Arc::clone(&self.set))
+    }
+
     fn lookup(&self, _: Option<&str>, _: Algorithm, _: bool) -> Lookup {
         Lookup::Keys(Arc::clone(&self.set))
     }

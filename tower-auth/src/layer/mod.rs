@@ -1,13 +1,16 @@
 //! The server side: a layer that authenticates, one that authorizes, and how refusals look.
 
 mod render;
+mod rules;
 mod scopes;
 mod service;
+pub mod source;
 
 #[cfg(feature = "axum")]
 pub(crate) use render::refuse;
 pub use render::{Negotiated, RenderRejection};
-pub use scopes::{RequireScopes, Scoped, ScopedFuture};
+pub use rules::{Authorize, Authorized, AuthorizedFuture, Claimed, RequireClaims};
+pub use scopes::{RequireRoles, RequireScopes, Scoped, ScopedFuture};
 pub use service::{Auth, AuthLayer, ResponseFuture};
 
 /// For [`AuthLayer::skip`]: the preflight requests of browsers (Fetch §3.2.2), which never carry credentials.

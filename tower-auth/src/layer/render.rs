@@ -52,6 +52,8 @@ fn title(rejection: &AuthError) -> &'static str {
         AuthError::InvalidRequest(_) => "Invalid request",
         AuthError::InvalidToken(_) => "Invalid token",
         AuthError::InsufficientScope { .. } => "Insufficient scope",
+        AuthError::Forbidden => "Forbidden",
+        AuthError::RuleUnavailable { .. } => "Rule unavailable",
         AuthError::KeysUnavailable { .. } => "Keys unavailable",
     }
 }
@@ -66,7 +68,7 @@ pub(crate) fn refuse(render: &dyn RenderRejection, error: &AuthError, request: &
     ) {
         headers.insert(header::WWW_AUTHENTICATE, value);
     }
-    if let AuthError::KeysUnavailable { retry_after } = error {
+    if let Some(retry_after) = error.retry_after() {
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
         headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(seconds.max(1)));
     }

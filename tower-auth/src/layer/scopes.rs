@@ -15,9 +15,9 @@ use tower_service::Service;
 use super::render::{Negotiated, RenderRejection, refuse};
 use crate::body::ResponseBody;
 use crate::error::{AuthError, ConfigError};
-use crate::metrics::ScopeChecks;
+use crate::metrics::RuleChecks;
 use crate::policy::challenge::is_scope;
-use crate::token::Granted;
+use crate::token::{Granted, granted};
 
 /// Lets requests through whose token has the scopes. Goes below [`AuthLayer`](super::AuthLayer); a request that was not
 /// authenticated is answered with 401.
@@ -31,7 +31,9 @@ struct Rule {
     scopes: Vec<String>,
     all: bool,
     required: Arc<str>,
-    checks: ScopeChecks,
+    checks: RuleChecks,
+    /// Whether roles are asked for.
+    roles: bool,
 }
 
 impl RequireScopes {
@@ -53,6 +55,10 @@ impl RequireScopes {
         Self::new(scopes, false)
     }
 
+    fn from_rule(rule: Rule) -> Self {
+        Self { rule: Arc::new(rule), render: Arc::new(Negotiated::default()) }
+    }
+
     fn new<I: IntoIterator<Item: Into<String>>>(scopes: I, all: bool) -> Result<Self, ConfigError> {
         let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
         if scopes.is_empty() || !scopes.iter().all(|scope| is_scope(scope)) {
@@ -62,8 +68,8 @@ impl RequireScopes {
             ));
         }
         let required = scopes.join(" ").into();
-        let rule = Rule { scopes, all, required, checks: ScopeChecks::default() };
-        Ok(Self { rule: Arc::new(rule), render: Arc::new(Negotiated::default()) })
+        let checks = RuleChecks::new("tower_auth_scope_checks_total");
+        Ok(Self::from_rule(Rule { scopes, all, required, checks, roles: false }))
     }
 
     /// The realm named in challenges. None by default.
@@ -81,7 +87,8 @@ impl RequireScopes {
     }
 
     fn check(&self, granted: Option<&Granted>) -> Result<(), AuthError> {
-        let granted = &granted.ok_or(AuthError::MissingToken)?.registered.scopes;
+        let registered = &granted.ok_or(AuthError::MissingToken)?.registered;
+        let granted = if self.rule.roles { &registered.roles } else { &registered.scopes };
         let mut wanted = self.rule.scopes.iter();
         let enough = if self.rule.all {
             wanted.all(|scope| granted.contains(scope))
@@ -90,6 +97,8 @@ impl RequireScopes {
         };
         if enough {
             Ok(())
+        } else if self.rule.roles {
+            Err(AuthError::Forbidden)
         } else {
             Err(AuthError::InsufficientScope { required: Arc::clone(&self.rule.required) })
         }
@@ -110,7 +119,69 @@ impl<S> Layer<S> for RequireScopes {
     }
 }
 
-/// The service of [`RequireScopes`].
+/// Lets requests through whose token has the roles, as [`roles_at`](crate::AuthenticatorBuilder::roles_at) finds them.
+/// Goes below [`AuthLayer`](super::AuthLayer); a request that was not authenticated is answered with 401, one without
+/// the roles with 403 and no hint which would be enough: roles are not asked for, they are given.
+#[derive(Clone)]
+pub struct RequireRoles(RequireScopes);
+
+impl RequireRoles {
+    /// Every one of these roles.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one is empty.
+    pub fn all<I: IntoIterator<Item: Into<String>>>(roles: I) -> Result<Self, ConfigError> {
+        Self::new(roles, true)
+    }
+
+    /// At least one of these roles.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one is empty.
+    pub fn any<I: IntoIterator<Item: Into<String>>>(roles: I) -> Result<Self, ConfigError> {
+        Self::new(roles, false)
+    }
+
+    fn new<I: IntoIterator<Item: Into<String>>>(roles: I, all: bool) -> Result<Self, ConfigError> {
+        let roles: Vec<String> = roles.into_iter().map(Into::into).collect();
+        if roles.is_empty() || roles.iter().any(String::is_empty) {
+            return Err(ConfigError::new(if all { "all" } else { "any" }, "needs roles that are not empty"));
+        }
+        let checks = RuleChecks::new("tower_auth_rule_checks_total");
+        let rule = Rule { scopes: roles, all, required: "".into(), checks, roles: true };
+        Ok(Self(RequireScopes::from_rule(rule)))
+    }
+
+    /// The realm named in challenges. None by default.
+    #[must_use]
+    pub fn realm(self, realm: impl Into<String>) -> Self {
+        Self(self.0.realm(realm))
+    }
+
+    /// How refusals look. [`Negotiated`] by default.
+    #[must_use]
+    pub fn render_with(self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+        Self(self.0.render_with(render))
+    }
+}
+
+impl fmt::Debug for RequireRoles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RequireRoles").field(&self.0.rule.scopes).finish()
+    }
+}
+
+impl<S> Layer<S> for RequireRoles {
+    type Service = Scoped<S>;
+
+    fn layer(&self, inner: S) -> Scoped<S> {
+        self.0.layer(inner)
+    }
+}
+
+/// The service of [`RequireScopes`] and [`RequireRoles`].
 #[derive(Debug, Clone)]
 pub struct Scoped<S> {
     inner: S,
@@ -130,22 +201,20 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let checked = self.rule.check(request.extensions().get());
+        let checked = self.rule.check(granted(request.extensions()));
         self.rule.rule.checks.count(checked.as_ref().err());
         match checked {
-            Ok(()) => ScopedFuture { kind: Kind::Inner { future: self.inner.call(request) } },
+            Ok(()) => ScopedFuture::inner(self.inner.call(request)),
             Err(error) => {
                 let (parts, _) = request.into_parts();
-                ScopedFuture {
-                    kind: Kind::Refused { response: Some(refuse(&*self.rule.render, &error, &parts)) },
-                }
+                ScopedFuture::refused(refuse(&*self.rule.render, &error, &parts))
             }
         }
     }
 }
 
 pin_project! {
-    /// The future of [`Scoped`].
+    /// The future of [`Scoped`] and [`Claimed`](super::Claimed).
     #[derive(Debug)]
     pub struct ScopedFuture<F> {
         #[pin]
@@ -159,6 +228,16 @@ pin_project! {
     enum Kind<F> {
         Inner { #[pin] future: F },
         Refused { response: Option<Response<Bytes>> },
+    }
+}
+
+impl<F> ScopedFuture<F> {
+    pub(super) fn inner(future: F) -> Self {
+        Self { kind: Kind::Inner { future } }
+    }
+
+    pub(super) fn refused(response: Response<Bytes>) -> Self {
+        Self { kind: Kind::Refused { response: Some(response) } }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The authenticating layer.
 
+use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -8,19 +9,19 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, header};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::render::{Negotiated, RenderRejection, refuse};
+use super::source::{self, BearerHeader, Found, TokenSource};
 use crate::authenticator::{Authenticator, Step};
 use crate::body::ResponseBody;
 use crate::error::AuthError;
 use crate::keys::KeysPending;
-use crate::policy::challenge::{Credentials, credentials};
-use crate::token::{Claims, Verified};
+use crate::token::{Claims, Granted, Verified};
 
 type Skip = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
@@ -33,6 +34,7 @@ struct Config<C> {
     authenticator: Authenticator<C>,
     optional: bool,
     skip: Option<Skip>,
+    source: Option<Arc<dyn TokenSource>>,
     render: Arc<dyn RenderRejection + Send + Sync>,
 }
 
@@ -42,6 +44,7 @@ impl<C> Clone for Config<C> {
             authenticator: self.authenticator.clone(),
             optional: self.optional,
             skip: self.skip.clone(),
+            source: self.source.clone(),
             render: Arc::clone(&self.render),
         }
     }
@@ -52,7 +55,7 @@ impl<C> AuthLayer<C> {
     #[must_use]
     pub fn new(authenticator: Authenticator<C>) -> Self {
         let render = Arc::new(Negotiated { realm: authenticator.realm().map(str::to_owned) });
-        Self { config: Config { authenticator, optional: false, skip: None, render } }
+        Self { config: Config { authenticator, optional: false, skip: None, source: None, render } }
     }
 
     /// Lets requests without a token through as anonymous. A token that is sent must be good all the same: missing is
@@ -68,6 +71,14 @@ impl<C> AuthLayer<C> {
     #[must_use]
     pub fn skip(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.config.skip = Some(Arc::new(predicate));
+        self
+    }
+
+    /// Where the token is. The `Authorization` header by default, the only way that every client has and that nothing
+    /// writes into logs.
+    #[must_use]
+    pub fn token_source(mut self, source: impl TokenSource) -> Self {
+        self.config.source = Some(Arc::new(source));
         self
     }
 
@@ -117,24 +128,23 @@ impl<S: fmt::Debug, C> fmt::Debug for Auth<S, C> {
     }
 }
 
-/// The one bearer token of a request.
-fn bearer_token(headers: &HeaderMap) -> Result<&str, AuthError> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(AuthError::MissingToken)?;
-    if values.next().is_some() {
-        return Err(AuthError::InvalidRequest("More than one Authorization header"));
-    }
-    match credentials(value.as_bytes()) {
-        Credentials::Token(token) => Ok(token),
-        Credentials::OtherScheme => Err(AuthError::MissingToken),
-        Credentials::Malformed => Err(AuthError::InvalidRequest("The Authorization header is malformed")),
-    }
-}
-
 impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
+    fn found<'p>(&self, parts: &'p Parts) -> Result<Found<'p>, AuthError> {
+        let found = match &self.source {
+            None => BearerHeader.find(parts),
+            Some(source) => source.find(parts),
+        };
+        found?.ok_or(AuthError::MissingToken)
+    }
+
+    /// Whether the answer must be kept from shared caches: the token was in the URI.
+    fn exposed(&self, parts: &Parts) -> bool {
+        self.source.is_some() && self.found(parts).is_ok_and(|found| found.in_uri)
+    }
+
     fn begin(&self, parts: &Parts) -> Step<C> {
-        match bearer_token(&parts.headers) {
-            Ok(token) => self.authenticator.step(token, false),
+        match self.found(parts) {
+            Ok(found) => self.authenticator.step(found.token, false),
             Err(error) => Step::Done(Err(error)),
         }
     }
@@ -144,7 +154,10 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
         match result {
             Ok(verified) => {
                 self.authenticator.requests().accepted();
-                parts.extensions.insert(verified.granted());
+                // One extension is one allocation; the default claims type needs no second one.
+                if TypeId::of::<C>() != TypeId::of::<Claims>() {
+                    parts.extensions.insert(verified.granted());
+                }
                 parts.extensions.insert(verified);
                 None
             }
@@ -177,13 +190,17 @@ where
         let (mut parts, body) = request.into_parts();
         // Nobody but this layer says who was verified.
         parts.extensions.remove::<Verified<C>>();
-        parts.extensions.remove::<crate::token::Granted>();
-        if self.config.skip.as_ref().is_some_and(|skip| skip(&parts)) {
-            return ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body)));
+        parts.extensions.remove::<Granted>();
+        if TypeId::of::<C>() != TypeId::of::<Claims>() {
+            parts.extensions.remove::<Verified>();
         }
+        if self.config.skip.as_ref().is_some_and(|skip| skip(&parts)) {
+            return ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body)), false);
+        }
+        let exposed = self.config.exposed(&parts);
         match self.config.begin(&parts) {
             Step::Done(result) => match self.config.admit(&mut parts, result) {
-                None => ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body))),
+                None => ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body)), exposed),
                 Some(response) => ResponseFuture { state: State::Refused { response: Some(response) } },
             },
             Step::Wait(pending) => {
@@ -220,15 +237,15 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, C, B, F> {
-        Inner { #[pin] future: F },
+        Inner { #[pin] future: F, exposed: bool },
         Refused { response: Option<Response<Bytes>> },
         Waiting { pending: KeysPending, held: Option<Held<S, C, B>> },
     }
 }
 
 impl<S: Service<Request<B>>, C, B> ResponseFuture<S, C, B> {
-    fn inner(future: S::Future) -> Self {
-        Self { state: State::Inner { future } }
+    fn inner(future: S::Future, exposed: bool) -> Self {
+        Self { state: State::Inner { future, exposed } }
     }
 }
 
@@ -249,10 +266,12 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Inner { future } => {
-                    return Poll::Ready(
-                        ready!(future.poll(cx)).map(|response| response.map(ResponseBody::inner)),
-                    );
+                StateProj::Inner { future, exposed } => {
+                    let mut result = ready!(future.poll(cx));
+                    if let (true, Ok(response)) = (*exposed, &mut result) {
+                        source::keep_private(response);
+                    }
+                    return Poll::Ready(result.map(|response| response.map(ResponseBody::inner)));
                 }
                 StateProj::Refused { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response.map(ResponseBody::own))),
@@ -263,10 +282,13 @@ where
                     let Some(Held { mut ready, config, mut parts, body }) = held.take() else {
                         return Poll::Pending;
                     };
-                    let token = bearer_token(&parts.headers);
-                    let result = token.and_then(|token| config.authenticator.after_waiting(token));
+                    let found = config.found(&parts);
+                    let result = found.and_then(|found| config.authenticator.after_waiting(found.token));
+                    let exposed = config.exposed(&parts);
                     match config.admit(&mut parts, result) {
-                        None => State::Inner { future: ready.call(Request::from_parts(parts, body)) },
+                        None => {
+                            State::Inner { future: ready.call(Request::from_parts(parts, body)), exposed }
+                        }
                         Some(response) => State::Refused { response: Some(response) },
                     }
                 }

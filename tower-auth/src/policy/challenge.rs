@@ -1,6 +1,9 @@
 //! The `WWW-Authenticate` value (RFC 6750 §3, RFC 9110 §11.6.1).
 
-/// `Bearer` with its parameters in the order of the RFC's examples. `None` when nothing would be left to say.
+/// The realm where nothing else is said: "one or more auth-param values" must follow the scheme (RFC 6750 §3).
+pub(crate) const REALM: &str = "api";
+
+/// `Bearer` with its parameters in the order of the RFC's examples.
 pub(crate) fn bearer(realm: Option<&str>, error: Option<(&str, &str)>, scope: Option<&str>) -> String {
     let mut challenge = String::from("Bearer");
     let mut separator = ' ';
@@ -59,13 +62,18 @@ pub(crate) fn credentials(value: &[u8]) -> Credentials<'_> {
         Some(start) if start > 0 => &rest[start..],
         _ => return Credentials::Malformed,
     };
+    b64token(token).map_or(Credentials::Malformed, Credentials::Token)
+}
+
+/// `b64token` (RFC 6750 §2.1): the only form a bearer token has on any way.
+pub(crate) fn b64token(token: &[u8]) -> Option<&str> {
     let core = token.iter().position(|byte| *byte == b'=').unwrap_or(token.len());
     let (body, padding) = token.split_at(core);
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
     if body.is_empty() || !body.iter().all(allowed) || padding.iter().any(|byte| *byte != b'=') {
-        return Credentials::Malformed;
+        return None;
     }
-    std::str::from_utf8(token).map_or(Credentials::Malformed, Credentials::Token)
+    std::str::from_utf8(token).ok()
 }
 
 #[cfg(test)]

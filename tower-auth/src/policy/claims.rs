@@ -19,14 +19,49 @@ pub(crate) struct Registered {
     pub(crate) client_id: Option<String>,
     /// `scope` (RFC 8693 §4.2, a string) and `scp` (what some providers send, a string or an array).
     pub(crate) scopes: Vec<String>,
+    /// From where the configuration says.
+    pub(crate) roles: Vec<String>,
     /// Whether the token is bound to a key of its sender (`cnf`, RFC 7800 §3.1).
     pub(crate) bound: bool,
 }
 
+/// Where scopes and roles are besides `scope` and `scp`: JSON pointers (RFC 6901), split and unescaped.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places {
+    pub(crate) scopes: Vec<Vec<String>>,
+    pub(crate) roles: Vec<Vec<String>>,
+}
+
+/// The reference tokens of a JSON pointer (RFC 6901 §3); `None` when it is none, or the whole document.
+pub(crate) fn pointer(text: &str) -> Option<Vec<String>> {
+    let unescaped = |part: &str| {
+        let wrong = part.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']));
+        (!wrong).then(|| part.replace("~1", "/").replace("~0", "~"))
+    };
+    text.strip_prefix('/')?.split('/').map(unescaped).collect()
+}
+
+fn at<'v>(members: &'v [(String, Value)], path: &[String]) -> Option<&'v Value> {
+    let (name, rest) = path.split_first()?;
+    let (_, value) = members.iter().find(|(member, _)| member == name)?;
+    match (rest, value) {
+        ([], value) => Some(value),
+        (rest, Value::Object(members)) => at(members, rest),
+        _ => None,
+    }
+}
+
 /// Reads a payload whose signature is good.
-pub(crate) fn parse(payload: &[u8]) -> Result<Registered, TokenFault> {
+pub(crate) fn parse(payload: &[u8], places: &Places) -> Result<Registered, TokenFault> {
     let mut claims = Registered::default();
-    for (name, value) in json::object(payload).map_err(|_| TokenFault::Malformed)? {
+    let members = json::object(payload).map_err(|_| TokenFault::Malformed)?;
+    for value in places.scopes.iter().filter_map(|path| at(&members, path)) {
+        strings(value.clone(), "scope")?.iter().for_each(|scope| add_scopes(&mut claims.scopes, scope));
+    }
+    for value in places.roles.iter().filter_map(|path| at(&members, path)) {
+        claims.roles.extend(strings(value.clone(), "roles")?);
+    }
+    for (name, value) in members {
         match name.as_str() {
             "iss" => claims.iss = Some(string(value, "iss")?),
             "sub" => claims.sub = Some(string(value, "sub")?),
@@ -89,6 +124,7 @@ mod tests {
     #[test]
     fn one_wrong_type_is_refused() {
         let good = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":10,"nbf":1.5,"iat":1,"scope":"x y"}"#;
+        let parse = |text: &[u8]| parse(text, &Places::default());
         let claims = parse(good.as_bytes()).unwrap();
         assert_eq!((claims.nbf, claims.scopes), (Some(2), vec!["x".to_owned(), "y".to_owned()]));
         for (from, to, claim) in [
@@ -111,6 +147,31 @@ mod tests {
             let bad = good.replace(from, to);
             assert_ne!(bad, good);
             assert_eq!(parse(bad.as_bytes()), Err(TokenFault::Claim(claim)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pointers_to_scopes_and_roles() {
+        let places = Places {
+            scopes: vec![pointer("/permissions").unwrap()],
+            roles: vec![pointer("/realm_access/roles").unwrap(), pointer("/https:~1~1a~0b").unwrap()],
+        };
+        let good =
+            r#"{"permissions":["a b","c"],"realm_access":{"roles":["x y"]},"https://a~b":"z","scope":"d a"}"#;
+        let claims = parse(good.as_bytes(), &places).unwrap();
+        assert_eq!((claims.scopes.join(","), claims.roles.join(",")), ("a,b,c,d".into(), "x y,z".into()));
+        for (from, to, claim) in
+            [("\"c\"", "7", "scope"), ("[\"x y\"]", "{}", "roles"), ("\"z\"", "null", "roles")]
+        {
+            let bad = good.replace(from, to);
+            assert_ne!(bad, good);
+            assert_eq!(parse(bad.as_bytes(), &places), Err(TokenFault::Claim(claim)), "{bad}");
+        }
+        let without = good.replace("realm_access", "other").replace("permissions", "p");
+        let claims = parse(without.as_bytes(), &places).unwrap();
+        assert_eq!((claims.scopes.join(","), claims.roles.join(",")), ("d,a".into(), "z".into()));
+        for bad in ["", "roles", "/a~", "/a~2b"] {
+            assert_eq!(pointer(bad), None, "{bad}");
         }
     }
 }

@@ -18,5 +18,7 @@ mod client_retry;
 mod client_tokens;
 mod layer;
 mod remote;
+mod rules;
+mod sources;
 mod support;
 mod verify;

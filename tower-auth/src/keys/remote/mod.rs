@@ -26,6 +26,7 @@ pub struct RemoteJwks<S> {
     schedule: Schedule,
     timeout: Duration,
     max_body: usize,
+    pub(super) max_keys: usize,
     spawn: Spawn,
 }
 
@@ -65,7 +66,15 @@ impl<S> RemoteJwks<S> {
             refill: Duration::from_secs(30),
         };
         let timeout = Duration::from_secs(5);
-        Self { place, service, schedule, timeout, max_body: 512 * 1024, spawn: fetch::tokio_spawn() }
+        Self {
+            place,
+            service,
+            schedule,
+            timeout,
+            max_body: 512 * 1024,
+            max_keys: 1_000,
+            spawn: fetch::tokio_spawn(),
+        }
     }
 
     /// A key that the issuer has removed is refused after at most this; less where the issuer's `Cache-Control` says so,
@@ -96,6 +105,14 @@ impl<S> RemoteJwks<S> {
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
+        self
+    }
+
+    /// Most keys of the set that are looked at, in the order of the document; the rest is left out. 1,000 by default, far
+    /// above what issuers publish; at most 10,000.
+    #[must_use]
+    pub fn max_keys(mut self, keys: usize) -> Self {
+        self.max_keys = keys;
         self
     }
 
@@ -136,7 +153,29 @@ impl<S> RemoteJwks<S> {
         field("refresh_every", self.schedule.refresh_every.is_zero(), "zero")?;
         field("fetch_timeout", self.timeout.is_zero(), "zero")?;
         field("max_body", self.max_body == 0, "zero")?;
+        field("max_keys", !(1..=10_000).contains(&self.max_keys), "not between 1 and 10,000")?;
         field("unknown_kid_burst", self.schedule.burst == 0 || self.schedule.refill.is_zero(), "zero")
+    }
+
+    /// As a source of keys, for [`ChainedKeys`](super::ChainedKeys) and for
+    /// [`danger_any_issuer`](crate::AuthenticatorBuilder::danger_any_issuer). [`Issuer::remote`](crate::Issuer::remote)
+    /// does this by itself, and also compares the name with the one that is discovered.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot work.
+    pub fn source<B, R>(self) -> Result<Arc<dyn KeySource>, ConfigError>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        B: Default + Send + 'static,
+        R: Body + Send + 'static,
+        R::Data: Send,
+        R::Error: Send,
+    {
+        self.check()?;
+        Ok(self.into_source())
     }
 
     pub(crate) fn into_source<B, R>(self) -> Arc<dyn KeySource>
@@ -162,7 +201,7 @@ impl<S> RemoteJwks<S> {
     }
 
     fn with_service<T>(self, service: T) -> RemoteJwks<T> {
-        let Self { place, schedule, timeout, max_body, spawn, .. } = self;
-        RemoteJwks { place, service, schedule, timeout, max_body, spawn }
+        let Self { place, schedule, timeout, max_body, max_keys, spawn, .. } = self;
+        RemoteJwks { place, service, schedule, timeout, max_body, max_keys, spawn }
     }
 }

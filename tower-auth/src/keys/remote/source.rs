@@ -111,7 +111,7 @@ impl<S, B, R> Source<S, B, R> {
         let headers = answer.headers();
         let (keys, etag) = match answer.status() {
             StatusCode::OK => {
-                let keys = KeySet::from_jwks(answer.body()).ok()?.without_symmetric();
+                let keys = KeySet::read(answer.body(), self.config.max_keys).ok()?.without_symmetric();
                 (Some(Arc::new(keys)).filter(|keys| !keys.is_empty())?, headers.get(header::ETAG).cloned())
             }
             StatusCode::NOT_MODIFIED => {
@@ -141,6 +141,12 @@ where
     R::Data: Send,
     R::Error: Send,
 {
+    fn peek(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<KeySet>> {
+        let View { snapshot, held, known } = self.0.view(now(), kid, algorithm);
+        let young = known && held.is_some_and(|held| held.is_young());
+        snapshot.filter(|_| young).map(|snapshot| Arc::clone(&snapshot.keys))
+    }
+
     fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
         let now = now();
         let View { snapshot, held, known } = self.0.view(now, kid, algorithm);

@@ -1,0 +1,84 @@
+//! Several sources as one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Algorithm, KeySet, KeySource, Lookup};
+
+/// Keys from several sources for one issuer, in order: a key from the configuration besides fetched ones, or two documents
+/// during a move. A key that a source holds is used without asking the others; only for a key that none holds may each of
+/// them fetch.
+#[derive(Clone, Default)]
+pub struct ChainedKeys {
+    sources: Vec<Arc<dyn KeySource>>,
+}
+
+impl ChainedKeys {
+    /// Starts with one source.
+    pub fn new(source: impl KeySource) -> Self {
+        Self::default().then(source)
+    }
+
+    /// One more source, asked after the others.
+    #[must_use]
+    pub fn then(mut self, source: impl KeySource) -> Self {
+        self.sources.push(Arc::new(source));
+        self
+    }
+}
+
+impl fmt::Debug for ChainedKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainedKeys").field("sources", &self.sources.len()).finish()
+    }
+}
+
+impl KeySource for ChainedKeys {
+    fn peek(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<KeySet>> {
+        self.sources.iter().find_map(|source| source.peek(kid, algorithm))
+    }
+
+    fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
+        if let Some(keys) = self.peek(kid, algorithm) {
+            return Lookup::Keys(keys);
+        }
+        let (mut pending, mut unavailable, mut without) = (None, None, None);
+        for source in &self.sources {
+            match source.lookup(kid, algorithm, waited) {
+                Lookup::Keys(keys) if keys.has(kid, algorithm) => return Lookup::Keys(keys),
+                Lookup::Keys(keys) => without = Some(keys),
+                Lookup::Wait(wait) if pending.is_none() => pending = Some(wait),
+                // Both fetches run, and either may bring the key.
+                Lookup::Wait(wait) => {
+                    let first = pending.take();
+                    pending = Some(super::KeysPending::new(async move {
+                        if let Some(first) = first {
+                            first.0.await;
+                        }
+                        wait.0.await;
+                    }));
+                }
+                Lookup::Unavailable { retry_after } => {
+                    unavailable = Some(unavailable.map_or(retry_after, |other| retry_after.min(other)));
+                }
+            }
+        }
+        match (pending, unavailable, without) {
+            (Some(pending), ..) => Lookup::Wait(pending),
+            // As long as one source cannot say, nobody knows that there is no such key.
+            (_, Some(retry_after), _) => Lookup::Unavailable { retry_after },
+            (_, _, Some(keys)) => Lookup::Keys(keys),
+            (None, None, None) => Lookup::Keys(Arc::default()),
+        }
+    }
+}
+
+impl KeySource for Arc<dyn KeySource> {
+    fn peek(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<KeySet>> {
+        (**self).peek(kid, algorithm)
+    }
+
+    fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
+        (**self).lookup(kid, algorithm, waited)
+    }
+}
