@@ -16,7 +16,7 @@ pub(crate) struct EchoSlot(Arc<OnceLock<HeaderValue>>);
 
 impl EchoSlot {
     pub(crate) fn fill(&self, value: &HeaderValue) {
-        // A second layer inside sees the id of the first, so whoever fills it first is right.
+        // A second layer inside has the id of the first, so whoever fills it first is right.
         let _ = self.0.set(value.clone());
     }
 }
@@ -63,8 +63,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let slot = EchoSlot::default();
-        request.extensions_mut().insert(slot.clone());
+        // One slot for all mappers around a layer.
+        let slot = request.extensions_mut().get_or_insert_default::<EchoSlot>().clone();
         EchoFuture { inner: self.inner.call(request), slot, name: self.name.clone() }
     }
 }

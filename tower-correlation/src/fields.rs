@@ -70,10 +70,12 @@ pub(crate) struct Present {
 impl Present {
     /// Longer maps are asked by name.
     const SHORT: usize = 20;
+    /// Nobody has looked.
+    pub(crate) const UNKNOWN: Self = Self { ids: u32::MAX, traceparent: true, baggage: true };
 
     pub(crate) fn of(headers: &HeaderMap, ids: &[HeaderName]) -> Self {
         if headers.len() > Self::SHORT || ids.len() > 32 {
-            return Self { ids: u32::MAX, traceparent: true, baggage: true };
+            return Self::UNKNOWN;
         }
         let mut present = Self { ids: 0, traceparent: false, baggage: false };
         for name in headers.keys() {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
+use http::{HeaderName, HeaderValue, Request, Response, request::Parts};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -192,8 +192,12 @@ impl Config {
         trusted
     }
 
-    /// Decides and tells everybody inside: the extension, and the request field for layers that know no extension.
-    fn identify<B>(&self, request: &mut Request<B>) -> (Correlation, Option<HeaderValue>) {
+    /// Decides and tells everybody inside: the extension, and the request's fields for layers that know no extension.
+    fn identify<B>(&self, request: &mut Request<B>) -> Identified {
+        if let Some(known) = request.extensions().get::<Correlation>() {
+            let known = known.clone();
+            return self.identify_again(request, known);
+        }
         let trusted = self.trusts(request);
         let headers = request.headers();
         let present = Present::of(headers, &self.inbound);
@@ -218,30 +222,60 @@ impl Config {
         } else {
             None
         };
-        let correlation = Correlation::new(Inner {
-            id,
-            origin,
-            cause: None,
-            parent,
-            trace,
-            state: state.flatten(),
-            baggage,
-        });
-        let value = said.or_else(|| self.tell(request.headers_mut(), &correlation));
-        if let (Some(slot), Some(value)) = (request.extensions().get::<EchoSlot>(), &value) {
-            slot.fill(value);
-        }
+        let state = state.flatten();
+        let correlation = Correlation::new(Inner { id, origin, cause: None, parent, trace, state, baggage });
+        let value = self.tell(request, &correlation, said, present);
         request.extensions_mut().insert(correlation.clone());
-        (correlation, value)
+        Identified { correlation, value, again: false }
     }
 
-    /// Leaves exactly the chosen id in the first inbound field.
-    fn tell(&self, headers: &mut HeaderMap, correlation: &Correlation) -> Option<HeaderValue> {
-        let first = self.inbound.first()?;
-        let value = correlation.value()?;
-        headers.insert(first, value.clone());
+    /// Another layer stands outside. What it decided holds, or the handler would know the request by another id than the
+    /// caller; only a span that somebody made since is taken over.
+    fn identify_again<B>(&self, request: &mut Request<B>, known: Correlation) -> Identified {
+        let own = request.extensions().get::<TraceParent>().copied().filter(|own| *own != known.trace());
+        let again = own.is_none();
+        let correlation = match own {
+            None => known,
+            Some(own) => known.with_trace(own),
+        };
+        if !again {
+            request.extensions_mut().insert(correlation.clone());
+        }
+        let value = self.tell(request, &correlation, None, Present::UNKNOWN);
+        Identified { correlation, value, again }
+    }
+
+    /// Leaves exactly the chosen id in the fields that bring ids: in the first one always, unless it `said` so already,
+    /// and in the others that are there. Gives it as a field value.
+    fn tell<B>(
+        &self,
+        request: &mut Request<B>,
+        correlation: &Correlation,
+        said: Option<HeaderValue>,
+        present: Present,
+    ) -> Option<HeaderValue> {
+        let to_first = said.is_none();
+        let value = said.or_else(|| correlation.value())?;
+        let headers = request.headers_mut();
+        for (index, name) in self.inbound.iter().enumerate() {
+            let written = if index == 0 { to_first } else { present.id(index) && headers.contains_key(name) };
+            if written {
+                headers.insert(name, value.clone());
+            }
+        }
+        if let Some(slot) = request.extensions().get::<EchoSlot>() {
+            slot.fill(&value);
+        }
         Some(value)
     }
+}
+
+/// What a request turned out to be.
+struct Identified {
+    correlation: Correlation,
+    value: Option<HeaderValue>,
+    /// A layer outside has said all this already.
+    again: bool,
 }
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for CorrelationService<S>
@@ -257,10 +291,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let (correlation, value) = self.config.identify(&mut request);
-        let value = value.or_else(|| correlation.value());
+        let Identified { correlation, value, again } = self.config.identify(&mut request);
         let trace = self.config.traceresponse.then(|| correlation.trace());
-        let span = Span::new(&correlation);
+        let span = if again { Span::none() } else { Span::new(&correlation) };
         let mut slot = Some(correlation);
         let inner = span.in_scope(|| enter(&mut slot, || self.inner.call(request)));
         ResponseFuture { inner: Some(inner), slot, span, name: self.config.response.clone(), value, trace }
@@ -284,7 +317,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // What the handler does when it is cancelled belongs to the request too.
-            this.span.in_scope(|| enter(this.slot, || this.inner.set(None)));
+            if this.inner.is_some() {
+                this.span.in_scope(|| enter(this.slot, || this.inner.set(None)));
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -16,8 +16,9 @@ use crate::context::Correlation;
 /// Adds the member `correlation_id` to `application/problem+json` bodies; goes inside of
 /// [`CorrelationLayer`](crate::CorrelationLayer).
 ///
-/// Nothing is buffered: the member goes in front of the first one, in the first frame. Encoded (compressed) documents,
-/// and those whose first frame is no object or has the member already, are passed on as they are.
+/// Nothing is buffered: the member goes in front of the first one, in the frame where that begins. Encoded (compressed)
+/// documents, those with a digest (RFC 9530), and those that are no object or have the member already in that frame, are
+/// passed on as they are.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct ProblemIdLayer;
@@ -65,6 +66,13 @@ where
     }
 }
 
+/// Fields that say that the bytes of the body are not to be touched.
+const FIXED: [HeaderName; 3] = [
+    header::CONTENT_ENCODING,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
 pin_project! {
     /// The future of [`ProblemId`].
     #[derive(Debug)]
@@ -87,23 +95,26 @@ where
         let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let kind = kind.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         let wanted = kind.eq_ignore_ascii_case(b"application/problem+json")
-            && !response.headers().contains_key(header::CONTENT_ENCODING);
+            && !FIXED.iter().any(|name| response.headers().contains_key(name));
         let correlation = this.correlation.take().filter(|_| wanted);
         if correlation.is_some() {
             // The length changes only when the document is seen; the transport frames what is sent.
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
-        Poll::Ready(Ok(response.map(|inner| ProblemBody { inner, correlation })))
+        Poll::Ready(Ok(response.map(|inner| ProblemBody { inner, correlation, opened: false })))
     }
 }
 
 pin_project! {
-    /// The inner body, with the member in its first frame when it is a problem document.
+    /// The inner body, with the member in front of the first one when it is a problem document.
     #[derive(Debug)]
     pub struct ProblemBody<B> {
         #[pin]
         inner: B,
+        // There until the member is in or is known not to get in.
         correlation: Option<Correlation>,
+        // The brace that opens the document has passed.
+        opened: bool,
     }
 }
 
@@ -117,12 +128,21 @@ impl<B: Body<Data = Bytes>> Body for ProblemBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
-        Poll::Ready(match (frame, this.correlation.take()) {
-            (Some(Ok(frame)), Some(correlation)) => {
-                Some(Ok(frame.map_data(|data| name(&data, &correlation))))
+        let Some(correlation) = this.correlation else { return Poll::Ready(frame) };
+        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+        let mut place = Place::Nowhere;
+        let frame = frame.map_data(|data| {
+            place = find(&data, *this.opened);
+            match place {
+                Place::At { at, alone } => name(&data, at, alone, correlation),
+                _ => data,
             }
-            (frame, _) => frame,
-        })
+        });
+        match place {
+            Place::Later { opened } => *this.opened = opened,
+            _ => *this.correlation = None,
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -136,24 +156,51 @@ impl<B: Body<Data = Bytes>> Body for ProblemBody<B> {
 
 const MEMBER: &[u8] = b"\"correlation_id\"";
 
-/// The document with the member in front of the others.
-fn name(data: &Bytes, correlation: &Correlation) -> Bytes {
+/// Where the member goes.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Before this byte; `alone` when the object has no other member.
+    At { at: usize, alone: bool },
+    /// Into a frame that comes after this one; `opened` when the object has begun.
+    Later { opened: bool },
+    /// This is no object, or it has the member.
+    Nowhere,
+}
+
+/// Looks for the first byte after the brace that opens the document: a member, or the brace that closes it.
+fn find(data: &[u8], opened: bool) -> Place {
+    let visible = |from: usize| {
+        let found = data[from..].iter().position(|byte| !byte.is_ascii_whitespace());
+        found.map(|at| from + at)
+    };
+    let Some(mut at) = visible(0) else { return Place::Later { opened } };
+    if !opened {
+        if data[at] != b'{' {
+            return Place::Nowhere;
+        }
+        let Some(next) = visible(at + 1) else { return Place::Later { opened: true } };
+        at = next;
+    }
+    match data[at] {
+        b'"' if !data.windows(MEMBER.len()).any(|window| window == MEMBER) => Place::At { at, alone: false },
+        b'}' => Place::At { at, alone: true },
+        _ => Place::Nowhere,
+    }
+}
+
+/// The data with the member before the byte at `at`.
+fn name(data: &Bytes, at: usize, alone: bool, correlation: &Correlation) -> Bytes {
     let id = correlation.id().as_bytes();
-    let known = data.windows(MEMBER.len()).any(|window| window == MEMBER);
-    let start = data.iter().position(|byte| !byte.is_ascii_whitespace());
-    let Some(start) = start.filter(|&start| data[start] == b'{' && !known) else { return data.clone() };
     // An id may hold these two only where the validation was told so.
     if id.contains(&b'"') || id.contains(&b'\\') {
         return data.clone();
     }
-    let rest = &data[start + 1..];
-    let empty = rest.iter().find(|byte| !byte.is_ascii_whitespace()).is_none_or(|&byte| byte == b'}');
-    let mut out = BytesMut::with_capacity(data.len() + id.len() + MEMBER.len() + 5);
-    out.put_slice(b"{");
+    let mut out = BytesMut::with_capacity(data.len() + id.len() + MEMBER.len() + 4);
+    out.put_slice(&data[..at]);
     out.put_slice(MEMBER);
     out.put_slice(b":\"");
     out.put_slice(id);
-    out.put_slice(if empty { b"\"" } else { b"\"," });
-    out.put_slice(rest);
+    out.put_slice(if alone { b"\"" } else { b"\"," });
+    out.put_slice(&data[at..]);
     out.freeze()
 }

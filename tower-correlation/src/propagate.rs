@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::ambient::current;
 use crate::context::Correlation;
-use crate::fields::{BAGGAGE, X_REQUEST_ID, inject, set};
+use crate::fields::{BAGGAGE, TRACEPARENT, TRACESTATE, X_REQUEST_ID, inject, one_parent, set};
 use crate::generate::random;
 use crate::policy::trace::TraceParent;
 
@@ -61,13 +61,15 @@ impl PropagateLayer {
     }
 
     /// Whether `traceparent` and `tracestate` are sent. Default: yes; `false` for a party that is to learn nothing of the
-    /// trace, or where a tracing SDK writes them.
+    /// trace, or where a tracing SDK writes them: then the caller's are taken off a request that is passed on, and those
+    /// of any other span stay.
     #[must_use]
     pub fn trace_context(self, send: bool) -> Self {
         self.with(|config| config.trace_context = send)
     }
 
-    /// Whether `baggage` is sent. Default: yes; `false` towards parties that are not to read it.
+    /// Whether `baggage` is sent. Default: yes; `false` towards parties that are not to read it: then there is none,
+    /// whoever wrote it.
     #[must_use]
     pub fn baggage(self, send: bool) -> Self {
         self.with(|config| config.baggage = send)
@@ -108,11 +110,16 @@ impl Config {
                 None => TraceParent::generate(random(), random(), false),
             });
             inject(headers, trace, correlation.and_then(Correlation::tracestate));
-        }
-        if self.baggage
-            && let Some(baggage) = correlation.and_then(Correlation::baggage)
+        } else if correlation.and_then(Correlation::parent).is_some_and(|it| one_parent(headers) == Some(it))
         {
-            set(headers, &BAGGAGE, Some(baggage.as_str().as_bytes()));
+            // A request that is passed on as it came still says who called; what an SDK wrote names another span.
+            headers.remove(&TRACEPARENT);
+            headers.remove(&TRACESTATE);
+        }
+        // With a correlation, what stood there is its baggage or was not acceptable.
+        if !self.baggage || correlation.is_some() {
+            let baggage = correlation.and_then(Correlation::baggage).filter(|_| self.baggage);
+            set(headers, &BAGGAGE, baggage.map(|baggage| baggage.as_str().as_bytes()));
         }
     }
 }

@@ -27,6 +27,17 @@ impl Span {
         Self {}
     }
 
+    /// No span, where one stands around this already.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn none() -> Self {
+        Self { span: tracing::Span::none() }
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn none() -> Self {
+        Self {}
+    }
+
     #[cfg(feature = "tracing")]
     pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
         self.span.in_scope(work)
@@ -40,7 +51,7 @@ impl Span {
     /// Moves it to where the request goes on.
     #[cfg(feature = "tracing")]
     pub(crate) fn take(&mut self) -> Self {
-        Self { span: std::mem::replace(&mut self.span, tracing::Span::none()) }
+        std::mem::replace(self, Self::none())
     }
 
     #[cfg(not(feature = "tracing"))]

@@ -88,8 +88,9 @@ impl Call {
         let begun = now();
         let red = shared.red(side);
         let method = method_index(request.method());
-        red.begin(method);
         let route = fixed.unwrap_or_else(|| shared.route(side, request.extensions()));
+        // Nothing of the user's runs between this and the value that takes it back.
+        red.begin(method);
         let mut call = Self {
             shared: shared.clone(),
             side,

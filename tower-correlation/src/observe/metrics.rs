@@ -96,6 +96,8 @@ impl Route {
         let blocks = self.durations[method].get_or_init(|| Box::new([const { OnceLock::new() }; BLOCKS]));
         let block = blocks[index / 100].get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
         block[index % 100].get_or_init(|| {
+            let what = "Duration of calls to the end of the body";
+            metrics::describe_histogram!(metric, metrics::Unit::Seconds, what);
             metrics::histogram!(
                 metric,
                 "http_request_method" => METHODS[method],
@@ -238,11 +240,6 @@ impl Red {
         let gauges = self.active.as_ref()?;
         Some(gauges[usize::from(method)].get_or_init(|| {
             metrics::describe_gauge!(ACTIVE, "Requests in flight, to the end of their bodies");
-            metrics::describe_histogram!(
-                self.metric,
-                metrics::Unit::Seconds,
-                "Duration of calls to the end of the body"
-            );
             metrics::gauge!(ACTIVE, "http_request_method" => METHODS[usize::from(method)])
         }))
     }

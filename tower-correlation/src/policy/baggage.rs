@@ -45,7 +45,7 @@ impl Baggage {
         let mut list = String::new();
         let mut count = 0;
         for member in lines.into_iter().flat_map(|line| line.split(|&byte| byte == b',')) {
-            let Some(member) = std::str::from_utf8(member).ok().map(str::trim).filter(|m| valid(m)) else {
+            let Some(member) = std::str::from_utf8(member).ok().map(trim).filter(|m| valid(m)) else {
                 continue;
             };
             if count == limits.members || list.len() + usize::from(count > 0) + member.len() > limits.bytes {
@@ -65,7 +65,7 @@ impl Baggage {
     pub fn get(&self, key: &str) -> Option<String> {
         self.list.split(',').find_map(|member| {
             let (name, value) = member.split(';').next()?.split_once('=')?;
-            (name.trim() == key).then(|| decode(value.trim()))
+            (trim(name) == key).then(|| decode(trim(value)))
         })
     }
 
@@ -81,7 +81,7 @@ impl Baggage {
         }
         let mut count = 1;
         for member in baggage.into_iter().flat_map(|baggage| baggage.list.split(',')) {
-            if member.split_once('=').is_some_and(|(name, _)| name.trim() == key) {
+            if member.split_once('=').is_some_and(|(name, _)| trim(name) == key) {
                 continue;
             }
             list.push(',');
@@ -103,12 +103,17 @@ fn valid(member: &str) -> bool {
     let mut parts = member.split(';');
     let main = parts.next().and_then(|part| part.split_once('='));
     let Some((key, value)) = main else { return false };
-    token(key.trim())
-        && octets(value.trim())
+    token(trim(key))
+        && octets(trim(value))
         && parts.all(|property| match property.split_once('=') {
-            Some((key, value)) => token(key.trim()) && octets(value.trim()),
-            None => token(property.trim()),
+            Some((key, value)) => token(trim(key)) && octets(trim(value)),
+            None => token(trim(property)),
         })
+}
+
+/// Without the optional white space around it (RFC 9110 §5.6.3): of what Unicode calls white space, only two are.
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 fn token(text: &str) -> bool {

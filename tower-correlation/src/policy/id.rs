@@ -134,7 +134,7 @@ fn eight_digits(bits: u32) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use super::hex;
+    use super::{CorrelationId, hex};
 
     #[test]
     fn digits_are_those_of_the_standard_library() {
@@ -149,5 +149,26 @@ mod tests {
             hex(bits, &mut out);
             assert_eq!(std::str::from_utf8(&out).ok(), Some(format!("{:02x}", bits as u8).as_str()));
         }
+    }
+
+    #[test]
+    fn time_and_randomness_keep_to_their_bits() {
+        // RFC 9562, appendix A.6; of the random bits, those in the place of time, version and variant are not taken.
+        let random = (0x0cc3_u128 | 0xffff_ffff_f000) << 64 | 0x18c4_dc0c_0c07_398f | 0b11 << 62;
+        let id = CorrelationId::uuid_v7(0x017f_22e2_79b0, random);
+        assert_eq!(id.as_str(), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
+        // Ten digits of time, computed with arbitrary precision: 0 to 9 and A to Z without I, L, O, U.
+        let ulid = |millis, random| CorrelationId::ulid(millis, random);
+        assert_eq!(ulid(1_469_918_176_385, 0).as_str(), "01ARYZ6S410000000000000000");
+        assert_eq!(ulid(1_469_918_176_385, u128::MAX).as_str(), "01ARYZ6S41ZZZZZZZZZZZZZZZZ");
+        assert_eq!(ulid((1 << 48) - 1, 1).as_str(), "7ZZZZZZZZZ0000000000000001");
+    }
+
+    /// Services of different versions must agree on it.
+    #[test]
+    fn the_number_of_an_id_never_changes() {
+        let number = |id: &[u8]| CorrelationId::new(id).unwrap().hash64();
+        assert_eq!(number(b"readme-1"), 0x6ab0_77d8_0f2e_8d6b);
+        assert_eq!(number(b"a"), 0x02c0_bdbf_4814_20f8);
     }
 }

@@ -29,9 +29,10 @@ impl Threshold {
         Self(bits.min(END))
     }
 
-    /// The threshold that keeps this share; `None` when it is no share.
+    /// The threshold that keeps this share; `None` when it is no share. Scaled before it is taken from the whole, as
+    /// `1 - rate` would lose the digits of small rates; half of 2⁻⁵⁶ and less keeps nothing.
     pub(crate) fn of_rate(rate: f64) -> Option<Self> {
-        (0.0..=1.0).contains(&rate).then(|| Self(((1.0 - rate) * END as f64).round() as u64))
+        (0.0..=1.0).contains(&rate).then(|| Self(END - (rate * END as f64).round() as u64))
     }
 
     /// Whether a call with this randomness is kept.
@@ -246,6 +247,17 @@ mod tests {
             assert_eq!(Threshold::parse(digits), Some(threshold));
             assert!((threshold.weight() * rate - 1.0).abs() < 1e-12);
         }
+        // Rates that 1 - rate would round away: the least there is keeps the one highest randomness.
+        for bits in 1..=BITS {
+            let rate = 0.5_f64.powi(bits as i32);
+            let threshold = Threshold::of_rate(rate).unwrap();
+            assert_eq!(threshold.0, END - (END >> bits), "{rate}");
+            assert_eq!(threshold.digits().and_then(|digits| Threshold::parse(&digits)), Some(threshold));
+            assert!(
+                threshold.keeps(END - 1) && !threshold.keeps(threshold.0 - 1) && threshold.keeps(threshold.0)
+            );
+        }
+        assert_eq!(Threshold::of_rate(f64::MIN_POSITIVE), Threshold::of_rate(-0.0));
         let none = Threshold::of_rate(0.0).unwrap();
         assert!(!none.keeps(END - 1) && none.digits().is_none());
         assert!(Threshold::of_rate(1.0).unwrap().keeps(0));

@@ -145,7 +145,7 @@ fn eight_values(digits: [u8; 8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::lower_hex;
+    use super::{TraceParent, lower_hex};
 
     /// Every byte at every place, beside digits that are good.
     #[test]
@@ -164,5 +164,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Zero is no id (§3.2.2.3, §3.2.2.4), whatever the generator says.
+    #[test]
+    fn no_id_is_ever_zero() {
+        for made in [
+            TraceParent::generate(0, 0, true),
+            TraceParent::derived(0, 0, 0),
+            TraceParent::generate(5, 6, false).child(0),
+        ] {
+            assert!(made.trace_id() != 0 && made.parent_id() == 1);
+            assert_eq!(TraceParent::parse(&made.to_bytes()), Some(made));
+        }
+    }
+
+    #[test]
+    fn a_trace_that_follows_from_an_id_says_that_it_is_not_random() {
+        let derived = TraceParent::derived(u128::MAX, 1, 0xab);
+        assert_eq!(derived.trace_id(), u128::MAX << 56 | 0xab);
+        assert!(!derived.random() && !derived.sampled());
+        assert!(TraceParent::generate(1, 1, false).random());
     }
 }

@@ -97,6 +97,25 @@ async fn what_becomes_a_response_outside_of_the_layer_is_named_by_the_mapper() {
     assert!(!response.headers().contains_key("x-request-id"));
 }
 
+/// One mapper outside of a router, another on a route: each names what is made inside of it.
+#[tokio::test]
+async fn mappers_within_mappers_agree() {
+    let layer = CorrelationLayer::new();
+    for outer in [layer.echo_mapper(), layer.clone().response("x-outer".parse().unwrap()).echo_mapper()] {
+        let app = ServiceBuilder::new()
+            .layer(outer)
+            .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::BAD_GATEWAY))
+            .layer(layer.echo_mapper())
+            .layer(layer.clone())
+            .service(service_fn(async |_: Request<Body>| {
+                Err::<Response<Body>, BoxError>("no upstream".into())
+            }));
+        let request = Request::builder().header("x-request-id", "m-1").body(Body::empty()).unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        assert!(response.headers().values().any(|value| value == "m-1"), "{:?}", response.headers());
+    }
+}
+
 async fn echoed(outcomes: &[(&str, &str, u16)]) {
     let app = app();
     for (method, path, status) in outcomes {
@@ -137,9 +156,12 @@ async fn problem_documents_carry_the_id_on_request() {
     let problem = "application/problem+json; charset=utf-8";
     for (body, expected) in [
         (r#"{"title":"No"}"#, r#"{"correlation_id":"p-1","title":"No"}"#),
-        (" { }", r#"{"correlation_id":"p-1" }"#),
+        (" { }", r#" { "correlation_id":"p-1"}"#),
         (r#"{"correlation_id":"x"}"#, r#"{"correlation_id":"x"}"#),
         ("[1]", "[1]"),
+        ("{", "{"),
+        ("{broken", "{broken"),
+        ("", ""),
     ] {
         let (headers, text) = document(problem, body).await;
         assert_eq!(text, expected);
@@ -147,4 +169,63 @@ async fn problem_documents_carry_the_id_on_request() {
     }
     let (headers, text) = document("application/json", r#"{"title":"No"}"#).await;
     assert!(text == r#"{"title":"No"}"# && headers["content-length"] == "14");
+}
+
+/// Whoever writes the document decides where frames end.
+#[tokio::test]
+async fn problem_documents_carry_the_id_however_they_are_cut() {
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    let document = "\n { \"title\": \"No\", \"status\": 503 }";
+    for parts in [vec![document], vec!["{", "}"], vec![" ", "{ ", "\t}"], vec!["", "{", "", "\"a\":1}"]]
+        .into_iter()
+        .chain((1..document.len()).map(|at| vec![&document[..at], &document[at..]]))
+    {
+        let before: serde_json::Value = serde_json::from_str(&parts.concat()).unwrap();
+        let frames = parts
+            .iter()
+            .map(|part| Ok::<_, std::io::Error>(Frame::data(bytes::Bytes::copy_from_slice(part.as_bytes()))));
+        let frames = frames.collect::<Vec<_>>();
+        let body = std::sync::Mutex::new(Some(StreamBody::new(futures_util::stream::iter(frames))));
+        let app = ServiceBuilder::new().layer(CorrelationLayer::new()).layer(ProblemIdLayer::new()).service(
+            service_fn(move |_: Request<Body>| {
+                let response = Response::builder().header("content-type", "application/problem+json");
+                let body = body.lock().unwrap().take().unwrap();
+                std::future::ready(Ok::<_, std::convert::Infallible>(response.body(body).unwrap()))
+            }),
+        );
+        let request = Request::builder().header("x-request-id", "p-1").body(Body::empty()).unwrap();
+        let body = app.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let mut after: serde_json::Value = serde_json::from_slice(&body).expect("still JSON");
+        let id = after.as_object_mut().unwrap().remove("correlation_id");
+        assert_eq!(id, Some("p-1".into()), "{parts:?}");
+        assert_eq!(after, before);
+    }
+}
+
+/// What has a digest or an encoding, and what a HEAD request is told of, keeps its bytes and their length.
+#[tokio::test]
+async fn documents_that_must_not_change_are_left_alone() {
+    let ask = async |method: &str, field: &'static str| {
+        let app = ServiceBuilder::new().layer(CorrelationLayer::new()).layer(ProblemIdLayer::new()).service(
+            service_fn(move |_: Request<Body>| async move {
+                let response = Response::builder()
+                    .header("content-type", "application/problem+json")
+                    .header("content-length", "2")
+                    .header(field, "x");
+                Ok::<_, std::convert::Infallible>(response.body(Body::from("{}")).unwrap())
+            }),
+        );
+        let request = Request::builder().method(method).body(Body::empty()).unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        let told = response.headers().get("content-length").cloned();
+        (told, response.into_body().collect().await.unwrap().to_bytes().len())
+    };
+    assert_eq!(ask("GET", "x-other").await, (None, r#"{"correlation_id":""}"#.len() + 32));
+    let same = (Some(http::HeaderValue::from_static("2")), 2);
+    assert_eq!(ask("HEAD", "x-other").await, same);
+    for field in ["content-encoding", "content-digest", "repr-digest"] {
+        assert_eq!(ask("GET", field).await, same, "{field}");
+    }
 }

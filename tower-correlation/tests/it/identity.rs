@@ -242,3 +242,58 @@ async fn the_number_of_other_fields_makes_no_difference() {
         assert_eq!(response.headers()["x-request-id"], "long-1", "{others} other fields");
     }
 }
+
+/// On a router and on one of its routes, with whatever settings: the outer one has decided.
+#[tokio::test]
+async fn a_layer_inside_of_another_keeps_what_that_decided() {
+    use tower_correlation::trace::TraceParent;
+
+    // Id and trace of the handler, of what stands between the layers, and the echo.
+    let ask =
+        async |outer: CorrelationLayer, inner: CorrelationLayer, span: Option<TraceParent>, id: &str| {
+            let between = std::sync::Arc::new(std::sync::Mutex::new(None));
+            let handler = service_fn(async |request: Request<()>| {
+                let mut response = Response::new(String::new());
+                let known = request.extensions().get::<Correlation>().unwrap().clone();
+                assert_eq!(known.id(), current().unwrap().id());
+                assert_eq!(request.headers()["x-request-id"], known.id().as_str());
+                response.extensions_mut().insert(known);
+                Ok::<_, Infallible>(response)
+            });
+            let inner = inner.layer(handler);
+            let seen = between.clone();
+            let middle = service_fn(move |mut request: Request<()>| {
+                *seen.lock().unwrap() = request.extensions().get::<Correlation>().cloned();
+                if let Some(span) = span {
+                    request.extensions_mut().insert(span);
+                }
+                inner.clone().oneshot(request)
+            });
+            let request = Request::builder().header("x-request-id", id).body(()).unwrap();
+            let response = outer.layer(middle).oneshot(request).await.unwrap();
+            let handled = response.extensions().get::<Correlation>().unwrap().clone();
+            let between: Correlation = between.lock().unwrap().take().unwrap();
+            assert_eq!(handled.id(), between.id());
+            assert_eq!(handled.origin(), between.origin());
+            assert_eq!(response.headers()["x-request-id"], handled.id().as_str());
+            (between, handled)
+        };
+    let plain = CorrelationLayer::new;
+    let other = HeaderName::from_static("x-other");
+    for inner in [
+        plain(),
+        plain().trust(Trust::Never),
+        plain().validate(Validation::default().max_length(1)),
+        plain().inbound([other.clone()]).response(other),
+    ] {
+        for id in ["abc-1", "not good"] {
+            let (between, handled) = ask(plain(), inner.clone(), None, id).await;
+            assert_eq!(handled.trace(), between.trace(), "one span for one request");
+        }
+    }
+    // A span that somebody between the two has made counts, under the same id.
+    let span = TraceParent::new(7, 8, 3);
+    let (between, handled) = ask(plain(), plain(), span, "abc-1").await;
+    assert_ne!(Some(between.trace()), span);
+    assert_eq!(Some(handled.trace()), span);
+}

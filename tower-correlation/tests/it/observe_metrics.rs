@@ -209,3 +209,26 @@ async fn summaries_count_and_place_the_calls_of_a_period() {
     }
     assert!(observe.summaries().is_empty(), "a period begins with nothing");
 }
+
+/// A closure of the user's that panics, wherever it stands, leaves no call behind in the gauge.
+#[tokio::test]
+async fn panics_leave_the_gauge_at_zero() {
+    use std::panic::AssertUnwindSafe;
+
+    let recorded = Recorded::new();
+    let _recorder = recorded.install();
+    let asked = |_: &http::Extensions| -> bool { panic!("on purpose") };
+    for observe in [
+        lines().1.route(move |extensions| asked(extensions).then_some("/")),
+        lines().1.peer(move |extensions| asked(extensions).then_some([127, 0, 0, 1].into())),
+        lines().1.field("own", |_| panic!("on purpose")),
+    ] {
+        let mut service = ObserveLayer::server(observe.build().unwrap()).layer(service_fn(ok));
+        let call = AssertUnwindSafe(async { service.call(request("/")).await });
+        assert!(call.catch_unwind().await.is_err());
+    }
+    let gauges: Vec<_> =
+        recorded.all().into_iter().filter(|(name, ..)| name == "http_server_active_requests").collect();
+    assert!(gauges.iter().all(|(.., value)| *value == DebugValue::Gauge(0.0.into())), "{gauges:?}");
+    assert!(!gauges.is_empty());
+}

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use http::{HeaderMap, HeaderName, Request};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_correlation::trace::{Baggage, TraceParent, TraceState, extract, inject};
-use tower_correlation::{Correlation, PropagateLayer, scope};
+use tower_correlation::{Correlation, CorrelationLayer, PropagateLayer, Trust, scope};
 
 /// What the upstream gets when this is sent.
 async fn sent(layer: PropagateLayer, request: Request<()>) -> HeaderMap {
@@ -98,4 +98,56 @@ fn those_without_layers_read_and_write_the_fields_alone() {
     assert_eq!(extract(&headers), Some((parent, None)), "a bad state does not hurt the parent");
     headers.append("traceparent", value.parse().unwrap());
     assert_eq!(extract(&headers), None, "two parents are none");
+}
+
+/// A request that a proxy passes on as it came brings what its caller wrote.
+#[tokio::test]
+async fn a_request_passed_on_takes_nothing_along_that_was_refused() {
+    let relay = async |server: CorrelationLayer, client: PropagateLayer, baggage: &str| {
+        let upstream =
+            service_fn(async |request: Request<()>| Ok::<_, Infallible>(request.into_parts().0.headers));
+        // The handler is the client: the request goes on with all its fields and extensions.
+        let client = client.layer(upstream);
+        let handler = service_fn(move |request: Request<()>| {
+            let client = client.clone();
+            async move {
+                let mut response = http::Response::new(());
+                *response.headers_mut() = client.oneshot(request).await.unwrap();
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let request = Request::builder()
+            .header("x-request-id", "a-1")
+            .header("x-correlation-id", "b-2")
+            .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+            .header("tracestate", "a=1")
+            .header("baggage", baggage);
+        let response = server.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
+        response.into_parts().0.headers
+    };
+    let (server, client) = (CorrelationLayer::new, PropagateLayer::new);
+    let headers = relay(server(), client(), "a=1, b=\"x\"").await;
+    assert_eq!(headers["baggage"], "a=1");
+    assert_eq!(headers["tracestate"], "a=1");
+    assert_eq!(headers["x-request-id"], "a-1");
+    assert_eq!(headers["x-correlation-id"], "a-1", "one id, whichever field is read");
+    let headers = relay(server(), client(), "b=\"x\"").await;
+    assert!(!headers.contains_key("baggage"), "none of it was valid");
+    let headers = relay(server().trust(Trust::Never), client(), "a=1").await;
+    assert!(!headers.contains_key("baggage") && !headers.contains_key("tracestate"), "a stranger's");
+    assert_ne!(headers["x-correlation-id"], "b-2");
+    let headers = relay(server(), client().baggage(false).trace_context(false), "a=1").await;
+    let names = ["traceparent", "tracestate", "baggage"];
+    assert!(names.iter().all(|name| !headers.contains_key(*name)), "{headers:?}");
+}
+
+/// Where an SDK writes the fields, they are its own and stay.
+#[tokio::test]
+async fn fields_of_another_span_stay_where_an_sdk_writes_them() {
+    let mut request = of(&correlation());
+    let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    request.headers_mut().insert("traceparent", theirs.parse().unwrap());
+    request.headers_mut().insert("tracestate", "sdk=1".parse().unwrap());
+    let headers = sent(PropagateLayer::new().trace_context(false), request).await;
+    assert!(headers["traceparent"] == theirs && headers["tracestate"] == "sdk=1");
 }

@@ -233,6 +233,22 @@ fn a_long_state_is_cut_to_512_bytes_of_whole_members() {
     assert_eq!(parse(&over).as_str(), short.join(","), "the last member leaves");
     let with_long = format!("big={},{}", "v".repeat(200), short.join(","));
     assert_eq!(parse(&with_long).as_str(), short.join(","), "a member of more than 128 bytes leaves first");
+    let sized = |key: &str, bytes: usize| format!("{key}={}", "v".repeat(bytes - key.len() - 1));
+    let rest = short[..8].join(",");
+    let (fits, long) = (sized("fits", 128), sized("long", 129));
+    assert_eq!(
+        parse(&format!("{fits},{rest}")).as_str(),
+        format!("{fits},{}", short[..7].join(",")),
+        "128 bytes stay"
+    );
+    assert_eq!(parse(&format!("{long},{rest}")).as_str(), rest, "129 do not");
+    let (new, old) = (sized("new", 200), sized("old", 200));
+    let both = format!("{new},a=1,{old},{}", short[..2].join(","));
+    assert_eq!(
+        parse(&both).as_str(),
+        format!("{new},a=1,{}", short[..2].join(",")),
+        "of two long ones the older"
+    );
 }
 
 #[test]
@@ -310,7 +326,7 @@ fn baggage_keeps_what_is_valid_within_its_limits() {
         Baggage::parse(lines.iter().map(|line| line.as_bytes()), limits).map(|b| b.as_str().to_owned())
     };
     let default = BaggageLimits::default();
-    let cases: [(&[&str], Option<&str>); 10] = [
+    let cases: [(&[&str], Option<&str>); 17] = [
         (&["a=1"], Some("a=1")),
         (&["a=1, b=2 ", "c=3"], Some("a=1,b=2,c=3")),
         (&["a=1;ttl=3;hidden"], Some("a=1;ttl=3;hidden")),
@@ -320,7 +336,15 @@ fn baggage_keeps_what_is_valid_within_its_limits() {
         (&["a b=1,c=3"], Some("c=3")),
         (&["a=x y,c=3"], Some("c=3")),
         (&["a=\"x\",c=3"], Some("c=3")),
+        (&["a=\\,c=3"], Some("c=3")),
         (&["", ","], None),
+        (&["a\t= 1 ;\tp = 2"], Some("a\t= 1 ;\tp = 2")),
+        // White space of Unicode's is none of HTTP's, and what is not valid is not repaired.
+        (&["\u{a0}a=1,c=3"], Some("c=3")),
+        (&["a\u{a0}=1,c=3"], Some("c=3")),
+        (&["a=1\u{2028},c=3"], Some("c=3")),
+        (&["a=1;\u{85}p,c=3"], Some("c=3")),
+        (&["a=1;,b=1;p=\"x\",c=3"], Some("c=3")),
     ];
     for (lines, expected) in cases {
         assert_eq!(parse(lines, default).as_deref(), expected, "{lines:?}");
@@ -331,8 +355,17 @@ fn baggage_keeps_what_is_valid_within_its_limits() {
     let baggage = Baggage::with(None, "user", "Zoë, 1").unwrap();
     assert_eq!(baggage.as_str(), "user=Zo%C3%AB%2C%201");
     assert_eq!(baggage.get("user").as_deref(), Some("Zoë, 1"));
+    for value in ["50%", "%41", "a;b=c", "\\ \"", "\u{0}\n\u{7f}", ""] {
+        let made = Baggage::with(None, "k", value).unwrap();
+        assert_eq!(made.get("k").as_deref(), Some(value));
+        assert_eq!(parse(&[made.as_str()], default).as_deref(), Some(made.as_str()));
+    }
     let both = Baggage::with(Some(&baggage), "b", "2").unwrap();
     assert_eq!(Baggage::with(Some(&both), "user", "x").unwrap().as_str(), "user=x,b=2");
     assert_eq!(Baggage::with(None, "a=b", "1"), None);
+    let full: Vec<String> = (0..64).map(|i| format!("m{i}=1")).collect();
+    let full = Baggage::parse([full.join(",").as_bytes()], default).unwrap();
+    assert!(Baggage::with(Some(&full), "m7", "2").is_some(), "64 members are allowed");
+    assert_eq!(Baggage::with(Some(&full), "new", "2"), None, "65 are not");
     assert_eq!(Baggage::with(None, "a", &"x".repeat(8192)), None);
 }
