@@ -11,6 +11,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::policy::decide::Sources;
+use crate::policy::path;
 use crate::policy::source::{Conflict, Source, SourceKind};
 use crate::policy::vary::Consulted;
 use crate::policy::version::Version;
@@ -203,7 +204,7 @@ impl VersionLayer {
     /// and without [`ApiVersion`]. May be called several times. Default: none.
     #[must_use]
     pub fn neutral_path(self, path: &str) -> Self {
-        self.with(|config| config.neutral_paths.push(path.trim_end_matches('/').into()))
+        self.with(|config| config.neutral_paths.push(path::prefix(path)))
     }
 
     /// How much answers say about versions. Default: [`Reports::All`].

@@ -103,7 +103,12 @@ impl RenderRejection for Negotiated {
             problem = problem.text("requested", text);
         }
         let response = problem.correlation(&request.headers).into_response(request);
-        with_supported(response, &rejection.served.json)
+        // A guard does not know what is served.
+        if rejection.served.versions.is_empty() {
+            response
+        } else {
+            with_supported(response, &rejection.served.json)
+        }
     }
 }
 

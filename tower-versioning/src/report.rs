@@ -34,9 +34,16 @@ fn add(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
     }
 }
 
-/// Fields that are lists: one more line. A full map goes without.
+/// Fields that are lists: one more line, unless the same is said already, as by a second layer inside. A full map goes
+/// without.
 fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    let _ = headers.try_append(name, value.clone());
+    match headers.try_entry(name) {
+        Ok(Entry::Vacant(place)) => _ = place.try_insert(value.clone()),
+        Ok(Entry::Occupied(mut lines)) if lines.iter().all(|line| line != value) => {
+            lines.append(value.clone());
+        }
+        Ok(Entry::Occupied(_)) | Err(_) => {}
+    }
 }
 
 /// The lists of versions.

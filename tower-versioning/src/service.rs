@@ -164,8 +164,8 @@ impl Config {
         }
         let path = parts.uri.path();
         let (before, after) = (path.get(..segment.start)?, path.get(segment.end..)?);
-        // A path may hold what a link target may not (RFC 8288 §3.1).
-        if path.contains(['<', '>', '"']) {
+        // A path may hold what a link target may not (RFC 8288 §3.1), and `//host` would be another host (RFC 3986 §4.2).
+        if path.contains(['<', '>', '"']) || before.starts_with("//") {
             return None;
         }
         let name = source.write(successor);

@@ -34,9 +34,9 @@ impl<B: Body> MigrateBody<B> {
         Self { kind: Kind::Read { data, trailers, error: None } }
     }
 
-    /// What was read before the error, and the error.
-    pub(crate) fn broken(data: Bytes, error: B::Error) -> Self {
-        Self { kind: Kind::Read { data, trailers: None, error: Some(error) } }
+    /// The error alone: what was read before is of another version.
+    pub(crate) fn broken(error: B::Error) -> Self {
+        Self { kind: Kind::Read { data: Bytes::new(), trailers: None, error: Some(error) } }
     }
 }
 
@@ -102,7 +102,7 @@ pin_project! {
 pub(crate) enum Gathered<E> {
     Whole(Bytes, Option<HeaderMap>),
     TooLarge,
-    Broken(Bytes, E),
+    Broken(E),
 }
 
 impl<B: Body<Data = Bytes>> Gather<B> {
@@ -122,7 +122,7 @@ impl<B: Body<Data = Bytes>> Gather<B> {
                     return Poll::Ready(Gathered::Whole(whole(this.first, this.more), this.trailers.take()));
                 }
                 Some(Err(error)) => {
-                    return Poll::Ready(Gathered::Broken(whole(this.first, this.more), error));
+                    return Poll::Ready(Gathered::Broken(error));
                 }
                 Some(Ok(frame)) => frame,
             };

@@ -18,6 +18,8 @@ use crate::problem::Problem;
 pub enum MigrateErrorKind {
     /// The body of the request is larger than what is buffered: 413.
     RequestTooLarge,
+    /// The body of the request says it is JSON and cannot be read as that: 400.
+    RequestMalformed,
     /// The body of the request has a content coding: 415 (RFC 9110 §15.5.16).
     RequestEncoded,
     /// A change failed on the request: 500.
@@ -40,6 +42,7 @@ impl MigrateErrorKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestMalformed => StatusCode::BAD_REQUEST,
             Self::RequestEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -48,6 +51,7 @@ impl MigrateErrorKind {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::RequestTooLarge => ("request-too-large", "the content is too large for this API version"),
+            Self::RequestMalformed => ("request-malformed", "the content is not the JSON that it says it is"),
             Self::RequestEncoded => {
                 ("request-encoded", "this API version takes content without a content coding")
             }

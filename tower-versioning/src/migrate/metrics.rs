@@ -24,7 +24,7 @@ mod with {
     use super::{Event, MigrateErrorKind};
 
     const MIGRATIONS: &str = "tower_versioning_migrations_total";
-    const OUTCOMES: [(&str, &str); 10] = [
+    const OUTCOMES: [(&str, &str); 11] = [
         ("request", "translated"),
         ("response", "translated"),
         ("request", "too_large"),
@@ -35,11 +35,12 @@ mod with {
         ("response", "partial"),
         ("response", "malformed"),
         ("response", "change"),
+        ("request", "malformed"),
     ];
 
     /// Handles are made when the first request comes, on its thread, so that a recorder installed until then counts.
     #[derive(Default)]
-    pub(crate) struct Metrics(OnceLock<[Counter; 10]>);
+    pub(crate) struct Metrics(OnceLock<[Counter; 11]>);
 
     impl Metrics {
         pub(crate) fn count(&self, event: Event) {
@@ -65,6 +66,7 @@ mod with {
             Event::Failed(MigrateErrorKind::ResponsePartial) => 7,
             Event::Failed(MigrateErrorKind::ResponseMalformed) => 8,
             Event::Failed(MigrateErrorKind::ResponseChange) => 9,
+            Event::Failed(MigrateErrorKind::RequestMalformed) => 10,
         }
     }
 

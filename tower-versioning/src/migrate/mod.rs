@@ -24,7 +24,9 @@
 //! # Limits
 //! Bodies are buffered whole: 2 MiB of each by default. A request beyond that is answered with 413. A response beyond
 //! that does not exist in the older version and becomes 500, as does one that a change fails on: the older form must
-//! not be a mixture. [`MigrateError`] says why; it is in the extensions of the answer.
+//! not be a mixture. A request that says it is JSON and cannot be read becomes 400: passed on, it might be taken for the
+//! newest version by a reader that skips what ours refuses. [`MigrateError`] says why; it is in the extensions of the
+//! answer.
 
 mod body;
 mod error;

@@ -150,13 +150,19 @@ impl Task {
             Gathered::TooLarge => {
                 return Err(self.refuse(MigrateError::new(MigrateErrorKind::RequestTooLarge)));
             }
-            Gathered::Broken(data, error) => return Ok(MigrateBody::broken(data, error)),
+            Gathered::Broken(error) => return Ok(MigrateBody::broken(error)),
         };
+        if data.is_empty() {
+            return Ok(MigrateBody::whole(data, trailers));
+        }
         let changes = &self.shared.changes;
         let data = match changes.raise_body(&self.plan, &data) {
             Ok(Some(raised)) => Bytes::from(raised),
-            // What is no JSON is refused by the service, in its own words.
-            Ok(None) | Err(BodyError::Malformed(_)) => return Ok(MigrateBody::whole(data, trailers)),
+            Ok(None) => return Ok(MigrateBody::whole(data, trailers)),
+            // A reader that is kinder than ours would take it for the newest version.
+            Err(BodyError::Malformed(error)) => {
+                return Err(self.refuse(MigrateError::new(MigrateErrorKind::RequestMalformed).with(error)));
+            }
             Err(BodyError::Failed(failed)) => {
                 let kind = MigrateErrorKind::RequestChange;
                 return Err(self.refuse(MigrateError::failed(kind, changes, failed)));
@@ -209,7 +215,7 @@ impl Task {
             Gathered::TooLarge => {
                 return Err(self.refuse(MigrateError::new(MigrateErrorKind::ResponseTooLarge)));
             }
-            Gathered::Broken(data, error) => return Ok(MigrateBody::broken(data, error)),
+            Gathered::Broken(error) => return Ok(MigrateBody::broken(error)),
         };
         let (changes, version) = (&self.shared.changes, self.plan.version);
         if data.is_empty() {

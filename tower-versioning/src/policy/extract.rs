@@ -100,7 +100,8 @@ pub(crate) fn query(query: &str, name: &str, note: &mut Note) -> Found {
     found
 }
 
-fn is_name(text: &[u8], name: &[u8]) -> bool {
+/// Whether that is the name, perhaps encoded.
+pub(crate) fn is_name(text: &[u8], name: &[u8]) -> bool {
     text == name || (text.contains(&b'%') && decoded(text) == name)
 }
 

@@ -220,3 +220,17 @@ pub(crate) fn has_parameter(media_type: &str, name: &str) -> bool {
     let parameters = media_type.split_once(';').map_or("", |(_, parameters)| parameters);
     split(parameters.as_bytes(), b';').any(|parameter| value_of(parameter, name).is_some())
 }
+
+/// Where the weight of a range begins, with its semicolon; the end when it has none.
+#[cfg(feature = "client")]
+pub(crate) fn weight_at(range: &str) -> usize {
+    let text = range.as_bytes();
+    let mut at = unquoted(text, b';');
+    while at < text.len() {
+        if matches!(text[at + 1..].trim_ascii_start(), [b'q' | b'Q', b'=', ..]) {
+            return at;
+        }
+        at += 1 + unquoted(&text[at + 1..], b';');
+    }
+    at
+}

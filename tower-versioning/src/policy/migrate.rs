@@ -121,7 +121,7 @@ impl Change {
         self
     }
 
-    /// Brings the body of a request up. What is no JSON goes on as it is: the service refuses it in its own words.
+    /// Brings the body of a request up. What says it is JSON and cannot be read is refused: 400.
     pub fn request_body(mut self, up: impl Fn(&mut Value) -> ChangeResult + Send + Sync + 'static) -> Self {
         self.on_request_body = Some(Arc::new(up));
         self

@@ -6,7 +6,7 @@
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
+    HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
 };
 
 use super::version::Version;
@@ -59,14 +59,24 @@ pub(crate) fn before_lowering(request: &mut HeaderMap, version: Version) {
         request.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let suffix = format!(";{version}\"");
-    if let Some(own) = conditions(request, &IF_NONE_MATCH, suffix.as_bytes()) {
+    match conditions(request, &IF_NONE_MATCH, suffix.as_bytes()) {
+        Condition::Any => {}
         // Tags of other versions must not match; without any the condition holds (RFC 9110 §13.1.2).
-        set_list(request, IF_NONE_MATCH, own.into_iter().flatten());
+        Condition::Tags(tags) => {
+            set_list(request, IF_NONE_MATCH, tags.into_iter().flatten());
+            if !request.contains_key(IF_NONE_MATCH) {
+                // It was to be ignored (§13.1.3), and would now be asked in the place of the tags.
+                request.remove(IF_MODIFIED_SINCE);
+            }
+        }
     }
-    if let Some(own) = conditions(request, &IF_MATCH, suffix.as_bytes()) {
+    if let Condition::Tags(mut tags) = conditions(request, &IF_MATCH, suffix.as_bytes()) {
+        if tags.is_empty() {
+            tags.push(None);
+        }
         // A weak tag never matches here (§13.1.1): so a condition on other tags alone goes on to fail.
         let never = || b"W/\"another-version\"".to_vec();
-        set_list(request, IF_MATCH, own.into_iter().map(|tag| tag.unwrap_or_else(never)));
+        set_list(request, IF_MATCH, tags.into_iter().map(|tag| tag.unwrap_or_else(never)));
     }
 }
 
@@ -107,19 +117,32 @@ pub(crate) fn lowered(response: &mut HeaderMap, version: Version, body: Body) {
     }
 }
 
-/// The tags of a condition, each as the service knows it, or `None` for one of another version. No list at all when the
-/// field is absent, `*`, or malformed.
-fn conditions(headers: &HeaderMap, name: &HeaderName, suffix: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+/// What `If-Match` or `If-None-Match` asks for.
+enum Condition {
+    /// Nothing, or any tag: the same in every version.
+    Any,
+    /// These tags, each as the service knows it, or `None` for one of another version. None at all where the field is
+    /// malformed: whoever reads it more kindly must not find tags of another version in it.
+    Tags(Vec<Option<Vec<u8>>>),
+}
+
+fn conditions(headers: &HeaderMap, name: &HeaderName, suffix: &[u8]) -> Condition {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => return Condition::Any,
+        (Some(line), None) if line.as_bytes().trim_ascii() == b"*" => return Condition::Any,
+        _ => {}
+    }
     let mut tags = Vec::new();
     for line in headers.get_all(name) {
         let mut rest = separators(line.as_bytes());
         while !rest.is_empty() {
-            let (tag, after) = entity_tag(rest)?;
+            let Some((tag, after)) = entity_tag(rest) else { return Condition::Tags(Vec::new()) };
             tags.push(tag.strip_suffix(suffix).map(|inner| [inner, b"\""].concat()));
             rest = separators(after);
         }
     }
-    (!tags.is_empty()).then_some(tags)
+    Condition::Tags(tags)
 }
 
 fn separators(text: &[u8]) -> &[u8] {

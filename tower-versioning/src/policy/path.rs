@@ -52,7 +52,7 @@ impl PathTemplate {
     /// A segment `v…` right below `parent`.
     pub(crate) fn below(parent: &str) -> Self {
         let segment = Template::prefix("v");
-        Self { parent: parent.trim_end_matches('/').into(), segment, anywhere: false, strip: true }
+        Self { parent: prefix(parent), segment, anywhere: false, strip: true }
     }
 
     /// The segment of another version in the place of one.
@@ -122,11 +122,23 @@ pub(crate) fn without(uri: &Uri, segment: Segment) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// A prefix of paths as it is compared: with a slash before it and none after it; empty for all paths.
+pub(crate) fn prefix(text: &str) -> Box<str> {
+    match text.trim_matches('/') {
+        "" => Box::default(),
+        inner => format!("/{inner}").into(),
+    }
+}
+
 /// Whether the path, without that segment, is `prefix` or below it.
 pub(crate) fn is_below(path: &str, segment: Option<Segment>, prefix: &str) -> bool {
-    let rest = match segment {
-        Some(Segment { start: 0, end }) => path.get(end..).unwrap_or_default(),
-        _ => path,
+    let (before, after) = match segment {
+        Some(Segment { start, end }) => (&path[..start], &path[end..]),
+        None => (path, ""),
     };
-    rest.strip_prefix(prefix).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    let below = match prefix.strip_prefix(before) {
+        Some(rest) => after.strip_prefix(rest),
+        None => before.strip_prefix(prefix),
+    };
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }

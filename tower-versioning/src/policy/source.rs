@@ -131,8 +131,9 @@ impl Source {
     /// A parameter of the media types in `Accept` and `Content-Type`, such as `v` in `application/json; v=2`.
     ///
     /// Of several ranges in `Accept` the one that is wanted most counts; what the content is weighs as much as `q=1`.
+    /// `application/signed-exchange` is passed over: browsers send it with `v=b3`, which is no version of an API.
     pub fn media_type(parameter: impl Into<Box<str>>) -> Self {
-        Self::media(Place::Parameter(parameter.into()))
+        Self::media(Place::Parameter(parameter.into())).except(["application/signed-exchange"])
     }
 
     /// A part of the media types in `Accept` and `Content-Type`, such as `application/vnd.orders.v{version}+json`, or
@@ -157,7 +158,7 @@ impl Source {
         self
     }
 
-    /// Never looks at these media types; for media type sources, no effect on others. Default: none.
+    /// Never looks at these media types either; for media type sources, no effect on others.
     pub fn except<T: Into<Box<str>>>(mut self, media_types: impl IntoIterator<Item = T>) -> Self {
         if let Kind::Media(media) = &mut self.kind {
             media.except.extend(media_types.into_iter().map(Into::into));

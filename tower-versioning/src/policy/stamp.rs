@@ -1,11 +1,14 @@
 //! A version written into a request. What is there already is never overwritten.
 
+use std::borrow::Cow;
+
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Uri, request::Parts};
 
-use super::media::has_parameter;
-use super::path::PathTemplate;
+use super::extract;
+use super::media::{has_parameter, weight_at};
+use super::path::{self, PathTemplate};
 use super::version::Version;
 
 /// Where outgoing requests carry their version.
@@ -34,7 +37,7 @@ impl Stamp {
 
     /// A path segment `v2` right after `prefix`, for paths below it.
     pub fn path(prefix: &str) -> Self {
-        Self(Place::Path(PathTemplate::below(prefix), prefix.trim_end_matches('/').into()))
+        Self(Place::Path(PathTemplate::below(prefix), path::prefix(prefix)))
     }
 
     /// A parameter of the media types in `Accept` and `Content-Type`, such as `v`. All media types of a field get it, or
@@ -67,7 +70,10 @@ fn in_header(headers: &mut HeaderMap, name: &HeaderName, version: Version) -> Op
 
 fn in_query(uri: &mut Uri, name: &str, version: Version) -> Option<Version> {
     let mut pairs = uri.query().unwrap_or_default().split('&');
-    if let Some(own) = pairs.find(|pair| pair.split('=').next() == Some(name)) {
+    let is_own = |pair: &str| {
+        pair.split('=').next().is_some_and(|own| extract::is_name(own.as_bytes(), name.as_bytes()))
+    };
+    if let Some(own) = pairs.find(|pair| is_own(pair)) {
         return own.split_once('=').and_then(|(_, value)| Version::parse(value).ok());
     }
     let separator = match uri.query() {
@@ -75,7 +81,7 @@ fn in_query(uri: &mut Uri, name: &str, version: Version) -> Option<Version> {
         Some("") => "",
         Some(_) => "&",
     };
-    let before = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let before = origin_form(uri);
     replace(uri, &format!("{before}{separator}{name}={version}")).map(|()| version)
 }
 
@@ -83,10 +89,18 @@ fn in_path(uri: &mut Uri, template: &PathTemplate, prefix: &str, version: Versio
     if let Some((_, own)) = template.find(uri.path()) {
         return Version::from_octets(own).ok();
     }
-    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let path = origin_form(uri);
     let rest = path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'))?;
     let stamped = format!("{prefix}/{}{rest}", template.write(version));
     replace(uri, &stamped).map(|()| version)
+}
+
+/// Path and query; in `http://host?a` the slash is left out (RFC 9112 §3.2.1).
+fn origin_form(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map_or("/", PathAndQuery::as_str) {
+        query if query.starts_with('?') => format!("/{query}").into(),
+        path => path.into(),
+    }
 }
 
 /// `None` when there is no such target; it stays as it was.
@@ -133,7 +147,12 @@ fn stamp_media_types(headers: &mut HeaderMap, name: &HeaderName, parameter: &str
 fn stamped(line: &HeaderValue, parameter: &str, version: Version) -> HeaderValue {
     let Ok(text) = line.to_str() else { return line.clone() };
     let members = members(text).map(str::trim).filter(|member| !member.is_empty());
-    let members: Vec<String> = members.map(|member| format!("{member}; {parameter}={version}")).collect();
+    let stamped = |member: &str| {
+        // Parameters of a range stand before its weight (RFC 9110 §12.5.1).
+        let (range, weight) = member.split_at(weight_at(member));
+        format!("{range}; {parameter}={version}{weight}")
+    };
+    let members: Vec<String> = members.map(stamped).collect();
     HeaderValue::from_str(&members.join(", ")).unwrap_or_else(|_| line.clone())
 }
 

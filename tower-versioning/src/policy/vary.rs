@@ -50,11 +50,11 @@ impl Consulted {
         let missing: Vec<&str> =
             self.names.iter().map(HeaderName::as_str).filter(|name| !told(name)).collect();
         if missing.len() == self.names.len() {
-            headers.append(VARY, value.clone());
+            let _ = headers.try_append(VARY, value.clone());
         } else if let Ok(value) = HeaderValue::from_str(&missing.join(", "))
             && !missing.is_empty()
         {
-            headers.append(VARY, value);
+            let _ = headers.try_append(VARY, value);
         }
     }
 }

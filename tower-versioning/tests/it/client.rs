@@ -57,6 +57,8 @@ async fn the_query_is_stamped_and_never_overwritten() {
         ("/x?vv=1", "/x?vv=1&v=2"),
         ("http://h:1/x", "http://h:1/x?v=2"),
         ("http://h", "http://h/?v=2"),
+        ("http://h?a", "http://h/?a&v=2"),
+        ("/x?%76=1", "/x?%76=1"),
         ("*", "*"),
     ] {
         assert_eq!(stamped(Stamp::query("v"), before, &[]).await, after, "{before}");
@@ -79,6 +81,8 @@ async fn the_path_is_stamped_and_never_overwritten() {
         assert_eq!(stamped(Stamp::path("/api"), before, &[]).await, after, "{before}");
     }
     assert_eq!(stamped(Stamp::path(""), "/x", &[]).await, "/v2/x");
+    assert_eq!(stamped(Stamp::path(""), "http://h?a", &[]).await, "http://h/v2/?a");
+    assert_eq!(stamped(Stamp::path("api"), "/api/x", &[]).await, "/api/v2/x");
 }
 
 #[tokio::test]
@@ -89,7 +93,7 @@ async fn media_types_are_stamped_and_never_overwritten() {
     let both = "/ accept: application/json; v=2 content-type: text/csv; header=present; v=2";
     assert_eq!(stamped(stamp(), "/", &json).await, both);
     let list = [("accept", "text/a;x=\"1,2\";q=0.5, text/b"), ("accept", "text/c")];
-    let all = "/ accept: text/a;x=\"1,2\";q=0.5; v=2, text/b; v=2 | text/c; v=2";
+    let all = "/ accept: text/a;x=\"1,2\"; v=2;q=0.5, text/b; v=2 | text/c; v=2";
     assert_eq!(stamped(stamp(), "/", &list).await, all);
     let own = [("accept", "text/a, text/b;V=1"), ("content-type", "text/a;v=\"1\"")];
     let kept = "/ accept: text/a, text/b;V=1 content-type: text/a;v=\"1\"";

@@ -1,6 +1,7 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod attacks;
 mod auto_traits;
 mod bad_input;
 mod behaviours;
@@ -14,6 +15,8 @@ mod media_types;
 mod metrics;
 #[cfg(feature = "migrate")]
 mod migrate;
+#[cfg(feature = "migrate")]
+mod migrate_attacks;
 #[cfg(feature = "migrate")]
 mod migrate_http;
 #[cfg(feature = "migrate")]

@@ -276,12 +276,13 @@ async fn a_failing_change_is_500_and_says_which() {
 }
 
 #[tokio::test]
-async fn malformed_json_goes_to_the_service_and_never_to_the_client() {
+async fn malformed_json_goes_to_nobody() {
     let mut sent = request(V1, Method::POST, "/", &Value::Null);
     *sent.body_mut() = "{\"name\": ".to_owned();
     let (head, body, arrived) = send_to(&migrations(), sent, |_| json_answer(&order())).await;
-    assert_eq!(&*arrived.unwrap().body, b"{\"name\": ");
-    assert_eq!((head.status.as_u16(), &*body), (200, &b"{\"id\":7,\"name\":\"Ada\"}"[..]));
+    let expected = (MigrateErrorKind::RequestMalformed, 400, "request-malformed".to_owned());
+    assert_eq!(problem(&head, &body), expected);
+    assert!(arrived.is_none());
     let (head, body, _) =
         send_to(&migrations(), get(V1, "/"), |_| json_answer(&order()).map(|_| "{".into())).await;
     let expected = (MigrateErrorKind::ResponseMalformed, 500, "untranslatable-response".to_owned());
@@ -299,7 +300,6 @@ async fn an_error_of_a_body_comes_through() {
     }
     let inner = service_fn(async |request: Request<MigrateBody<Boxed>>| {
         let mut body = request.into_body();
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{\"name\"");
         assert_eq!(body.frame().await.unwrap().unwrap_err(), "gone");
         assert!(body.frame().await.is_none());
         Ok::<_, Infallible>(json_answer(&Value::Null).map(|_| broken()))
@@ -307,7 +307,6 @@ async fn an_error_of_a_body_comes_through() {
     let service = versions().layer(MigrateLayer::new(migrations()).layer(inner));
     let sent = request(V1, Method::POST, "/", &Value::Null).map(|_| broken());
     let mut body = service.oneshot(sent).await.unwrap().into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{\"name\"");
     assert_eq!(body.frame().await.unwrap().unwrap_err(), "gone");
 }
 
