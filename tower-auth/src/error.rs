@@ -73,6 +73,8 @@ pub enum TokenFault {
     SenderConstrained,
     /// Revoked, as the hook says.
     Revoked,
+    /// Not active, as the issuer says that was asked (RFC 7662 §2.2).
+    Inactive,
     /// The claims do not fit the type they are read into.
     ClaimsType,
 }
@@ -94,6 +96,7 @@ impl fmt::Display for TokenFault {
             Self::Expired => f.write_str("The access token expired"),
             Self::NotYetValid => f.write_str("The access token is not yet valid"),
             Self::SenderConstrained => f.write_str("The access token is bound to a key of its sender"),
+            Self::Inactive => f.write_str("The access token is not active"),
             Self::Revoked => f.write_str("The access token was revoked"),
             Self::ClaimsType => f.write_str("The claims are not of the expected form"),
         }
@@ -116,6 +119,16 @@ pub enum AuthError {
     InsufficientScope {
         /// The scopes that would be enough, separated by spaces (RFC 6750 §3).
         required: Arc<str>,
+    },
+    /// The proof that the sender has the key its token is bound to is not accepted: 401, `invalid_dpop_proof` (RFC 9449
+    /// §7.1).
+    InvalidProof(&'static str),
+    /// The proof must contain the nonce that this answer brings: 401, `use_dpop_nonce` (RFC 9449 §9).
+    UseNonce,
+    /// The issuer could not be asked about the token: 503. Says nothing about the token.
+    IntrospectionUnavailable {
+        /// When asking again may help.
+        retry_after: Duration,
     },
     /// The token is good, but a rule does not allow this to its owner: 403, `insufficient_scope`.
     Forbidden,
@@ -143,6 +156,9 @@ impl AuthError {
             Self::Forbidden => "forbidden",
             Self::RuleUnavailable { .. } => "rule-unavailable",
             Self::KeysUnavailable { .. } => "keys-unavailable",
+            Self::InvalidProof(_) => "invalid-proof",
+            Self::UseNonce => "use-nonce",
+            Self::IntrospectionUnavailable { .. } => "introspection-unavailable",
         }
     }
 
@@ -150,11 +166,14 @@ impl AuthError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::MissingToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
+            Self::MissingToken | Self::InvalidToken(_) | Self::InvalidProof(_) | Self::UseNonce => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::InsufficientScope { .. } | Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::RuleUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::KeysUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::KeysUnavailable { .. }
+            | Self::IntrospectionUnavailable { .. }
+            | Self::RuleUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -162,10 +181,15 @@ impl AuthError {
     #[must_use]
     pub fn grpc_code(&self) -> u8 {
         match self {
-            Self::MissingToken | Self::InvalidRequest(_) | Self::InvalidToken(_) => 16,
+            Self::MissingToken
+            | Self::InvalidRequest(_)
+            | Self::InvalidToken(_)
+            | Self::InvalidProof(_)
+            | Self::UseNonce => 16,
             Self::InsufficientScope { .. } | Self::Forbidden => 7,
-            Self::RuleUnavailable { .. } => 14,
-            Self::KeysUnavailable { .. } => 14,
+            Self::KeysUnavailable { .. }
+            | Self::IntrospectionUnavailable { .. }
+            | Self::RuleUnavailable { .. } => 14,
         }
     }
 
@@ -196,12 +220,15 @@ impl AuthError {
             Self::InsufficientScope { required } => {
                 Some(challenge::bearer(realm, Some(("insufficient_scope", &description)), Some(required)))
             }
+            Self::InvalidProof(_) => Some(challenge::dpop(realm, Some(("invalid_dpop_proof", &description)))),
+            Self::UseNonce => Some(challenge::dpop(realm, Some(("use_dpop_nonce", &description)))),
             // "The request requires higher privileges than provided by the access token" (RFC 6750 §3.1).
             Self::Forbidden => {
                 Some(challenge::bearer(realm, Some(("insufficient_scope", &description)), None))
             }
-            Self::KeysUnavailable { .. } => None,
-            Self::RuleUnavailable { .. } => None,
+            Self::KeysUnavailable { .. }
+            | Self::IntrospectionUnavailable { .. }
+            | Self::RuleUnavailable { .. } => None,
         }
     }
 }
@@ -210,12 +237,14 @@ impl fmt::Display for AuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingToken => f.write_str("An access token is required"),
-            Self::InvalidRequest(reason) => f.write_str(reason),
+            Self::InvalidRequest(reason) | Self::InvalidProof(reason) => f.write_str(reason),
             Self::InvalidToken(fault) => fault.fmt(f),
             Self::InsufficientScope { .. } => f.write_str("The access token does not grant what this needs"),
             Self::Forbidden => f.write_str("The owner of the access token may not do this"),
             Self::RuleUnavailable { .. } => f.write_str("Whether this is allowed cannot be decided now"),
             Self::KeysUnavailable { .. } => f.write_str("The keys of the issuer are not available"),
+            Self::UseNonce => f.write_str("Resource server requires nonce in DPoP proof"),
+            Self::IntrospectionUnavailable { .. } => f.write_str("The issuer cannot be asked about the token"),
         }
     }
 }

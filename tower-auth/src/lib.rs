@@ -7,11 +7,17 @@ compile_error!("tower-auth needs a signature backend: enable the feature `aws-lc
 pub mod authenticator;
 mod body;
 pub mod client;
+#[cfg(feature = "dpop")]
+pub mod dpop;
 mod error;
 mod fetch;
 mod grpc;
+#[cfg(feature = "introspection")]
+pub mod introspection;
 pub mod keys;
 pub mod layer;
+#[cfg(feature = "metadata")]
+pub mod metadata;
 mod metrics;
 mod policy;
 mod problem;

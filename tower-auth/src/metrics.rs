@@ -31,8 +31,17 @@ pub(crate) struct Requests {
 }
 
 #[cfg(feature = "metrics")]
-const OUTCOMES: [&str; 6] =
-    ["accepted", "anonymous", "missing-token", "invalid-request", "invalid-token", "keys-unavailable"];
+const OUTCOMES: [&str; 9] = [
+    "accepted",
+    "anonymous",
+    "missing-token",
+    "invalid-request",
+    "invalid-token",
+    "keys-unavailable",
+    "invalid-proof",
+    "use-nonce",
+    "introspection-unavailable",
+];
 
 #[cfg_attr(not(feature = "metrics"), allow(clippy::unused_self, reason = "the other form uses it"))]
 impl Requests {

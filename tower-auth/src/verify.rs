@@ -41,6 +41,31 @@ impl Backend {
         }
     }
 
+    #[cfg(feature = "dpop")]
+    pub(crate) fn sha256(self, bytes: &[u8]) -> [u8; 32] {
+        let digest = (self.provider().key_utils.compute_digest)(bytes, jsonwebtoken::jwk::ThumbprintHash::SHA256);
+        digest.ok().and_then(|digest| digest.try_into().ok()).expect("every backend has SHA-256")
+    }
+
+    /// The coordinates of the public key of a pair on P-256.
+    #[cfg(feature = "dpop")]
+    pub(crate) fn public_point(self, pair: &jsonwebtoken::EncodingKey) -> Option<(Vec<u8>, Vec<u8>)> {
+        let parts = self.provider().key_utils.ec_pub_components_from_private_key;
+        let (curve, x, y) = parts(pair.as_bytes(), jsonwebtoken::Algorithm::ES256).ok()?;
+        (curve == jsonwebtoken::jwk::EllipticCurve::P256).then_some((x, y))
+    }
+
+    #[cfg(feature = "dpop")]
+    pub(crate) fn sign(
+        self,
+        pair: &jsonwebtoken::EncodingKey,
+        algorithm: Algorithm,
+        bytes: &[u8],
+    ) -> Option<Vec<u8>> {
+        let signer = (self.provider().signer_factory)(&algorithm.to_jsonwebtoken(), pair).ok()?;
+        signer.try_sign(bytes).ok()
+    }
+
     /// Whether `signature` over `signed` is good. An error of the backend is a signature that is not good.
     fn good(self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &Vec<u8>) -> bool {
         (self.provider().verifier_factory)(&algorithm.to_jsonwebtoken(), key.decoding())

@@ -36,6 +36,8 @@ impl Authenticator {
                 clock: SystemTime::now,
                 cache_bytes: 16 * 1024 * 1024,
                 revoked: None,
+                #[cfg(feature = "introspection")]
+                introspection: None,
                 places: Places::default(),
                 fault: None,
             },
@@ -102,6 +104,17 @@ impl<C, K, A> AuthenticatorBuilder<C, K, A> {
     #[must_use]
     pub fn danger_any_audience(mut self) -> AuthenticatorBuilder<C, K, Set> {
         self.settings.rules.audiences = None;
+        self.retyped()
+    }
+
+    /// Accepts opaque tokens, about which the issuer is asked (RFC 7662). JWTs are verified with keys all the same, unless
+    /// [said otherwise](crate::introspection::IntrospectionBuilder::also_jwts). An answer without `exp` is taken as good
+    /// for as long as it is kept; one with an `iss` must name a configured issuer, if there is any; the audience must
+    /// match as that of a JWT must.
+    #[cfg(feature = "introspection")]
+    #[must_use]
+    pub fn introspect(mut self, introspection: crate::introspection::Introspection) -> AuthenticatorBuilder<C, Set, A> {
+        self.settings.introspection = Some(introspection);
         self.retyped()
     }
 

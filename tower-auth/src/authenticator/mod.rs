@@ -103,6 +103,8 @@ struct Settings {
     clock: fn() -> SystemTime,
     cache_bytes: u64,
     revoked: Option<Revoked>,
+    #[cfg(feature = "introspection")]
+    introspection: Option<crate::introspection::Introspection>,
     places: Places,
     fault: Option<ConfigError>,
 }
@@ -134,45 +136,52 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
     ///
     /// Why the token is not accepted, or that the keys cannot be had.
     pub async fn verify(&self, token: &str) -> Result<Verified<C>, AuthError> {
-        match self.step(token, false) {
+        match self.step(token, None, false) {
             Step::Done(result) => result,
             Step::Wait(pending) => {
                 pending.0.await;
-                self.after_waiting(token)
+                self.after_waiting(token, None)
             }
         }
     }
 
-    pub(crate) fn after_waiting(&self, token: &str) -> Result<Verified<C>, AuthError> {
-        match self.step(token, true) {
+    pub(crate) fn after_waiting(&self, token: &str, proof: Option<&str>) -> Result<Verified<C>, AuthError> {
+        match self.step(token, proof, true) {
             Step::Done(result) => result,
             // A source that asks to wait again is out of order.
             Step::Wait(_) => Err(AuthError::KeysUnavailable { retry_after: Duration::from_secs(1) }),
         }
     }
 
-    pub(crate) fn step(&self, token: &str, waited: bool) -> Step<C> {
-        self.try_step(token, waited).unwrap_or_else(|error| Step::Done(Err(error)))
+    /// `proof` is the thumbprint of the key that the sender proved to have (RFC 9449).
+    pub(crate) fn step(&self, token: &str, proof: Option<&str>, waited: bool) -> Step<C> {
+        self.try_step(token, proof, waited).unwrap_or_else(|error| Step::Done(Err(error)))
     }
 
-    fn try_step(&self, token: &str, waited: bool) -> Result<Step<C>, AuthError> {
+    fn try_step(&self, token: &str, proof: Option<&str>, waited: bool) -> Result<Step<C>, AuthError> {
         if let Some(entry) = self.shared.cache.as_ref().and_then(|cache| cache.get(token))
-            && let Some(step) = self.again(&entry, waited)?
+            && let Some(step) = self.again(&entry, proof, waited)?
         {
             return Ok(step);
         }
-        self.afresh(token, waited)
+        #[cfg(feature = "introspection")]
+        if let Some(introspection) = &self.shared.settings.introspection
+            && introspection.concerns(token)
+        {
+            return self.introspect(introspection, token, proof, waited);
+        }
+        self.afresh(token, proof, waited)
     }
 
     /// A token that was verified before: everything but its signature. `None` when its key is no longer that one.
-    fn again(&self, entry: &Entry<C>, waited: bool) -> Result<Option<Step<C>>, AuthError> {
+    fn again(&self, entry: &Entry<C>, proof: Option<&str>, waited: bool) -> Result<Option<Step<C>>, AuthError> {
         let issuer = &self.shared.settings.issuers[entry.issuer];
         let keys = match issuer.keys.lookup(entry.kid.as_deref(), entry.algorithm, waited) {
             Lookup::Keys(keys) => keys,
             Lookup::Wait(pending) => return Ok(Some(Step::Wait(pending))),
             Lookup::Unavailable { retry_after } => return Err(AuthError::KeysUnavailable { retry_after }),
         };
-        let judged = if entry.stands(&keys) { Some(self.judge(entry.verified.registered())) } else { None };
+        let judged = if entry.stands(&keys) { Some(self.judge(entry.verified.registered(), proof)) } else { None };
         if !matches!(judged, Some(Ok(()))) {
             self.shared.cache.iter().for_each(|cache| cache.remove(entry.verified.token()));
         }
@@ -181,7 +190,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         Ok(Some(Step::Done(judged.map(|()| entry.verified.clone()).map_err(AuthError::from))))
     }
 
-    fn afresh(&self, token: &str, waited: bool) -> Result<Step<C>, AuthError> {
+    fn afresh(&self, token: &str, proof: Option<&str>, waited: bool) -> Result<Step<C>, AuthError> {
         let Settings { rules, backend, .. } = &self.shared.settings;
         let compact = jws::parse(token)?;
         if !rules.token_type.admits(compact.header.typ.as_deref()) {
@@ -200,7 +209,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         if issuer.name.is_some() && issuer.name != registered.iss {
             return Err(TokenFault::Issuer.into());
         }
-        self.judge(&registered)?;
+        self.judge(&registered, proof)?;
         let claims = serde_json::from_slice(&payload).map_err(|_| TokenFault::ClaimsType)?;
         let verified = Verified::new(registered, token, claims);
         if let Some(cache) = &self.shared.cache {
@@ -217,11 +226,47 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         Ok(Step::Done(Ok(verified)))
     }
 
+    /// A token that the issuer is asked about.
+    #[cfg(feature = "introspection")]
+    fn introspect(
+        &self,
+        introspection: &crate::introspection::Introspection,
+        token: &str,
+        proof: Option<&str>,
+        waited: bool,
+    ) -> Result<Step<C>, AuthError> {
+        use crate::introspection::Found;
+        use crate::policy::introspection::Answer;
+        if token.len() > jws::MAX_TOKEN {
+            return Err(TokenFault::TooLarge.into());
+        }
+        let known = match introspection.lookup(token, waited) {
+            Found::Known(known) => known,
+            Found::Wait(pending) => return Ok(Step::Wait(pending)),
+            Found::Unavailable { retry_after } => return Err(AuthError::IntrospectionUnavailable { retry_after }),
+        };
+        let Answer::Active(registered) = &known.answer else { return Err(TokenFault::Inactive.into()) };
+        let mut registered = (**registered).clone();
+        if registered.exp.is_none() {
+            // OPTIONAL in RFC 7662 §2.2; the answer itself does not outlive this.
+            let now = self.now().duration_since(UNIX_EPOCH).unwrap_or_default() + introspection.keep();
+            registered.exp = i64::try_from(now.as_secs()).ok();
+        }
+        let issuers = &self.shared.settings.issuers;
+        let named = |issuer: &Issuer| issuer.name.is_none() || issuer.name == registered.iss;
+        if registered.iss.is_some() && !issuers.is_empty() && !issuers.iter().any(named) {
+            return Err(TokenFault::Issuer.into());
+        }
+        self.judge(&registered, proof)?;
+        let claims = serde_json::from_slice(&known.body).map_err(|_| TokenFault::ClaimsType)?;
+        Ok(Step::Done(Ok(Verified::new(registered, token, claims))))
+    }
+
     /// What must hold at every use of a token.
-    fn judge(&self, registered: &Registered) -> Result<(), TokenFault> {
+    fn judge(&self, registered: &Registered, proof: Option<&str>) -> Result<(), TokenFault> {
         let settings = &self.shared.settings;
         let now = (settings.clock)().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        settings.rules.check(registered, i64::try_from(now).unwrap_or(i64::MAX))?;
+        settings.rules.check(registered, i64::try_from(now).unwrap_or(i64::MAX), proof)?;
         match &settings.revoked {
             Some(revoked) if revoked(&TokenFacts(registered)) => Err(TokenFault::Revoked),
             _ => Ok(()),
@@ -244,6 +289,11 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
 impl<C> Authenticator<C> {
     pub(crate) fn realm(&self) -> Option<&str> {
         self.shared.settings.realm.as_deref()
+    }
+
+    /// By the wall clock that was set.
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.shared.settings.clock)()
     }
 
     pub(crate) fn requests(&self) -> &Requests {

@@ -54,6 +54,8 @@ pub struct ClientCredentialsBuilder<S> {
     timeout: Duration,
     max_body: usize,
     spawn: Spawn,
+    #[cfg(feature = "dpop")]
+    dpop: bool,
 }
 
 struct Shared {
@@ -104,6 +106,8 @@ impl ClientCredentials {
             timeout: Duration::from_secs(5),
             max_body: 64 * 1024,
             spawn: fetch::tokio_spawn(),
+            #[cfg(feature = "dpop")]
+            dpop: false,
         }
     }
 }
@@ -164,6 +168,15 @@ impl<S> ClientCredentialsBuilder<S> {
         self
     }
 
+    /// Takes tokens bound to a key (RFC 9449 §5) and no others. The service must be one of
+    /// [`DpopLayer`](crate::dpop::DpopLayer), and so must the one that is called with the tokens. Off by default.
+    #[cfg(feature = "dpop")]
+    #[must_use]
+    pub fn dpop(mut self) -> Self {
+        self.dpop = true;
+        self
+    }
+
     /// How token requests are started. `tokio::spawn` by default.
     #[must_use]
     pub fn spawn_with(mut self, spawn: impl Fn(Task) + Send + Sync + 'static) -> Self {
@@ -196,6 +209,10 @@ impl<S> ClientCredentialsBuilder<S> {
             return Err(ConfigError::new("fetch_timeout", "zero"));
         }
         let (form, authorization) = self.form();
+        #[cfg(feature = "dpop")]
+        let scheme = if self.dpop { "DPoP" } else { "Bearer" };
+        #[cfg(not(feature = "dpop"))]
+        let scheme = "Bearer";
         let Self { uri, service, ahead, timeout, max_body, spawn, .. } = self;
         let service = Mutex::new(service);
         let request = move || -> Answering {
@@ -209,7 +226,7 @@ impl<S> ClientCredentialsBuilder<S> {
             let request = request.body(B::from(form.clone()));
             Box::pin(async move {
                 let answer = fetch::exchange(service, request.ok()?, timeout, max_body).await?;
-                if answer.status() == StatusCode::OK { read_answer(answer.body()) } else { None }
+                if answer.status() == StatusCode::OK { read_answer(answer.body(), scheme) } else { None }
             })
         };
         let state = Mutex::new(State::default());
@@ -233,18 +250,24 @@ impl<S> ClientCredentialsBuilder<S> {
                 add("client_secret", &self.secret);
             }
             AuthMethod::Basic => {
-                let pair = format!("{}:{}", encode(&self.id), encode(&self.secret));
-                let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-                authorization = HeaderValue::try_from(format!("Basic {pair}")).ok();
-                authorization.iter_mut().for_each(|value| value.set_sensitive(true));
+                authorization = basic(&self.id, &self.secret);
             }
         }
         (form.into(), authorization)
     }
 }
 
+/// Client credentials in a header (RFC 6749 §2.3.1).
+pub(crate) fn basic(id: &str, secret: &str) -> Option<HeaderValue> {
+    let pair = format!("{}:{}", encode(id), encode(secret));
+    let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// `application/x-www-form-urlencoded` (RFC 6749 appendix B).
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -266,14 +289,14 @@ struct Answer {
     expires_in: Option<u64>,
 }
 
-fn read_answer(body: &[u8]) -> Option<(AccessToken, Duration)> {
+fn read_answer(body: &[u8], scheme: &str) -> Option<(AccessToken, Duration)> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
-    if !answer.token_type.eq_ignore_ascii_case("Bearer") {
+    if !answer.token_type.eq_ignore_ascii_case(scheme) {
         return None;
     }
     // Without a stated life five minutes are assumed; no token is kept beyond a day.
     let life = Duration::from_secs(answer.expires_in.unwrap_or(300).min(86_400));
-    AccessToken::new(&answer.access_token).map(|token| (token, life))
+    AccessToken::by(scheme, &answer.access_token).map(|token| (token, life))
 }
 
 impl TokenProvider for ClientCredentials {

@@ -16,6 +16,8 @@ use http::request::Parts;
 
 pub use bearer::{Bearer, BearerFuture, BearerLayer};
 pub use credentials::{AuthMethod, ClientCredentials, ClientCredentialsBuilder};
+#[cfg(feature = "introspection")]
+pub(crate) use credentials::{basic, encode as form_encode};
 pub use forward::{ForwardToken, InboundLayer, InboundScope, InboundScopeFuture, forward_with};
 pub use replay::{Bodiless, Buffering, Never, Replay, Replayable, UpTo};
 
@@ -29,8 +31,12 @@ impl AccessToken {
     /// `None` when the text is no `b64token` (RFC 6750 §2.1).
     #[must_use]
     pub fn new(token: &str) -> Option<Self> {
-        let value = format!("Bearer {token}");
-        match crate::policy::challenge::credentials(value.as_bytes()) {
+        Self::by("Bearer", token)
+    }
+
+    pub(crate) fn by(scheme: &str, token: &str) -> Option<Self> {
+        let value = format!("{scheme} {token}");
+        match crate::policy::challenge::credentials_of(scheme, value.as_bytes()) {
             crate::policy::challenge::Credentials::Token(_) => {}
             _ => return None,
         }

@@ -1,5 +1,6 @@
 //! The server side: a layer that authenticates, one that authorizes, and how refusals look.
 
+mod extras;
 mod render;
 mod rules;
 mod scopes;

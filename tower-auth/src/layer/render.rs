@@ -55,6 +55,9 @@ fn title(rejection: &AuthError) -> &'static str {
         AuthError::Forbidden => "Forbidden",
         AuthError::RuleUnavailable { .. } => "Rule unavailable",
         AuthError::KeysUnavailable { .. } => "Keys unavailable",
+        AuthError::InvalidProof(_) => "Invalid proof",
+        AuthError::UseNonce => "Use nonce",
+        AuthError::IntrospectionUnavailable { .. } => "Introspection unavailable",
     }
 }
 

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::extras::{Extras, Proven};
 use super::render::{Negotiated, RenderRejection, refuse};
 use super::source::{self, BearerHeader, Found, TokenSource};
 use crate::authenticator::{Authenticator, Step};
@@ -27,15 +28,16 @@ type Skip = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
 /// Lets requests with an accepted bearer token through, with [`Verified`] in their extensions, and answers all others.
 pub struct AuthLayer<C = Claims> {
-    config: Config<C>,
+    pub(super) config: Config<C>,
 }
 
-struct Config<C> {
+pub(super) struct Config<C> {
     authenticator: Authenticator<C>,
     optional: bool,
     skip: Option<Skip>,
     source: Option<Arc<dyn TokenSource>>,
     render: Arc<dyn RenderRejection + Send + Sync>,
+    pub(super) extras: Extras,
 }
 
 impl<C> Clone for Config<C> {
@@ -46,6 +48,7 @@ impl<C> Clone for Config<C> {
             skip: self.skip.clone(),
             source: self.source.clone(),
             render: Arc::clone(&self.render),
+            extras: self.extras.clone(),
         }
     }
 }
@@ -55,7 +58,8 @@ impl<C> AuthLayer<C> {
     #[must_use]
     pub fn new(authenticator: Authenticator<C>) -> Self {
         let render = Arc::new(Negotiated { realm: authenticator.realm().map(str::to_owned) });
-        Self { config: Config { authenticator, optional: false, skip: None, source: None, render } }
+        let extras = Extras::default();
+        Self { config: Config { authenticator, optional: false, skip: None, source: None, render, extras } }
     }
 
     /// Lets requests without a token through as anonymous. A token that is sent must be good all the same: missing is
@@ -128,6 +132,16 @@ impl<S: fmt::Debug, C> fmt::Debug for Auth<S, C> {
     }
 }
 
+#[cfg(feature = "dpop")]
+fn thumbprint(proven: Option<&Proven>) -> Option<&str> {
+    proven.map(|proven| proven.thumbprint.as_str())
+}
+
+#[cfg(not(feature = "dpop"))]
+fn thumbprint(proven: Option<&Proven>) -> Option<&str> {
+    proven.map(|proven| match *proven {})
+}
+
 impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
     fn found<'p>(&self, parts: &'p Parts) -> Result<Found<'p>, AuthError> {
         let found = match &self.source {
@@ -142,15 +156,42 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
         self.source.is_some() && self.found(parts).is_ok_and(|found| found.in_uri)
     }
 
-    fn begin(&self, parts: &Parts) -> Step<C> {
-        match self.found(parts) {
-            Ok(found) => self.authenticator.step(found.token, false),
-            Err(error) => Step::Done(Err(error)),
+    /// The first step, and the proof that came with the token.
+    fn begin(&self, parts: &Parts) -> (Step<C>, Option<Proven>) {
+        match self.credentials(parts) {
+            Ok((token, proven)) => {
+                (self.authenticator.step(token, thumbprint(proven.as_ref()), false), proven)
+            }
+            Err(error) => (Step::Done(Err(error)), None),
         }
     }
 
+    fn credentials<'p>(&self, parts: &'p Parts) -> Result<(&'p str, Option<Proven>), AuthError> {
+        match self.extras.proven(parts, self.authenticator.now())? {
+            // One way for each request, here too (RFC 6750 §2).
+            Some(_) if self.source.is_some() && !matches!(self.found(parts), Err(AuthError::MissingToken)) => {
+                Err(AuthError::InvalidRequest("The access token was sent in more than one way"))
+            }
+            Some((token, proven)) => Ok((token, Some(proven))),
+            None => self.found(parts).map(|found| (found.token, None)),
+        }
+    }
+
+    /// The last step, for a request whose proof, if it has one, was found good in the first.
+    fn after_waiting(&self, parts: &Parts, proven: Option<&Proven>) -> Result<Verified<C>, AuthError> {
+        let token = if proven.is_some() { self.extras.token(parts)? } else { self.found(parts)?.token };
+        self.authenticator.after_waiting(token, thumbprint(proven))
+    }
+
     /// `None` with the request made ready, or the answer.
-    fn admit(&self, parts: &mut Parts, result: Result<Verified<C>, AuthError>) -> Option<Response<Bytes>> {
+    fn admit(
+        &self,
+        parts: &mut Parts,
+        proven: Option<&Proven>,
+        result: Result<Verified<C>, AuthError>,
+    ) -> Option<Response<Bytes>> {
+        let spend = |proven| self.extras.spend(proven, self.authenticator.now());
+        let result = result.and_then(|verified| proven.map_or(Ok(()), spend).map(|()| verified));
         match result {
             Ok(verified) => {
                 self.authenticator.requests().accepted();
@@ -167,7 +208,9 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
             }
             Err(error) => {
                 self.authenticator.requests().refused(&error);
-                Some(refuse(&*self.render, &error, parts))
+                let mut response = refuse(&*self.render, &error, parts);
+                self.extras.complete(&error, self.authenticator.realm(), &mut response);
+                Some(response)
             }
         }
     }
@@ -198,8 +241,9 @@ where
             return ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body)), false);
         }
         let exposed = self.config.exposed(&parts);
-        match self.config.begin(&parts) {
-            Step::Done(result) => match self.config.admit(&mut parts, result) {
+        let (step, proven) = self.config.begin(&parts);
+        match step {
+            Step::Done(result) => match self.config.admit(&mut parts, proven.as_ref(), result) {
                 None => ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body)), exposed),
                 Some(response) => ResponseFuture { state: State::Refused { response: Some(response) } },
             },
@@ -209,7 +253,7 @@ where
                 let ready = std::mem::replace(&mut self.inner, clone);
                 let config = self.config.clone();
                 ResponseFuture {
-                    state: State::Waiting { pending, held: Some(Held { ready, config, parts, body }) },
+                    state: State::Waiting { pending, held: Some(Held { ready, config, proven, parts, body }) },
                 }
             }
         }
@@ -219,6 +263,7 @@ where
 struct Held<S, C, B> {
     ready: S,
     config: Config<C>,
+    proven: Option<Proven>,
     parts: Parts,
     body: B,
 }
@@ -279,13 +324,12 @@ where
                 },
                 StateProj::Waiting { pending, held } => {
                     ready!(pending.0.as_mut().poll(cx));
-                    let Some(Held { mut ready, config, mut parts, body }) = held.take() else {
+                    let Some(Held { mut ready, config, proven, mut parts, body }) = held.take() else {
                         return Poll::Pending;
                     };
-                    let found = config.found(&parts);
-                    let result = found.and_then(|found| config.authenticator.after_waiting(found.token));
+                    let result = config.after_waiting(&parts, proven.as_ref());
                     let exposed = config.exposed(&parts);
-                    match config.admit(&mut parts, result) {
+                    match config.admit(&mut parts, proven.as_ref(), result) {
                         None => {
                             State::Inner { future: ready.call(Request::from_parts(parts, body)), exposed }
                         }

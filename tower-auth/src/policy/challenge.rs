@@ -5,7 +5,22 @@ pub(crate) const REALM: &str = "api";
 
 /// `Bearer` with its parameters in the order of the RFC's examples.
 pub(crate) fn bearer(realm: Option<&str>, error: Option<(&str, &str)>, scope: Option<&str>) -> String {
-    let mut challenge = String::from("Bearer");
+    write("Bearer", realm, error, scope, None)
+}
+
+/// `DPoP` (RFC 9449 §7.1) with the algorithms that proofs may have.
+pub(crate) fn dpop(realm: Option<&str>, error: Option<(&str, &str)>) -> String {
+    write("DPoP", realm, error, None, Some("ES256 ES384 EdDSA RS256 PS256"))
+}
+
+fn write(
+    scheme: &str,
+    realm: Option<&str>,
+    error: Option<(&str, &str)>,
+    scope: Option<&str>,
+    algs: Option<&str>,
+) -> String {
+    let mut challenge = String::from(scheme);
     let mut separator = ' ';
     let mut parameter = |name: &str, value: &str| {
         challenge.push(separator);
@@ -27,6 +42,9 @@ pub(crate) fn bearer(realm: Option<&str>, error: Option<(&str, &str)>, scope: Op
     }
     if let Some(scope) = scope {
         parameter("scope", scope);
+    }
+    if let Some(algs) = algs {
+        parameter("algs", algs);
     }
     challenge
 }
@@ -52,10 +70,15 @@ pub(crate) enum Credentials<'h> {
 
 /// `Bearer` in any case (RFC 9110 §11.1), one or more spaces, one `b64token` (RFC 6750 §2.1), and nothing after it.
 pub(crate) fn credentials(value: &[u8]) -> Credentials<'_> {
-    let Some((scheme, rest)) = value.split_at_checked("Bearer".len()) else {
+    credentials_of("Bearer", value)
+}
+
+/// The same by another scheme.
+pub(crate) fn credentials_of<'h>(wanted: &str, value: &'h [u8]) -> Credentials<'h> {
+    let Some((scheme, rest)) = value.split_at_checked(wanted.len()) else {
         return Credentials::OtherScheme;
     };
-    if !scheme.eq_ignore_ascii_case(b"Bearer") || rest.first().is_some_and(u8::is_ascii_alphanumeric) {
+    if !scheme.eq_ignore_ascii_case(wanted.as_bytes()) || rest.first().is_some_and(u8::is_ascii_alphanumeric) {
         return Credentials::OtherScheme;
     }
     let token = match rest.iter().position(|byte| *byte != b' ') {
@@ -67,10 +90,13 @@ pub(crate) fn credentials(value: &[u8]) -> Credentials<'_> {
 
 /// `b64token` (RFC 6750 §2.1): the only form a bearer token has on any way.
 pub(crate) fn b64token(token: &[u8]) -> Option<&str> {
-    let core = token.iter().position(|byte| *byte == b'=').unwrap_or(token.len());
-    let (body, padding) = token.split_at(core);
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
-    if body.is_empty() || !body.iter().all(allowed) || padding.iter().any(|byte| *byte != b'=') {
+    let end = token.iter().rposition(|byte| *byte != b'=')? + 1;
+    // Without leaving early, which the compiler turns into a few instructions for every sixteen bytes.
+    let bad = token[..end].iter().fold(false, |bad, byte| {
+        let other = matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        bad | !(byte.is_ascii_alphanumeric() | other)
+    });
+    if bad {
         return None;
     }
     std::str::from_utf8(token).ok()

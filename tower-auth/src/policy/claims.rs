@@ -23,6 +23,8 @@ pub(crate) struct Registered {
     pub(crate) roles: Vec<String>,
     /// Whether the token is bound to a key of its sender (`cnf`, RFC 7800 §3.1).
     pub(crate) bound: bool,
+    /// The thumbprint of that key, where it is one that proofs are made with (`jkt`, RFC 9449 §6.1).
+    pub(crate) jkt: Option<String>,
 }
 
 /// Where scopes and roles are besides `scope` and `scp`: JSON pointers (RFC 6901), split and unescaped.
@@ -75,7 +77,15 @@ pub(crate) fn parse(payload: &[u8], places: &Places) -> Result<Registered, Token
             "scp" => {
                 strings(value, "scp")?.iter().for_each(|scope| add_scopes(&mut claims.scopes, scope));
             }
-            "cnf" => claims.bound = true,
+            "cnf" => {
+                claims.bound = true;
+                if let Value::Object(members) = value {
+                    claims.jkt = members.into_iter().find_map(|member| match member {
+                        (name, Value::String(jkt)) if name == "jkt" => Some(jkt),
+                        _ => None,
+                    });
+                }
+            }
             _ => {}
         }
     }

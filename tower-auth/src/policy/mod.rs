@@ -5,9 +5,15 @@ pub(crate) mod challenge;
 pub(crate) mod claims;
 pub(crate) mod der;
 pub(crate) mod document;
+#[cfg(feature = "dpop")]
+pub(crate) mod dpop;
+#[cfg(feature = "introspection")]
+pub(crate) mod introspection;
 pub(crate) mod json;
 pub(crate) mod jwk;
 pub(crate) mod jws;
+#[cfg(feature = "metadata")]
+pub(crate) mod metadata;
 pub(crate) mod refresh;
 pub(crate) mod unauthorized;
 pub(crate) mod validation;

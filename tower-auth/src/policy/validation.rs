@@ -50,8 +50,9 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// `now` in seconds since 1970. The issuer has been matched before: it chose the keys.
-    pub(crate) fn check(&self, claims: &Registered, now: i64) -> Result<(), TokenFault> {
+    /// `now` in seconds since 1970; `proof` the thumbprint of the key that the sender proved to have. The issuer has been
+    /// matched before: it chose the keys.
+    pub(crate) fn check(&self, claims: &Registered, now: i64, proof: Option<&str>) -> Result<(), TokenFault> {
         let leeway = seconds(self.leeway);
         let exp = claims.exp.ok_or(TokenFault::Missing("exp"))?;
         // "on or after which the JWT MUST NOT be accepted" (RFC 7519 §4.1.4).
@@ -70,8 +71,9 @@ impl Rules {
                 return Err(TokenFault::Expired);
             }
         }
-        // A token bound to its sender must not be taken as a bearer token (RFC 9449 §7.2, RFC 8705 §3).
-        if claims.bound {
+        // A token bound to its sender must not be taken as a bearer token (RFC 9449 §7.2, RFC 8705 §3), and a proof must
+        // be by the key that the token is bound to (RFC 9449 §7.1).
+        if (claims.bound || proof.is_some()) && (proof.is_none() || claims.jkt.as_deref() != proof) {
             return Err(TokenFault::SenderConstrained);
         }
         match &self.audiences {
@@ -106,14 +108,14 @@ mod tests {
             iat: Some(500),
             ..Registered::default()
         };
-        assert_eq!(rules.check(&good, 1_059), Ok(()));
-        assert_eq!(rules.check(&good, 1_060), Err(TokenFault::Expired));
-        assert_eq!(rules.check(&good, 440), Ok(()));
-        assert_eq!(rules.check(&good, 439), Err(TokenFault::NotYetValid));
+        assert_eq!(rules.check(&good, 1_059, None), Ok(()));
+        assert_eq!(rules.check(&good, 1_060, None), Err(TokenFault::Expired));
+        assert_eq!(rules.check(&good, 440, None), Ok(()));
+        assert_eq!(rules.check(&good, 439, None), Err(TokenFault::NotYetValid));
         let change = |edit: fn(&mut Registered)| {
             let mut claims = good.clone();
             edit(&mut claims);
-            rules.check(&claims, 900)
+            rules.check(&claims, 900, None)
         };
         assert_eq!(change(|_| ()), Ok(()));
         assert_eq!(change(|c| c.exp = None), Err(TokenFault::Missing("exp")));
@@ -125,6 +127,11 @@ mod tests {
         assert_eq!(change(|c| c.aud = vec!["API".into()]), Err(TokenFault::Audience));
         assert_eq!(change(|c| c.aud = vec!["api/".into()]), Err(TokenFault::Audience));
         assert_eq!(change(|c| c.bound = true), Err(TokenFault::SenderConstrained));
+        let bound = Registered { bound: true, jkt: Some("key".into()), ..good.clone() };
+        assert_eq!(rules.check(&bound, 900, Some("key")), Ok(()));
+        for (claims, proof) in [(&bound, Some("other")), (&bound, None), (&good, Some("key"))] {
+            assert_eq!(rules.check(claims, 900, proof), Err(TokenFault::SenderConstrained), "{proof:?}");
+        }
     }
 
     #[test]
