@@ -78,7 +78,13 @@ impl Present {
             return Self::UNKNOWN;
         }
         let mut present = Self { ids: 0, traceparent: false, baggage: false };
+        let length = |name: &HeaderName| 1_u64 << (name.as_str().len() & 63);
+        let lengths = ids.iter().fold(length(&TRACEPARENT) | length(&BAGGAGE), |all, id| all | length(id));
         for name in headers.keys() {
+            // Most names are not even as long as one of those looked for.
+            if lengths & length(name) == 0 {
+                continue;
+            }
             present.traceparent |= *name == TRACEPARENT;
             present.baggage |= *name == BAGGAGE;
             for (index, id) in ids.iter().enumerate() {

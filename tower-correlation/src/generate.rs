@@ -94,32 +94,58 @@ fn millis() -> u64 {
 
 /// Random bits of the width asked for.
 pub(crate) trait Bits: Sized {
-    fn take(generator: &mut ChaCha8Rng) -> Self;
+    fn take(pool: &mut Pool) -> Self;
 }
 
 impl Bits for u64 {
-    fn take(generator: &mut ChaCha8Rng) -> Self {
-        generator.next_u64()
+    #[inline]
+    fn take(pool: &mut Pool) -> Self {
+        Self::from_le_bytes(pool.take())
     }
 }
 
 impl Bits for u128 {
-    fn take(generator: &mut ChaCha8Rng) -> Self {
-        Self::from(generator.next_u64()) << 64 | Self::from(generator.next_u64())
+    #[inline]
+    fn take(pool: &mut Pool) -> Self {
+        Self::from_le_bytes(pool.take())
+    }
+}
+
+/// A generator and the last block it gave: asking it for a word at a time costs twice as much.
+pub(crate) struct Pool {
+    source: ChaCha8Rng,
+    block: [u8; 256],
+    used: usize,
+}
+
+impl Pool {
+    fn seeded() -> Self {
+        Self { source: ChaCha8Rng::from_rng(&mut rand::rng()), block: [0; 256], used: 256 }
+    }
+
+    /// Bytes that nobody was given before.
+    #[inline]
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        const { assert!(N <= 256, "a block has enough") };
+        loop {
+            if let Some(taken) = self.block.get(self.used..).and_then(<[u8]>::first_chunk) {
+                self.used += N;
+                return *taken;
+            }
+            self.source.fill_bytes(&mut self.block);
+            self.used = 0;
+        }
     }
 }
 
 thread_local! {
-    // Of its own, as asking the one of `rand` for a word at a time costs twice as much.
-    static GENERATOR: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
+    static POOL: RefCell<Option<Pool>> = const { RefCell::new(None) };
 }
 
 /// Bits nobody can foresee, from a generator of this thread that the operating system seeded.
 #[inline]
 pub(crate) fn random<T: Bits>() -> T {
-    let seeded = || ChaCha8Rng::from_rng(&mut rand::rng());
-    // While a thread ends there may be no generator any more.
-    GENERATOR
-        .try_with(|generator| T::take(generator.borrow_mut().get_or_insert_with(seeded)))
-        .unwrap_or_else(|_| T::take(&mut seeded()))
+    // While a thread ends there may be no pool any more.
+    POOL.try_with(|pool| T::take(pool.borrow_mut().get_or_insert_with(Pool::seeded)))
+        .unwrap_or_else(|_| T::take(&mut Pool::seeded()))
 }

@@ -299,4 +299,7 @@ async fn a_limit_lets_the_burst_through_and_carries_weights_exactly() {
     assert_eq!(all.len(), 4);
     assert_eq!(all[3]["carried"], 7);
     assert!(all[..3].iter().all(|line| line.get("carried").is_none()));
+    tokio::time::advance(Duration::from_millis(101)).await;
+    send(1).await;
+    assert_eq!(lines.all()[4]["carried"], 1, "the one of the two before that was refused");
 }
