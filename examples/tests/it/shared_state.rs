@@ -33,16 +33,16 @@ const TIMES: usize = 1000;
 /// Failures until a breaker of this file opens.
 const FAILURES: u32 = 5;
 
-/// A service that counts its calls and answers with one status.
-fn counting(
+/// A service that counts its calls and answers with one status, whatever body a layer puts around the request's.
+fn counting<B: 'static>(
     status: u16,
 ) -> (
     Arc<AtomicUsize>,
-    impl Service<Sent, Response = Got, Error = Infallible, Future: Send> + Clone + Send + Sync,
+    impl Service<Request<B>, Response = Got, Error = Infallible, Future: Send> + Clone + Send + Sync,
 ) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    let service = service_fn(move |_: Sent| {
+    let service = service_fn(move |_: Request<B>| {
         counted.fetch_add(1, Ordering::SeqCst);
         let response = Response::builder().status(status).header("cache-control", "public, max-age=60");
         async move { Ok(response.body(Full::from("things")).unwrap()) }

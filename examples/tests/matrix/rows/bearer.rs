@@ -14,7 +14,7 @@ pub(crate) struct Provider {
 }
 
 impl TokenProvider for Provider {
-    fn token(&self) -> TokenAnswer {
+    fn token(&self, _: &http::request::Parts) -> TokenAnswer {
         TokenAnswer::Ready(match self.empty.load(Ordering::SeqCst) {
             false => Ok(AccessToken::new("a-token").unwrap()),
             true => Err(Rejected::TokenUnavailable { retry_after: Duration::from_secs(1) }),
