@@ -244,7 +244,9 @@ impl fmt::Display for AuthError {
             Self::RuleUnavailable { .. } => f.write_str("Whether this is allowed cannot be decided now"),
             Self::KeysUnavailable { .. } => f.write_str("The keys of the issuer are not available"),
             Self::UseNonce => f.write_str("Resource server requires nonce in DPoP proof"),
-            Self::IntrospectionUnavailable { .. } => f.write_str("The issuer cannot be asked about the token"),
+            Self::IntrospectionUnavailable { .. } => {
+                f.write_str("The issuer cannot be asked about the token")
+            }
         }
     }
 }

@@ -94,7 +94,12 @@ pub(crate) enum Found {
 
 impl Introspection {
     /// The endpoint at this absolute URL, asked over `service`, with the credentials of this resource server.
-    pub fn builder<S>(uri: Uri, id: impl Into<String>, secret: impl Into<String>, service: S) -> IntrospectionBuilder<S> {
+    pub fn builder<S>(
+        uri: Uri,
+        id: impl Into<String>,
+        secret: impl Into<String>,
+        service: S,
+    ) -> IntrospectionBuilder<S> {
         IntrospectionBuilder {
             uri,
             id: id.into(),
@@ -263,7 +268,9 @@ impl Introspection {
         let mut state = self.shared.lock();
         match state.tokens.get(token) {
             // Whoever waited gets the answer that came, also where none is kept.
-            Some(Entry::Known { known, until }) if waited || now < *until => return Found::Known(Arc::clone(known)),
+            Some(Entry::Known { known, until }) if waited || now < *until => {
+                return Found::Known(Arc::clone(known));
+            }
             Some(Entry::Failed { until }) if waited || now < *until => {
                 let retry_after = until.saturating_duration_since(now).max(PAUSE);
                 return Found::Unavailable { retry_after };

@@ -43,7 +43,8 @@ impl Backend {
 
     #[cfg(feature = "dpop")]
     pub(crate) fn sha256(self, bytes: &[u8]) -> [u8; 32] {
-        let digest = (self.provider().key_utils.compute_digest)(bytes, jsonwebtoken::jwk::ThumbprintHash::SHA256);
+        let digest =
+            (self.provider().key_utils.compute_digest)(bytes, jsonwebtoken::jwk::ThumbprintHash::SHA256);
         digest.ok().and_then(|digest| digest.try_into().ok()).expect("every backend has SHA-256")
     }
 

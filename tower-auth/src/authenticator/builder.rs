@@ -113,7 +113,10 @@ impl<C, K, A> AuthenticatorBuilder<C, K, A> {
     /// match as that of a JWT must.
     #[cfg(feature = "introspection")]
     #[must_use]
-    pub fn introspect(mut self, introspection: crate::introspection::Introspection) -> AuthenticatorBuilder<C, Set, A> {
+    pub fn introspect(
+        mut self,
+        introspection: crate::introspection::Introspection,
+    ) -> AuthenticatorBuilder<C, Set, A> {
         self.settings.introspection = Some(introspection);
         self.retyped()
     }

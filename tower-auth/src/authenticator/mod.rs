@@ -174,14 +174,20 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
     }
 
     /// A token that was verified before: everything but its signature. `None` when its key is no longer that one.
-    fn again(&self, entry: &Entry<C>, proof: Option<&str>, waited: bool) -> Result<Option<Step<C>>, AuthError> {
+    fn again(
+        &self,
+        entry: &Entry<C>,
+        proof: Option<&str>,
+        waited: bool,
+    ) -> Result<Option<Step<C>>, AuthError> {
         let issuer = &self.shared.settings.issuers[entry.issuer];
         let keys = match issuer.keys.lookup(entry.kid.as_deref(), entry.algorithm, waited) {
             Lookup::Keys(keys) => keys,
             Lookup::Wait(pending) => return Ok(Some(Step::Wait(pending))),
             Lookup::Unavailable { retry_after } => return Err(AuthError::KeysUnavailable { retry_after }),
         };
-        let judged = if entry.stands(&keys) { Some(self.judge(entry.verified.registered(), proof)) } else { None };
+        let judged =
+            if entry.stands(&keys) { Some(self.judge(entry.verified.registered(), proof)) } else { None };
         if !matches!(judged, Some(Ok(()))) {
             self.shared.cache.iter().for_each(|cache| cache.remove(entry.verified.token()));
         }
@@ -243,7 +249,9 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         let known = match introspection.lookup(token, waited) {
             Found::Known(known) => known,
             Found::Wait(pending) => return Ok(Step::Wait(pending)),
-            Found::Unavailable { retry_after } => return Err(AuthError::IntrospectionUnavailable { retry_after }),
+            Found::Unavailable { retry_after } => {
+                return Err(AuthError::IntrospectionUnavailable { retry_after });
+            }
         };
         let Answer::Active(registered) = &known.answer else { return Err(TokenFault::Inactive.into()) };
         let mut registered = (**registered).clone();

@@ -62,7 +62,8 @@ impl DpopKey {
     ///
     /// When this is no such key.
     pub fn from_pem(pem: &[u8]) -> Result<Self, ConfigError> {
-        let pair = EncodingKey::from_ec_pem(pem).map_err(|_| ConfigError::new("from_pem", "not a private key"))?;
+        let pair =
+            EncodingKey::from_ec_pem(pem).map_err(|_| ConfigError::new("from_pem", "not a private key"))?;
         Self::from_pair(pair, "from_pem")
     }
 
@@ -93,7 +94,8 @@ impl DpopKey {
             text(&uri)?,
             seconds(now)
         );
-        let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let authorization =
+            parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         if let Credentials::Token(token) = credentials_of("DPoP", authorization) {
             claims.push_str(&format!(r#","ath":"{}""#, hash(token.as_bytes())));
         }
@@ -211,9 +213,9 @@ impl Prover {
         let learned = self.key.learn(&self.origin, response.headers());
         let asked = match response.status() {
             StatusCode::BAD_REQUEST => true,
-            StatusCode::UNAUTHORIZED => {
-                crate::policy::unauthorized::asks_for_nonce(response.headers().get_all(header::WWW_AUTHENTICATE))
-            }
+            StatusCode::UNAUTHORIZED => crate::policy::unauthorized::asks_for_nonce(
+                response.headers().get_all(header::WWW_AUTHENTICATE),
+            ),
             _ => false,
         };
         learned && asked && self.key.nonce(&self.origin) != before
@@ -239,7 +241,9 @@ where
         let (key, clock) = (self.layer.key.clone(), self.layer.clock);
         let prover = Prover { key, clock, origin: origin.unwrap_or_default() };
         let state = match self.layer.replay.copy(&parts, body) {
-            Replayable::No(body) => State::First { future: self.inner.call(prover.prove(parts, body)), prover, again: None },
+            Replayable::No(body) => {
+                State::First { future: self.inner.call(prover.prove(parts, body)), prover, again: None }
+            }
             Replayable::Yes { first, second } => send(&mut self.inner, prover, parts, (first, second)),
             Replayable::After(reading) => {
                 let clone = self.inner.clone();

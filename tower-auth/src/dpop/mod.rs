@@ -132,7 +132,8 @@ impl DpopPolicyBuilder {
     ///
     /// Names the setting that cannot work.
     pub fn build(self) -> Result<DpopPolicy, ConfigError> {
-        let base = rules::normalised(&self.base).ok_or_else(|| ConfigError::new("base", "not an absolute URL"))?;
+        let base =
+            rules::normalised(&self.base).ok_or_else(|| ConfigError::new("base", "not an absolute URL"))?;
         if self.max_age.is_zero() || self.max_age > Duration::from_secs(3_600) {
             return Err(ConfigError::new("max_age", "zero or more than an hour"));
         }
@@ -182,7 +183,9 @@ impl DpopPolicy {
         let Some(token) = token(parts)? else { return Ok(None) };
         let mut proofs = parts.headers.get_all(PROOF).iter();
         let proof = match (proofs.next(), proofs.next()) {
-            (Some(proof), None) => proof.to_str().map_err(|_| AuthError::InvalidProof("The DPoP proof is malformed"))?,
+            (Some(proof), None) => {
+                proof.to_str().map_err(|_| AuthError::InvalidProof("The DPoP proof is malformed"))?
+            }
             (None, _) => return Err(AuthError::InvalidProof("A DPoP proof is required")),
             _ => return Err(AuthError::InvalidProof("More than one DPoP proof")),
         };

@@ -42,7 +42,10 @@ impl<C> AuthLayer<C> {
     }
 }
 
-#[cfg_attr(not(feature = "dpop"), allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other form needs it"))]
+#[cfg_attr(
+    not(feature = "dpop"),
+    allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other form needs it")
+)]
 impl Extras {
     /// A token with a proof, if that is what the request has.
     #[cfg(feature = "dpop")]

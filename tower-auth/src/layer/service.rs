@@ -169,7 +169,9 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
     fn credentials<'p>(&self, parts: &'p Parts) -> Result<(&'p str, Option<Proven>), AuthError> {
         match self.extras.proven(parts, self.authenticator.now())? {
             // One way for each request, here too (RFC 6750 §2).
-            Some(_) if self.source.is_some() && !matches!(self.found(parts), Err(AuthError::MissingToken)) => {
+            Some(_)
+                if self.source.is_some() && !matches!(self.found(parts), Err(AuthError::MissingToken)) =>
+            {
                 Err(AuthError::InvalidRequest("The access token was sent in more than one way"))
             }
             Some((token, proven)) => Ok((token, Some(proven))),
@@ -253,7 +255,10 @@ where
                 let ready = std::mem::replace(&mut self.inner, clone);
                 let config = self.config.clone();
                 ResponseFuture {
-                    state: State::Waiting { pending, held: Some(Held { ready, config, proven, parts, body }) },
+                    state: State::Waiting {
+                        pending,
+                        held: Some(Held { ready, config, proven, parts, body }),
+                    },
                 }
             }
         }

@@ -78,7 +78,8 @@ pub(crate) fn credentials_of<'h>(wanted: &str, value: &'h [u8]) -> Credentials<'
     let Some((scheme, rest)) = value.split_at_checked(wanted.len()) else {
         return Credentials::OtherScheme;
     };
-    if !scheme.eq_ignore_ascii_case(wanted.as_bytes()) || rest.first().is_some_and(u8::is_ascii_alphanumeric) {
+    if !scheme.eq_ignore_ascii_case(wanted.as_bytes()) || rest.first().is_some_and(u8::is_ascii_alphanumeric)
+    {
         return Credentials::OtherScheme;
     }
     let token = match rest.iter().position(|byte| *byte != b' ') {

@@ -81,7 +81,7 @@ pub(crate) fn parse(payload: &[u8], places: &Places) -> Result<Registered, Token
                 claims.bound = true;
                 if let Value::Object(members) = value {
                     claims.jkt = members.into_iter().find_map(|member| match member {
-                        (name, Value::String(jkt)) if name == "jkt" => Some(jkt),
+                        (name, Value::String(jkt)) if name == "jkt" => Some(jkt.into()),
                         _ => None,
                     });
                 }
@@ -92,24 +92,24 @@ pub(crate) fn parse(payload: &[u8], places: &Places) -> Result<Registered, Token
     Ok(claims)
 }
 
-fn string(value: Value, claim: &'static str) -> Result<String, TokenFault> {
+fn string(value: Value<'_>, claim: &'static str) -> Result<String, TokenFault> {
     match value {
-        Value::String(text) => Ok(text),
+        Value::String(text) => Ok(text.into()),
         _ => Err(TokenFault::Claim(claim)),
     }
 }
 
 /// A string or an array of strings (RFC 7519 §4.1.3).
-fn strings(value: Value, claim: &'static str) -> Result<Vec<String>, TokenFault> {
+fn strings(value: Value<'_>, claim: &'static str) -> Result<Vec<String>, TokenFault> {
     match value {
-        Value::String(text) => Ok(vec![text]),
+        Value::String(text) => Ok(vec![text.into()]),
         Value::Array(items) => items.into_iter().map(|item| string(item, claim)).collect(),
         _ => Err(TokenFault::Claim(claim)),
     }
 }
 
 /// NumericDate (RFC 7519 §2): a number, possibly with a fraction; never negative here.
-fn time(value: &Value, claim: &'static str, whole: fn(f64) -> f64) -> Result<i64, TokenFault> {
+fn time(value: &Value<'_>, claim: &'static str, whole: fn(f64) -> f64) -> Result<i64, TokenFault> {
     let seconds = match *value {
         Value::Integer(seconds) => seconds,
         // The cast saturates, and the range below refuses what saturated.

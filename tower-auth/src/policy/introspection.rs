@@ -25,13 +25,16 @@ pub(crate) fn parse(body: &[u8]) -> Option<Answer> {
     if !active {
         return Some(Answer::Inactive);
     }
-    claims::parse(body, &claims::Places::default()).ok().map(|registered| Answer::Active(Box::new(registered)))
+    claims::parse(body, &claims::Places::default())
+        .ok()
+        .map(|registered| Answer::Active(Box::new(registered)))
 }
 
 /// Whether the token is none that could be verified here: not three parts of which the first is the header of a JWS.
 pub(crate) fn is_opaque(token: &str) -> bool {
     let mut parts = token.split('.');
-    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return true;
     };
     jws::decode(header).ok().is_none_or(|header| json::object(&header).is_err())

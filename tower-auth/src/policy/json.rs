@@ -1,8 +1,10 @@
 //! JSON read strictly: one object at the root, no member twice at any level (RFC 7515 §4, RFC 7519 §4 allow refusing),
 //! bounded depth, and numbers that are what they say.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Deref;
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
@@ -12,20 +14,65 @@ const MAX_DEPTH: u8 = 32;
 /// Up to here a linear search for duplicates is faster than hashing.
 const LINEAR: usize = 16;
 
+/// A string as it stands in the document, copied only where it has escapes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Text<'j>(Cow<'j, str>);
+
+impl Text<'_> {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for Text<'_> {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl From<Text<'_>> for String {
+    fn from(text: Text<'_>) -> Self {
+        text.0.into_owned()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_str(Seed { depth: 0 })? {
+            Value::String(text) => Ok(text),
+            _ => Err(D::Error::custom("not a string")),
+        }
+    }
+}
+
 /// A JSON value. Integers outside `i64` are kept as `Float`: no registered claim may be that large.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum Value<'j> {
     Null,
     Bool,
     Integer(i64),
     Float(f64),
-    String(String),
+    String(Text<'j>),
     Array(Vec<Self>),
-    Object(Vec<(String, Self)>),
+    Object(Vec<(Text<'j>, Self)>),
 }
 
 /// The members of the object at the root.
-pub(crate) fn object(bytes: &[u8]) -> Result<Vec<(String, Value)>, serde_json::Error> {
+pub(crate) fn object(bytes: &[u8]) -> Result<Vec<(Text<'_>, Value<'_>)>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = Seed { depth: MAX_DEPTH }.deserialize(&mut json)?;
     json.end()?;
@@ -47,49 +94,53 @@ impl Seed {
 }
 
 impl<'de> DeserializeSeed<'de> for Seed {
-    type Value = Value;
+    type Value = Value<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Seed {
-    type Value = Value;
+    type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
         Ok(Value::Bool)
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+    fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
         Ok(Value::Integer(number))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
         Ok(i64::try_from(number).map_or(Value::Float(number as f64), Value::Integer))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+    fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
         Ok(Value::Float(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::String(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
+        Ok(Value::String(Text(Cow::Owned(text.to_owned()))))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::String(text))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::String(Text(Cow::Borrowed(text))))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_string<E>(self, text: String) -> Result<Value<'de>, E> {
+        Ok(Value::String(Text(Cow::Owned(text))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
         let seed = self.deeper()?;
         let mut array = Vec::new();
         while let Some(item) = items.next_element_seed(seed)? {
@@ -98,11 +149,12 @@ impl<'de> Visitor<'de> for Seed {
         Ok(Value::Array(array))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
         let seed = self.deeper()?;
-        let mut members: Vec<(String, Value)> = Vec::new();
-        let mut seen: HashSet<String> = HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
+        // Most objects fit: a header has three or four members, an access token about ten.
+        let mut members: Vec<(Text<'de>, Value<'de>)> = Vec::with_capacity(12);
+        let mut seen: HashSet<Text<'de>> = HashSet::new();
+        while let Some(name) = map.next_key::<Text<'de>>()? {
             let twice = if members.len() < LINEAR {
                 members.iter().any(|(other, _)| *other == name)
             } else {

@@ -74,8 +74,8 @@ fn parse_header(bytes: &[u8]) -> Result<Header, TokenFault> {
                 algorithm = Some(Algorithm::from_name(&name).ok_or(TokenFault::Algorithm)?);
             }
             ("alg", _) => return Err(TokenFault::Algorithm),
-            ("kid", Value::String(id)) if id.len() <= MAX_KID => kid = Some(id),
-            ("typ", Value::String(name)) => typ = Some(name),
+            ("kid", Value::String(id)) if id.len() <= MAX_KID => kid = Some(id.into()),
+            ("typ", Value::String(name)) => typ = Some(name.into()),
             // Nested tokens (RFC 7519 §5.2) are not read.
             ("cty", Value::String(name)) if !name.eq_ignore_ascii_case("JWT") => {}
             // `crit` names what must be understood, and nothing that could be named is (RFC 7515 §4.1.11; `b64`, RFC

@@ -28,7 +28,10 @@ mod tests {
     #[test]
     fn the_examples_of_rfc_9728() {
         for (resource, expected) in [
-            ("https://resource.example.com", "https://resource.example.com/.well-known/oauth-protected-resource"),
+            (
+                "https://resource.example.com",
+                "https://resource.example.com/.well-known/oauth-protected-resource",
+            ),
             (
                 "https://resource.example.com/resource1",
                 "https://resource.example.com/.well-known/oauth-protected-resource/resource1",

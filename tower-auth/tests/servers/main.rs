@@ -1,2 +1,6 @@
-//! The crate with a real OpenID provider.
+//! The crate with programs that are not ours: an OpenID provider and JWT libraries, which `scripts/test` installs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod differential;
+mod http;
+mod provider;
