@@ -54,8 +54,7 @@ pub(crate) fn rules() -> Vec<(String, String, String)> {
                 match kind {
                     "RSA" => r#""alg":"HS256""#,
                     "P-256" => r#""alg":"ES384""#,
-                    "P-384" => r#""alg":"ES256""#,
-                    "Ed25519" => r#""alg":"ES256""#,
+                    "P-384" | "Ed25519" => r#""alg":"ES256""#,
                     _ => r#""alg":"RS256""#,
                 },
             ),

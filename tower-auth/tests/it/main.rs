@@ -16,6 +16,7 @@ mod client;
 mod client_forward;
 mod client_retry;
 mod client_tokens;
+mod discovery;
 mod grpc;
 mod keysets;
 mod layer;

@@ -180,7 +180,7 @@ async fn realms_of_challenges() {
     ] {
         let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
         let builder = Authenticator::builder().issuer(Issuer::new("i", keys)).audience(audience);
-        let auth = realm.into_iter().fold(builder, |builder, realm| builder.realm(realm)).build().unwrap();
+        let auth = realm.into_iter().fold(builder, AuthenticatorBuilder::realm).build().unwrap();
         let (_, challenge, ..) = send!(AuthLayer::new(auth).layer(service_fn(inner)), "/", None);
         assert_eq!(challenge.unwrap(), format!("Bearer realm=\"{expected}\""));
     }
