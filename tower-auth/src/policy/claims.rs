@@ -1,6 +1,6 @@
 //! The registered claims (RFC 7519 §4.1, RFC 9068 §2.2), each of the type it must have.
 
-use super::json::{self, Value};
+use super::json::{self, Text, Value};
 use crate::error::TokenFault;
 
 /// Latest time that is understood: the year 9999. Later ones are mistakes or attacks on arithmetic.
@@ -43,9 +43,9 @@ pub(crate) fn pointer(text: &str) -> Option<Vec<String>> {
     text.strip_prefix('/')?.split('/').map(unescaped).collect()
 }
 
-fn at<'v>(members: &'v [(String, Value)], path: &[String]) -> Option<&'v Value> {
+fn at<'v, 'j>(members: &'v [(Text<'j>, Value<'j>)], path: &[String]) -> Option<&'v Value<'j>> {
     let (name, rest) = path.split_first()?;
-    let (_, value) = members.iter().find(|(member, _)| member == name)?;
+    let (_, value) = members.iter().find(|(member, _)| member.as_str() == name)?;
     match (rest, value) {
         ([], value) => Some(value),
         (rest, Value::Object(members)) => at(members, rest),

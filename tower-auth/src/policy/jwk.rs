@@ -127,7 +127,8 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
     match get("key_ops") {
         None => {}
         Some(Value::Array(operations)) => {
-            let verifies = |operation: &Value| matches!(operation, Value::String(name) if name == "verify");
+            let verifies =
+                |operation: &Value<'_>| matches!(operation, Value::String(name) if name == "verify");
             operations.iter().any(verifies).then_some(()).ok_or(KeyFault::Purpose)?;
         }
         Some(_) => return Err(KeyFault::Malformed),
