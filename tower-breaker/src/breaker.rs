@@ -135,15 +135,20 @@ impl Seat {
     }
 
     #[inline]
-    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: u64) {
+    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: u64, took: Option<u64>) {
         let now = self.now();
-        self.circuit.record(self.shard, admission, verdict, now, now.saturating_sub(started));
+        let took = took.unwrap_or(now.saturating_sub(started));
+        self.circuit.record(self.shard, admission, verdict, now, took);
     }
 
-    pub(crate) fn answered(&self, admission: Admission) {
-        if admission.probe.is_some() {
-            self.circuit.answered(admission, self.now());
+    /// What the call took so far, unless nobody will ask.
+    pub(crate) fn answered(&self, admission: Admission, started: u64) -> Option<u64> {
+        if admission.probe.is_none() && !self.circuit.times() {
+            return None;
         }
+        let now = self.now();
+        self.circuit.answered(admission, now);
+        Some(now.saturating_sub(started))
     }
 
     #[inline]
@@ -199,9 +204,9 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// `name` is the label of the metrics.
-    pub(crate) fn new(name: &Arc<str>, config: Config, clock: Clock) -> Self {
-        Self { config: Arc::new(config), clock, metrics: Arc::new(Metrics::new(name)) }
+    /// `name` is the label of the metrics; whether there will be many of them.
+    pub(crate) fn new(name: &Arc<str>, many: bool, config: Config, clock: Clock) -> Self {
+        Self { config: Arc::new(config), clock, metrics: Arc::new(Metrics::new(name, many)) }
     }
 
     /// A breaker of its own with one shard, which is as small as it gets.
@@ -237,7 +242,7 @@ impl Breaker {
 
     pub(crate) fn new(name: &str, config: Config, clock: Clock) -> Self {
         let name = Arc::from(name);
-        Template::new(&name, config, clock).breaker(name, shards())
+        Template::new(&name, false, config, clock).breaker(name, shards())
     }
 
     #[inline]

@@ -85,7 +85,9 @@ impl BreakerBuilder {
         self
     }
 
-    /// Also opens when the share `rate` of calls took `threshold` or longer, successful or not. Default: time is not
+    /// Also opens when the share `rate` of calls took `threshold` or longer, successful or not: over HTTP until the head
+    /// of the answer, so that no client that reads slowly makes the upstream look slow; elsewhere until the outcome, or
+    /// [`Permit::answered`](crate::Permit::answered). Default: time is not
     /// looked at, since only the programmer knows what is slow.
     pub fn slow_calls(mut self, threshold: Duration, rate: f64) -> Self {
         self.slow = Some((threshold, rate));
@@ -182,7 +184,7 @@ impl BreakerBuilder {
 
     /// For many breakers with the same settings.
     pub(crate) fn template(&self) -> Result<Template, ConfigError> {
-        Ok(Template::new(&Arc::from(&*self.name), self.config()?, self.clock))
+        Ok(Template::new(&Arc::from(&*self.name), true, self.config()?, self.clock))
     }
 
     pub(crate) fn name(&self) -> &str {

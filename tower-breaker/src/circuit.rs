@@ -300,6 +300,11 @@ impl<O: Observer> Circuit<O> {
         });
     }
 
+    /// Whether it matters how long a call takes. Other settings make whatever is under way stale.
+    pub(crate) fn times(&self) -> bool {
+        self.hot.slow.load(Ordering::Acquire) != u64::MAX
+    }
+
     pub(crate) fn answered(&self, admission: Admission, now: u64) {
         if admission.probe.is_some() {
             self.step(now, |guarded, _| guarded.machine.answered(admission));

@@ -221,7 +221,7 @@ where
 /// Decides by the head where that is enough, else hands the permit to the body.
 fn guard<B, C>(
     response: Response<B>,
-    permit: Permit,
+    mut permit: Permit,
     mut classify: C,
     head: bool,
 ) -> Response<ResponseBody<GuardedBody<B, C>>>

@@ -20,6 +20,8 @@ mod with {
     /// Handles are made when the first call comes, on its thread, so that a recorder installed until then counts.
     pub(crate) struct Metrics {
         name: Arc<str>,
+        /// Many breakers share them: what they count adds up, but the state of one is not that of all.
+        many: bool,
         handles: OnceLock<Box<Handles>>,
     }
 
@@ -27,12 +29,12 @@ mod with {
         calls: [Counter; 3],
         rejections: Counter,
         transitions: [Counter; 6],
-        state: Gauge,
+        state: Option<Gauge>,
     }
 
     impl Metrics {
-        pub(crate) fn new(name: &Arc<str>) -> Self {
-            Self { name: Arc::clone(name), handles: OnceLock::new() }
+        pub(crate) fn new(name: &Arc<str>, many: bool) -> Self {
+            Self { name: Arc::clone(name), many, handles: OnceLock::new() }
         }
 
         #[inline]
@@ -40,8 +42,8 @@ mod with {
             if self.handles.get().is_none() {
                 let state = state();
                 self.handles.get_or_init(|| {
-                    let handles = Handles::new(&self.name);
-                    handles.state.set(index(state) as f64);
+                    let handles = Handles::new(&self.name, self.many);
+                    handles.stands(index(state));
                     Box::new(handles)
                 });
             }
@@ -70,7 +72,7 @@ mod with {
             if let Some(handles) = self.handles.get() {
                 let index = index(to);
                 handles.transitions[index].increment(1);
-                handles.state.set(index as f64);
+                handles.stands(index);
             }
         }
     }
@@ -80,7 +82,7 @@ mod with {
     }
 
     impl Handles {
-        fn new(name: &str) -> Self {
+        fn new(name: &str, many: bool) -> Self {
             let name = name.to_owned();
             let calls = |outcome: &'static str| counter!("tower_breaker_calls_total", "breaker" => name.clone(), "outcome" => outcome);
             let transition = |to: State| counter!("tower_breaker_transitions_total", "breaker" => name.clone(), "to" => to.as_str());
@@ -88,7 +90,13 @@ mod with {
                 calls: ["success", "failure", "ignored"].map(calls),
                 transitions: STATES.map(transition),
                 rejections: counter!("tower_breaker_rejections_total", "breaker" => name.clone()),
-                state: gauge!("tower_breaker_state", "breaker" => name.clone()),
+                state: (!many).then(|| gauge!("tower_breaker_state", "breaker" => name.clone())),
+            }
+        }
+
+        fn stands(&self, index: usize) {
+            if let Some(gauge) = &self.state {
+                gauge.set(index as f64);
             }
         }
     }
@@ -102,7 +110,7 @@ mod without {
     pub(crate) struct Metrics;
 
     impl Metrics {
-        pub(crate) fn new(_: &std::sync::Arc<str>) -> Self {
+        pub(crate) fn new(_: &std::sync::Arc<str>, _: bool) -> Self {
             Self
         }
 

@@ -13,6 +13,8 @@ pub struct Permit {
     seat: Arc<Seat>,
     admission: Admission,
     started: u64,
+    /// What the call took until its answer had begun, where anybody asks.
+    took: Option<u64>,
     told: bool,
     /// Within a poll of the guarded work; stays set when that panics.
     polling: bool,
@@ -21,7 +23,7 @@ pub struct Permit {
 impl Permit {
     #[inline]
     pub(crate) fn new(seat: Arc<Seat>, admission: Admission, started: u64) -> Self {
-        Self { seat, admission, started, told: false, polling: false }
+        Self { seat, admission, started, took: None, told: false, polling: false }
     }
 
     /// The call succeeded.
@@ -50,7 +52,7 @@ impl Permit {
     pub(crate) fn tell(&mut self, verdict: Verdict) {
         if !self.told {
             self.told = true;
-            self.seat.record(self.admission, verdict, self.started);
+            self.seat.record(self.admission, verdict, self.started, self.took);
         }
     }
 
@@ -76,9 +78,13 @@ impl Permit {
         self.polling || std::thread::panicking()
     }
 
-    /// The response has begun well; a probe that only waits for the rest of a long body is no longer one that hangs.
-    pub fn answered(&self) {
-        self.seat.answered(self.admission);
+    /// The answer has begun well. What [`slow_calls`](crate::BreakerBuilder::slow_calls) looks at is the time until
+    /// now: who takes the rest of it at leisure makes the upstream no slower. And a probe that only waits for the rest
+    /// of a long body is no longer one that hangs. Told again, it changes nothing.
+    pub fn answered(&mut self) {
+        if self.took.is_none() {
+            self.took = self.seat.answered(self.admission, self.started);
+        }
     }
 }
 

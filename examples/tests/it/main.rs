@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod dated_api;
+#[cfg(feature = "grpc")]
+mod failing_trailers;
 mod golden_rejections;
 #[cfg(all(feature = "grpc", feature = "reqwest"))]
 mod one_id;

@@ -32,11 +32,16 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 enum Phase {
     Closed(Option<Ramp>),
-    Open { until: u64 },
-    HalfOpen(Probing),
+    Open {
+        until: u64,
+    },
+    /// Boxed: it is short, and there may be many breakers.
+    HalfOpen(Box<Probing>),
     ForcedOpen,
     Disabled,
-    MetricsOnly { over: bool },
+    MetricsOnly {
+        over: bool,
+    },
 }
 
 /// What lock-free callers may do without asking the machine.
@@ -77,7 +82,7 @@ pub(crate) struct Machine {
     phase: Phase,
     generation: u64,
     slotting: Slotting,
-    count: Option<CountWindow>,
+    count: Option<Box<CountWindow>>,
     reopenings: u32,
     random: u64,
 }
@@ -85,14 +90,14 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(config: Arc<Config>, seed: u64, now: u64) -> Self {
         let slotting = Slotting::new(config.time_window.unwrap_or(GATHERING));
-        let count = config.count_window.map(CountWindow::new);
+        let count = config.count_window.map(CountWindow::boxed);
         let phase = Phase::Closed(None);
         let initial = config.initial;
         let mut machine = Self { config, phase, generation: 0, slotting, count, reopenings: 0, random: seed };
         match initial {
             State::Closed => {}
             State::Open => machine.open(now, None),
-            State::HalfOpen => machine.phase = Phase::HalfOpen(Probing::default()),
+            State::HalfOpen => machine.phase = Phase::HalfOpen(Box::default()),
             State::ForcedOpen => machine.phase = Phase::ForcedOpen,
             State::Disabled => machine.phase = Phase::Disabled,
             State::MetricsOnly => machine.phase = Phase::MetricsOnly { over: false },
@@ -152,7 +157,7 @@ impl Machine {
     }
 
     pub(crate) fn count_window(&self) -> Option<Counts> {
-        self.count.as_ref().map(CountWindow::counts)
+        self.count.as_ref().map(|window| window.counts())
     }
 
     /// Why a call would be refused now; nothing is taken.
@@ -197,7 +202,7 @@ impl Machine {
     /// Ends an open period that is over.
     pub(crate) fn expire(&mut self, now: u64) {
         if matches!(self.phase, Phase::Open { until } if now >= until) {
-            self.enter(Phase::HalfOpen(Probing::default()));
+            self.enter(Phase::HalfOpen(Box::default()));
         }
     }
 
@@ -249,7 +254,7 @@ impl Machine {
     /// Other settings from now on. The state stays; windows start anew, and probes under way stay probes.
     pub(crate) fn reconfigure(&mut self, config: Arc<Config>, now: u64) {
         self.config = config;
-        self.count = self.config.count_window.map(CountWindow::new);
+        self.count = self.config.count_window.map(CountWindow::boxed);
         self.slotting = self.slotting.resized(self.config.time_window.unwrap_or(GATHERING), now);
         // The limit may already be reached by the probes that are done.
         self.judge(now);

@@ -139,8 +139,10 @@ const FAILED: u8 = 1;
 const SLOW: u8 = 2;
 
 impl CountWindow {
-    pub(crate) fn new(length: u32) -> Self {
-        Self { ring: vec![0; length as usize].into_boxed_slice(), next: 0, counts: Counts::default() }
+    /// Boxed: few breakers have one, and there may be many breakers.
+    pub(crate) fn boxed(length: u32) -> Box<Self> {
+        let ring = vec![0; length as usize].into_boxed_slice();
+        Box::new(Self { ring, next: 0, counts: Counts::default() })
     }
 
     pub(crate) fn add(&mut self, failed: bool, slow: bool) -> Counts {

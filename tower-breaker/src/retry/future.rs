@@ -29,6 +29,8 @@ use crate::policy::{self, Ended, Next, Refused, Situation};
 const DRAIN: usize = 64 << 10;
 /// Time for that.
 const DRAIN_FOR: Duration = Duration::from_millis(100);
+/// Thirty years, longer than anybody waits.
+const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 type Outcome<B, E> = Result<Response<RetriedBody<B>>, E>;
 
@@ -300,7 +302,8 @@ where
         };
         this.shared.metrics.retried();
         this.attempt.number += 1;
-        let resume = now() + wait;
+        // Who accepts a Retry-After of any length may be told one that no clock can hold.
+        let resume = now() + wait.min(LONGEST);
         match result {
             Ok(response) => self.drain(response, resume),
             error => self.wait(Some(error), resume),

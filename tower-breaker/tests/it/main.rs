@@ -1,6 +1,7 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod attacks;
 mod auto_traits;
 mod behaviours;
 mod bulkhead;

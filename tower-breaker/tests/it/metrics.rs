@@ -81,3 +81,42 @@ async fn families_count_keys_evictions_overflow_and_panic_without_naming_a_key()
     }
     assert!(!seen.keys().any(|key| key.contains("example")));
 }
+
+/// The hostile part: names of states and labels as keys, and every transition there is.
+#[tokio::test(start_paused = true)]
+async fn no_key_becomes_a_label_or_moves_a_gauge_of_state() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let alone = touchy("alone").build().unwrap();
+    trip(&alone);
+    let bulkhead = Bulkhead::builder("partners").limit(1);
+    let family: KeyedBreaker<String> =
+        KeyedBreaker::builder(touchy("partners")).capacity(64).bulkhead(bulkhead).build().unwrap();
+    for number in 0..200 {
+        let breaker = family.get(format!("key-{number}\",breaker=\"key"));
+        trip(&breaker);
+        breaker.disable();
+        breaker.metrics_only();
+        breaker.force_open();
+        breaker.force_close();
+        if number % 3 == 0 {
+            trip(&breaker);
+        }
+        let _ = breaker.snapshot();
+    }
+    let _ = family.call("key".to_owned(), ready(Err::<(), _>(()))).await;
+    let seen = seen(&snapshotter);
+    assert_eq!(seen.get("tower_breaker_state{breaker=alone}"), Some(&2.0), "{seen:?}");
+    assert!(seen["tower_breaker_transitions_total{breaker=partners,to=open}"] >= 200.0);
+    assert!(!seen.contains_key("tower_breaker_state{breaker=partners}"));
+    for key in seen.keys() {
+        assert!(!key.contains("key-"), "{key}");
+        assert!(
+            key.contains("breaker=alone")
+                || key.contains("breaker=partners")
+                || key.contains("bulkhead=partners"),
+            "{key}"
+        );
+    }
+}

@@ -161,6 +161,52 @@ async fn time_decides_slow_calls() {
     assert_eq!(breaker.state(), State::Open);
 }
 
+/// Answers after so many milliseconds; then the reader takes its time, also with the last of the body.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_no_slow_call_but_a_late_head_is() {
+    let second = Duration::from_secs(1);
+    let breaker = touchy("orders").slow_calls(second, 0.5).build().unwrap();
+    let inner = service_fn(async |request: Request<u64>| {
+        tokio::time::sleep(Duration::from_millis(*request.body())).await;
+        Ok::<_, BoxError>(response(200, &[], &[DATA, DATA]))
+    });
+    let service = HttpBreakerLayer::new(breaker.clone()).layer(inner);
+    let exchange = async |wait: u64| {
+        let mut body = service.clone().oneshot(Request::new(wait)).await.unwrap().into_body();
+        for _ in 0..2 {
+            tokio::time::advance(second * 2).await;
+            body.frame().await.unwrap().unwrap();
+        }
+        tokio::time::advance(second * 2).await;
+        assert!(body.frame().await.is_none());
+    };
+    exchange(999).await;
+    exchange(0).await;
+    let seen = breaker.snapshot();
+    assert_eq!((seen.state, seen.calls, seen.slow), (State::Closed, 2, 0));
+    exchange(1000).await;
+    assert_eq!(breaker.state(), State::Open);
+    // A probe is measured in the same way.
+    tokio::time::advance(second).await;
+    exchange(0).await;
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_was_answered_is_measured_until_then() {
+    let second = Duration::from_secs(1);
+    let breaker = Breaker::builder("orders").slow_calls(second, 1.0).build().unwrap();
+    for (before, slow) in [(second - Duration::from_millis(1), 0), (second, 1)] {
+        let mut permit = breaker.try_acquire().unwrap();
+        tokio::time::advance(before).await;
+        permit.answered();
+        tokio::time::advance(second).await;
+        permit.answered();
+        permit.success();
+        assert_eq!(breaker.snapshot().slow, slow);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_call_counts_by_its_policy() {
     let second = Duration::from_secs(1);
