@@ -197,9 +197,9 @@ impl AuthError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RuleUnavailable { retry_after } | Self::KeysUnavailable { retry_after } => {
-                Some(*retry_after)
-            }
+            Self::RuleUnavailable { retry_after }
+            | Self::KeysUnavailable { retry_after }
+            | Self::IntrospectionUnavailable { retry_after } => Some(*retry_after),
             _ => None,
         }
     }

@@ -17,12 +17,20 @@ mod client_forward;
 mod client_retry;
 mod client_tokens;
 mod discovery;
+#[cfg(feature = "dpop")]
+mod dpop;
+mod generators;
 mod grpc;
+#[cfg(feature = "introspection")]
+mod introspection;
 mod keysets;
 mod layer;
+#[cfg(feature = "metadata")]
+mod metadata;
 mod remote;
 mod rules;
 mod secrets;
 mod sources;
 mod support;
+mod vectors;
 mod verify;

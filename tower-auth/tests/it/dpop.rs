@@ -1,0 +1,220 @@
+//! Proof of possession: RFC 9449 §4, §7 and §9 on both sides.
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_auth::dpop::{DpopKey, DpopLayer, DpopPolicy, DpopPolicyBuilder, MemoryReplayStore, ReplayStore};
+use tower_auth::keys::Algorithm;
+use tower_auth::{AuthError, AuthLayer, Authenticator, Issuer, StaticKeys, TokenFault};
+
+use crate::support::{CLAIMS, SECRET, clock, token};
+
+/// RFC 9449 §7.1, figures 11 and 12: the token and its proof, as they are printed there.
+const RFC_TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
+const RFC_PROOF: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
+/// §6.1: what tokens bound to that key say.
+const RFC_THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+
+fn rfc_clock() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_562_262_618)
+}
+
+fn authenticator(clock: fn() -> SystemTime) -> Authenticator {
+    let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
+    let builder =
+        Authenticator::builder().issuer(Issuer::new("https://issuer.example", keys)).audience("api");
+    builder.wall_clock(clock).build().unwrap()
+}
+
+fn policy() -> DpopPolicyBuilder {
+    DpopPolicy::builder("https://api.example".parse().unwrap())
+}
+
+fn bound_to(thumbprint: &str) -> String {
+    token(&CLAIMS.replace("\"sub\"", &format!("\"cnf\":{{\"jkt\":\"{thumbprint}\"}},\"sub\"")))
+}
+
+type Api = tower::util::BoxCloneSyncService<Request<Empty<Bytes>>, Response<()>, Infallible>;
+
+fn api(layer: AuthLayer) -> Api {
+    let handler = service_fn(async |_: Request<Empty<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    Api::new(layer.layer(handler).map_response(|response: Response<_>| response.map(drop)))
+}
+
+fn error(response: &Response<()>) -> Option<AuthError> {
+    response.extensions().get::<AuthError>().cloned()
+}
+
+fn request(uri: &str, authorization: &str) -> Request<Empty<Bytes>> {
+    Request::get(uri).header(header::AUTHORIZATION, authorization).body(Empty::new()).unwrap()
+}
+
+/// The request as a client with this key sends it.
+async fn proven(key: &DpopKey, request: Request<Empty<Bytes>>) -> Request<Empty<Bytes>> {
+    let seen = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&seen);
+    let capture = service_fn(move |request: Request<Empty<Bytes>>| {
+        *keep.lock().unwrap() = Some(request);
+        std::future::ready(Ok::<_, Infallible>(Response::new(())))
+    });
+    DpopLayer::new(key.clone()).wall_clock(clock).layer(capture).oneshot(request).await.unwrap();
+    let request = seen.lock().unwrap().take();
+    request.unwrap()
+}
+
+#[tokio::test]
+async fn the_example_of_rfc_9449_section_7() {
+    let policy = DpopPolicy::builder("https://resource.example.org".parse().unwrap()).build().unwrap();
+    let service = api(AuthLayer::new(authenticator(rfc_clock)).dpop(policy));
+    let call = async |proof: &str, token: &str| {
+        let mut request = request("/protectedresource", &format!("DPoP {token}"));
+        request.headers_mut().insert("dpop", proof.parse().unwrap());
+        error(&service.clone().oneshot(request).await.unwrap()).unwrap()
+    };
+    // The proof is good: what is refused is the token, which no issuer of ours has signed.
+    assert!(matches!(call(RFC_PROOF, RFC_TOKEN).await, AuthError::InvalidToken(TokenFault::Malformed)));
+    let broken = RFC_PROOF.replace(".2oW9", ".2oW8");
+    assert_eq!(
+        call(&broken, RFC_TOKEN).await,
+        AuthError::InvalidProof("The signature of the DPoP proof is not valid")
+    );
+    let other = RFC_TOKEN.replace("Kz", "Ky");
+    assert_eq!(call(RFC_PROOF, &other).await, AuthError::InvalidProof("The DPoP proof is for another token"));
+    assert_eq!(RFC_THUMBPRINT.len(), 43);
+}
+
+#[tokio::test]
+async fn one_change_to_an_accepted_request_is_refused() {
+    let key = DpopKey::generate().unwrap();
+    let token = bound_to(key.thumbprint());
+    let service = api(AuthLayer::new(authenticator(clock)).dpop(policy().build().unwrap()));
+    let good =
+        async || proven(&key, request("https://api.example/stock?x=1", &format!("DPoP {token}"))).await;
+    assert_eq!(service.clone().oneshot(good().await).await.unwrap().status(), StatusCode::OK);
+    type Change = fn(&mut Request<Empty<Bytes>>, &str);
+    let changes: [(Change, AuthError); 6] = [
+        (
+            |r, _| *r.method_mut() = http::Method::PUT,
+            AuthError::InvalidProof("The DPoP proof is for another method"),
+        ),
+        (
+            |r, _| *r.uri_mut() = "https://api.example/other".parse().unwrap(),
+            AuthError::InvalidProof("The DPoP proof is for another URI"),
+        ),
+        (|r, _| drop(r.headers_mut().remove("dpop")), AuthError::InvalidProof("A DPoP proof is required")),
+        (
+            |r, _| {
+                let proof = r.headers()["dpop"].clone();
+                r.headers_mut().append("dpop", proof);
+            },
+            AuthError::InvalidProof("More than one DPoP proof"),
+        ),
+        (
+            |r, token| {
+                let bearer = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+                r.headers_mut().insert(header::AUTHORIZATION, bearer);
+            },
+            AuthError::InvalidToken(TokenFault::SenderConstrained),
+        ),
+        (
+            |r, _| *r.headers_mut().get_mut("dpop").unwrap() = crate::support::token(CLAIMS).parse().unwrap(),
+            AuthError::InvalidProof("The DPoP proof is of another type"),
+        ),
+    ];
+    for (change, expected) in changes {
+        let mut request = good().await;
+        change(&mut request, &token);
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!((response.status(), error(&response)), (StatusCode::UNAUTHORIZED, Some(expected)));
+        assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
+    }
+    // The token of somebody else, and one that is bound to nothing.
+    for stolen in [bound_to(RFC_THUMBPRINT), crate::support::token(CLAIMS)] {
+        let request = proven(&key, request("https://api.example/", &format!("DPoP {stolen}"))).await;
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(error(&response), Some(AuthError::InvalidToken(TokenFault::SenderConstrained)));
+    }
+}
+
+#[tokio::test]
+async fn a_proof_is_good_once() {
+    let key = DpopKey::generate().unwrap();
+    let authorization = format!("DPoP {}", bound_to(key.thumbprint()));
+    let service = api(AuthLayer::new(authenticator(clock)).dpop(policy().build().unwrap()));
+    let first = proven(&key, request("https://api.example/", &authorization)).await;
+    let again = first.clone();
+    assert_eq!(service.clone().oneshot(first).await.unwrap().status(), StatusCode::OK);
+    let response = service.clone().oneshot(again).await.unwrap();
+    assert_eq!(error(&response), Some(AuthError::InvalidProof("The DPoP proof was used before")));
+    let challenge = response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
+    assert!(
+        challenge.starts_with(r#"DPoP "#) && challenge.contains(r#"error="invalid_dpop_proof""#),
+        "{challenge}"
+    );
+    let fresh = proven(&key, request("https://api.example/", &authorization)).await;
+    assert_eq!(service.oneshot(fresh).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nonce_is_asked_for_remembered_and_replaced() {
+    let key = DpopKey::generate().unwrap();
+    let authorization = format!("DPoP {}", bound_to(key.thumbprint()));
+    let policy = policy().nonces(Duration::from_secs(100)).build().unwrap();
+    let server = api(AuthLayer::new(authenticator(clock)).dpop(policy));
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let counter = Arc::clone(&calls);
+    let counted = service_fn(move |request: Request<Empty<Bytes>>| {
+        let (server, counter) = (server.clone(), Arc::clone(&counter));
+        async move {
+            let response = server.oneshot(request).await?;
+            counter.lock().unwrap().push(error(&response));
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let client = DpopLayer::new(key).wall_clock(clock).layer(counted);
+    let call = async || {
+        client.clone().oneshot(request("https://api.example/", &authorization)).await.unwrap().status()
+    };
+    assert_eq!(call().await, StatusCode::OK);
+    assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [Some(AuthError::UseNonce), None]);
+    assert_eq!(call().await, StatusCode::OK);
+    tokio::time::advance(Duration::from_secs(100)).await;
+    assert_eq!(call().await, StatusCode::OK);
+    assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [None, None]);
+    tokio::time::advance(Duration::from_secs(200)).await;
+    assert_eq!(call().await, StatusCode::OK);
+    assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [Some(AuthError::UseNonce), None]);
+}
+
+#[test]
+fn the_replay_store_is_bounded_and_forgets() {
+    let store = MemoryReplayStore::new(10);
+    let (now, until) = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(60));
+    for number in 0..10 {
+        assert!(store.first([number; 32], now, until));
+        assert!(!store.first([number; 32], now, until));
+    }
+    // Full: what cannot be remembered is refused.
+    assert!(!store.first([10; 32], now, until));
+    assert!(!store.first([3; 32], until, until + Duration::from_secs(60)));
+    let later = until + Duration::from_secs(1);
+    assert!(store.first([10; 32], later, later + Duration::from_secs(60)));
+}
+
+#[test]
+fn settings_that_cannot_work_and_what_debug_shows() {
+    assert!(policy().build().is_ok());
+    assert_eq!(policy().max_age(Duration::ZERO).build().unwrap_err().field(), "max_age");
+    assert_eq!(policy().leeway(Duration::from_secs(301)).build().unwrap_err().field(), "leeway");
+    assert_eq!(policy().nonces(Duration::ZERO).build().unwrap_err().field(), "nonces");
+    assert_eq!(DpopPolicy::builder("/a".parse().unwrap()).build().unwrap_err().field(), "base");
+    assert_eq!(DpopKey::from_pem(b"x").unwrap_err().field(), "from_pem");
+    let key = DpopKey::generate().unwrap();
+    assert_eq!(format!("{key:?}"), format!("DpopKey {{ thumbprint: {:?}, .. }}", key.thumbprint()));
+}

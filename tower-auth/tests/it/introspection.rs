@@ -1,0 +1,173 @@
+//! Opaque tokens: asked about once, kept for a while, judged at each use.
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Full};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_auth::client::AuthMethod;
+use tower_auth::introspection::{Introspection, IntrospectionBuilder};
+use tower_auth::keys::Algorithm;
+use tower_auth::{AuthError, AuthLayer, Authenticator, Issuer, StaticKeys, TokenFault, Verified};
+
+use crate::support::{CLAIMS, SECRET, clock, token};
+
+type Http = tower::util::BoxCloneSyncService<Request<Full<Bytes>>, Response<Full<Bytes>>, Infallible>;
+
+/// [`CLAIMS`] as an endpoint answers.
+const ACTIVE: &str = r#"{"active":true,"iss":"https://issuer.example","aud":"api","sub":"alice","exp":1800000300,"iat":1800000000,"scope":"read write"}"#;
+
+#[derive(Default)]
+struct World {
+    answer: String,
+    down: bool,
+    forms: Vec<(Option<String>, String)>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn setup() -> (Shared, IntrospectionBuilder<Http>) {
+    let world = Shared::default();
+    world.lock().unwrap().answer = ACTIVE.to_owned();
+    let shared = Arc::clone(&world);
+    let service = Http::new(service_fn(move |request: Request<Full<Bytes>>| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let id = request.headers().get(header::AUTHORIZATION).map(|id| id.to_str().unwrap().to_owned());
+            let form = request.into_body().collect().await.unwrap().to_bytes();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let mut world = shared.lock().unwrap();
+            world.forms.push((id, String::from_utf8(form.to_vec()).unwrap()));
+            let mut response = Response::new(Full::from(world.answer.clone()));
+            if world.down {
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+            }
+            Ok(response)
+        }
+    }));
+    let uri = "https://issuer.example/introspect".parse().unwrap();
+    (world, Introspection::builder(uri, "api", "s3cr3t", service))
+}
+
+fn authenticator(introspection: Introspection) -> Authenticator {
+    let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
+    let builder = Authenticator::builder().issuer(Issuer::new("https://issuer.example", keys));
+    builder.introspect(introspection).audience("api").wall_clock(clock).build().unwrap()
+}
+
+fn asked(world: &Shared) -> usize {
+    world.lock().unwrap().forms.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_requests_with_one_token_are_one_question_and_the_leader_may_leave() {
+    let (world, builder) = setup();
+    let auth = authenticator(builder.build().unwrap());
+    let leader = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.verify("opaque").await }
+    });
+    tokio::task::yield_now().await;
+    leader.abort();
+    let calls = (0..1_000).map(|_| auth.verify("opaque"));
+    let results = futures_util::future::join_all(calls).await;
+    assert!(results.iter().all(|result| result.as_ref().is_ok_and(|verified| verified.has_scope("read"))));
+    assert_eq!(asked(&world), 1);
+    // Kept for 30 seconds, which is how long a revoked token may live on.
+    world.lock().unwrap().answer = r#"{"active":false}"#.to_owned();
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert!(auth.verify("opaque").await.is_ok());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let refused = auth.verify("opaque").await.unwrap_err();
+    assert_eq!(refused, AuthError::InvalidToken(TokenFault::Inactive));
+    assert_eq!((asked(&world), refused.status()), (2, StatusCode::UNAUTHORIZED));
+    let form =
+        (Some("Basic YXBpOnMzY3IzdA==".to_owned()), "token=opaque&token_type_hint=access_token".to_owned());
+    assert_eq!(world.lock().unwrap().forms[0], form);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_change_to_an_accepted_answer_is_refused() {
+    let verify = async |answer: &str| {
+        let (world, builder) = setup();
+        world.lock().unwrap().answer = answer.to_owned();
+        authenticator(builder.build().unwrap()).verify("opaque").await
+    };
+    assert_eq!(verify(ACTIVE).await.unwrap().subject(), Some("alice"));
+    for (from, to, fault) in [
+        ("true", "false", TokenFault::Inactive),
+        ("1800000300", "1799999940", TokenFault::Expired),
+        ("\"api\"", "\"other\"", TokenFault::Audience),
+        ("\"aud\":\"api\",", "", TokenFault::Missing("aud")),
+        ("https://issuer.example", "https://evil.example", TokenFault::Issuer),
+        ("\"iat\":1800000000", "\"nbf\":1800000061", TokenFault::NotYetValid),
+        ("\"sub\"", "\"cnf\":{\"jkt\":\"x\"},\"sub\"", TokenFault::SenderConstrained),
+    ] {
+        let bad = ACTIVE.replace(from, to);
+        assert_ne!(bad, ACTIVE);
+        assert_eq!(verify(&bad).await.unwrap_err(), AuthError::InvalidToken(fault), "{bad}");
+    }
+    // What is no answer says nothing about the token.
+    for (from, to) in [("true", "\"true\""), ("1800000300", "\"x\""), ("\"active\":true,", ""), ("}", "")] {
+        let error = verify(&ACTIVE.replace(from, to)).await.unwrap_err();
+        assert!(matches!(error, AuthError::IntrospectionUnavailable { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn jwts_are_verified_here_unless_configured_otherwise() {
+    let (world, builder) = setup();
+    let auth = authenticator(builder.build().unwrap());
+    assert!(auth.verify(&token(CLAIMS)).await.is_ok());
+    let forged = auth.verify(&format!("{}A", token(CLAIMS))).await.unwrap_err();
+    assert!(matches!(forged, AuthError::InvalidToken(_)));
+    assert_eq!(asked(&world), 0);
+    let (world, builder) = setup();
+    let auth = authenticator(builder.also_jwts().auth_method(AuthMethod::Post).build().unwrap());
+    assert!(auth.verify(&token(CLAIMS)).await.is_ok());
+    let (id, form) = world.lock().unwrap().forms.remove(0);
+    assert!(id.is_none() && form.ends_with("&client_id=api&client_secret=s3cr3t"), "{form}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_is_503_and_memory_is_bounded() {
+    let (world, builder) = setup();
+    world.lock().unwrap().down = true;
+    let introspection = builder.max_tokens(100).max_in_flight(10).build().unwrap();
+    let auth = authenticator(introspection.clone());
+    let handler = service_fn(async |request: Request<Empty<Bytes>>| {
+        let subject = request.extensions().get::<Verified>().and_then(Verified::subject).map(str::to_owned);
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(subject.unwrap_or_default())))
+    });
+    let service = AuthLayer::new(auth.clone()).layer(handler);
+    let request =
+        || Request::get("/").header(header::AUTHORIZATION, "Bearer opaque").body(Empty::new()).unwrap();
+    let response = service.clone().oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    assert!(!response.headers().contains_key(header::WWW_AUTHENTICATE));
+    // Not asked again within the pause, and good soon after.
+    assert_eq!(service.clone().oneshot(request()).await.unwrap().status(), 503);
+    assert_eq!(asked(&world), 1);
+    world.lock().unwrap().down = false;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(service.oneshot(request()).await.unwrap().status(), StatusCode::OK);
+    // Ten at a time; the others are told to come again.
+    let tokens: Vec<String> = (0..50).map(|number| format!("token{number}")).collect();
+    let results = futures_util::future::join_all(tokens.iter().map(|token| auth.verify(token))).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 10);
+    let busy = |error: &AuthError| matches!(error, AuthError::IntrospectionUnavailable { .. });
+    assert!(results.iter().filter_map(|result| result.as_ref().err()).all(busy));
+    // Two hundred tokens later the first one has been forgotten.
+    for number in 0..200 {
+        assert!(auth.verify(&format!("other{number}")).await.is_ok());
+    }
+    let before = asked(&world);
+    assert!(auth.verify("other199").await.is_ok());
+    assert_eq!(asked(&world), before);
+    assert!(auth.verify("other0").await.is_ok());
+    assert_eq!(asked(&world), before + 1);
+    assert!(!format!("{introspection:?} {auth:?}").contains("s3cr3t"));
+}
