@@ -69,6 +69,8 @@ struct Config {
 }
 
 /// Gives every request an id and a place in a trace, and echoes the id on every response.
+///
+/// Inside of another layer of this kind it keeps what that one decided, which it finds in the request's extensions.
 #[derive(Debug, Clone)]
 pub struct CorrelationLayer {
     config: Arc<Config>,

@@ -8,6 +8,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::call::Call;
+use super::layer::scoped;
+use crate::context::Correlation;
 use crate::policy::record::Outcome;
 
 pin_project! {
@@ -17,12 +19,14 @@ pin_project! {
         #[pin]
         inner: B,
         call: Option<Call>,
+        // The correlation with the threshold of this service, where the first one decides for all.
+        told: Option<Correlation>,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(inner: B, call: Option<Call>) -> Self {
-        Self { inner, call }
+    pub(super) fn new(inner: B, call: Option<Call>, told: Option<Correlation>) -> Self {
+        Self { inner, call, told }
     }
 }
 
@@ -35,7 +39,7 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let frame = ready!(scoped(this.told.as_ref(), || this.inner.as_mut().poll_frame(cx)));
         if let Some(call) = this.call {
             match &frame {
                 Some(Ok(frame)) => {

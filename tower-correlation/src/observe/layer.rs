@@ -105,7 +105,8 @@ fn tell<B>(call: &Call, request: &mut Request<B>) -> Option<Correlation> {
     Some(told)
 }
 
-fn scoped<T>(told: Option<&Correlation>, work: impl FnOnce() -> T) -> T {
+/// Runs the work under what outbound calls are to be told.
+pub(super) fn scoped<T>(told: Option<&Correlation>, work: impl FnOnce() -> T) -> T {
     match told {
         Some(correlation) => crate::scope_sync(correlation, work),
         None => work(),
@@ -137,9 +138,9 @@ where
         Poll::Ready(match (result, &mut call) {
             (Ok(response), Some(observed)) => {
                 let response = observed.head(response);
-                Ok(response.map(|body| ResponseBody::new(body, call)))
+                Ok(response.map(|body| ResponseBody::new(body, call, this.told.take())))
             }
-            (Ok(response), None) => Ok(response.map(|body| ResponseBody::new(body, None))),
+            (Ok(response), None) => Ok(response.map(|body| ResponseBody::new(body, None, None))),
             (Err(error), call) => {
                 if let Some(call) = call {
                     call.finish(Outcome::Error);

@@ -68,6 +68,18 @@ mod tests {
     }
 
     #[test]
+    fn a_share_between_two_calls_is_the_one_above() {
+        let mut counts = [0; BUCKETS];
+        let at = |millis| Duration::from_millis(millis);
+        for millis in [1, 10, 100] {
+            counts[bucket(at(millis))] += 1;
+        }
+        for (share, expected) in [(0.3, 1), (0.34, 10), (0.5, 10), (0.66, 10), (0.67, 100), (0.99, 100)] {
+            assert_eq!(quantile(&counts, share), Some(middle(bucket(at(expected)))), "{share}");
+        }
+    }
+
+    #[test]
     fn the_ends_are_closed() {
         assert_eq!(bucket(Duration::ZERO), 0);
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);

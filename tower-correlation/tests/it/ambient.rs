@@ -139,3 +139,34 @@ async fn handlers_of_axum_extract_it() {
     let response = app.oneshot(ask()).await.unwrap();
     assert_eq!(response.status(), 500, "without the layer it is a mistake of the program");
 }
+
+/// The thread goes on with other work after a panic; it is not this request's.
+#[tokio::test]
+async fn a_panic_leaves_no_id_behind() {
+    use futures_util::FutureExt;
+    use std::panic::AssertUnwindSafe;
+
+    let panics = async || -> Response<Empty<bytes::Bytes>> { panic!("under {:?}", now()) };
+    let service = CorrelationLayer::new()
+        .layer(service_fn(async |_: Request<Empty<bytes::Bytes>>| Ok::<_, Infallible>(panics().await)));
+    let outer = Correlation::generate();
+    scope(outer.clone(), async {
+        let caught = AssertUnwindSafe(service.oneshot(request("p-1"))).catch_unwind().await.unwrap_err();
+        assert_eq!(caught.downcast_ref::<String>().unwrap(), "under Some(\"p-1\")");
+        assert_eq!(now().as_deref(), Some(outer.id().as_str()), "what was there before is there again");
+    })
+    .await;
+    assert_eq!(now(), None);
+    let body = StreamBody::new(futures_util::stream::poll_fn(
+        |_| -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Infallible>>> {
+            panic!("in the body")
+        },
+    ));
+    let body = std::sync::Mutex::new(Some(body));
+    let service = CorrelationLayer::new().layer(service_fn(|_: Request<Empty<bytes::Bytes>>| {
+        std::future::ready(Ok::<_, Infallible>(Response::new(body.lock().unwrap().take().unwrap())))
+    }));
+    let body = service.oneshot(request("p-2")).await.unwrap().into_body();
+    assert!(AssertUnwindSafe(body.collect()).catch_unwind().await.is_err());
+    assert_eq!(now(), None);
+}

@@ -303,3 +303,25 @@ async fn a_limit_lets_the_burst_through_and_carries_weights_exactly() {
     send(1).await;
     assert_eq!(lines.all()[4]["carried"], 1, "the one of the two before that was refused");
 }
+
+/// Calls that are made while a body streams belong to the same decision as those before its head.
+#[tokio::test]
+async fn the_first_rate_is_told_while_the_body_streams_too() {
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    fn told() -> Option<String> {
+        tower_correlation::current().unwrap().tracestate().map(ToString::to_string)
+    }
+    let handler = service_fn(async |_: Request<Body>| {
+        assert_eq!(told().as_deref(), Some("ot=th:c"));
+        let frames = futures_util::stream::once(async {
+            Ok::<_, Infallible>(Frame::data(bytes::Bytes::from(told().unwrap_or_default())))
+        });
+        Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+    });
+    let (_, observe) = keeping(|builder| builder.sample(0.25).head_decides(true));
+    let service = CorrelationLayer::new().layer(ObserveLayer::server(observe).layer(handler));
+    let body = service.oneshot(request("/")).await.unwrap().into_body();
+    assert_eq!(Box::pin(body).as_mut().collect().await.unwrap().to_bytes(), "ot=th:c");
+}
