@@ -24,8 +24,10 @@ mod reqwest_service;
 use reqwest_service::ReqwestService;
 
 /// Where work was done, under which id and trace, and whose span called.
+type Note = (&'static str, String, u128, Option<u64>);
+
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<(&'static str, String, u128, Option<u64>)>>>);
+struct Notes(Arc<Mutex<Vec<Note>>>);
 
 impl Notes {
     fn note(&self, place: &'static str) {

@@ -276,7 +276,9 @@ fn sent(fields: &Fields) -> (Vec<String>, Option<String>) {
     let parts: Vec<String> = parents[0].split('-').map(str::to_owned).collect();
     assert_eq!(parts.iter().map(String::len).collect::<Vec<_>>(), [2, 32, 16, 2], "{parents:?}");
     assert!(parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))));
-    assert!(parts[0] == "00" && parts[1].trim_matches('0') != "" && parts[2].trim_matches('0') != "");
+    assert!(
+        parts[0] == "00" && !parts[1].trim_matches('0').is_empty() && !parts[2].trim_matches('0').is_empty()
+    );
     let states = all("tracestate");
     assert!(states.len() <= 1 && states.iter().all(|state| !state.is_empty()));
     (parts, states.first().map(|state| (*state).clone()))
