@@ -65,6 +65,12 @@ pub(super) fn all() -> Vec<Step> {
             "one id in the logs of gateway, orders and inventory",
             correlation::one_id
         ),
+        step!(
+            "7a",
+            "tower-auth",
+            "100 calls between services with one token, also while the issuer is gone",
+            auth::own_token
+        ),
         step!("8", "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
         step!("9", "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
         step!("10", "all of them", "the counters equal the tour's own tally", counters::tally),

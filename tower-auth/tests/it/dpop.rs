@@ -40,7 +40,7 @@ fn bound_to(thumbprint: &str) -> String {
 
 type Api = tower::util::BoxCloneSyncService<Request<Empty<Bytes>>, Response<()>, Infallible>;
 
-fn api(layer: AuthLayer) -> Api {
+fn api(layer: &AuthLayer) -> Api {
     let handler = service_fn(async |_: Request<Empty<Bytes>>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     });
@@ -71,7 +71,7 @@ async fn proven(key: &DpopKey, request: Request<Empty<Bytes>>) -> Request<Empty<
 #[tokio::test]
 async fn the_example_of_rfc_9449_section_7() {
     let policy = DpopPolicy::builder("https://resource.example.org".parse().unwrap()).build().unwrap();
-    let service = api(AuthLayer::new(authenticator(rfc_clock)).dpop(policy));
+    let service = api(&AuthLayer::new(authenticator(rfc_clock)).dpop(policy));
     let call = async |proof: &str, token: &str| {
         let mut request = request("/protectedresource", &format!("DPoP {token}"));
         request.headers_mut().insert("dpop", proof.parse().unwrap());
@@ -93,7 +93,7 @@ async fn the_example_of_rfc_9449_section_7() {
 async fn one_change_to_an_accepted_request_is_refused() {
     let key = DpopKey::generate().unwrap();
     let token = bound_to(key.thumbprint());
-    let service = api(AuthLayer::new(authenticator(clock)).dpop(policy().build().unwrap()));
+    let service = api(&AuthLayer::new(authenticator(clock)).dpop(policy().build().unwrap()));
     let good =
         async || proven(&key, request("https://api.example/stock?x=1", &format!("DPoP {token}"))).await;
     assert_eq!(service.clone().oneshot(good().await).await.unwrap().status(), StatusCode::OK);
@@ -146,7 +146,7 @@ async fn one_change_to_an_accepted_request_is_refused() {
 async fn a_proof_is_good_once() {
     let key = DpopKey::generate().unwrap();
     let authorization = format!("DPoP {}", bound_to(key.thumbprint()));
-    let service = api(AuthLayer::new(authenticator(clock)).dpop(policy().build().unwrap()));
+    let service = api(&AuthLayer::new(authenticator(clock)).dpop(policy().build().unwrap()));
     let first = proven(&key, request("https://api.example/", &authorization)).await;
     let again = first.clone();
     assert_eq!(service.clone().oneshot(first).await.unwrap().status(), StatusCode::OK);
@@ -166,7 +166,7 @@ async fn a_nonce_is_asked_for_remembered_and_replaced() {
     let key = DpopKey::generate().unwrap();
     let authorization = format!("DPoP {}", bound_to(key.thumbprint()));
     let policy = policy().nonces(Duration::from_secs(100)).build().unwrap();
-    let server = api(AuthLayer::new(authenticator(clock)).dpop(policy));
+    let server = api(&AuthLayer::new(authenticator(clock)).dpop(policy));
     let calls = Arc::new(Mutex::new(Vec::new()));
     let counter = Arc::clone(&calls);
     let counted = service_fn(move |request: Request<Empty<Bytes>>| {

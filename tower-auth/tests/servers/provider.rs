@@ -96,7 +96,7 @@ impl Provider {
 type Api = tower::util::BoxCloneSyncService<Request<Full<Bytes>>, Response<Option<String>>, Infallible>;
 
 /// An API behind the layer; answers with the scopes of its caller.
-fn api(layer: AuthLayer) -> Api {
+fn api(layer: &AuthLayer) -> Api {
     let handler = service_fn(async |request: Request<Full<Bytes>>| {
         let verified = request.extensions().get::<Verified>().unwrap();
         let mut response = Response::new(Full::<Bytes>::default());
@@ -137,7 +137,7 @@ async fn jwts_of_three_algorithms_by_discovery() {
     let auth = discovered(&provider);
     for algorithm in ["rs256", "es256", "eddsa"] {
         let tokens = provider.tokens(algorithm).build().unwrap();
-        let service = BearerLayer::new(tokens.clone()).layer(api(AuthLayer::new(auth.clone())));
+        let service = BearerLayer::new(tokens.clone()).layer(api(&AuthLayer::new(auth.clone())));
         let response = service.oneshot(get()).await.unwrap();
         assert_eq!(
             (response.status(), response.body().as_deref()),
@@ -160,7 +160,7 @@ async fn opaque_tokens_by_introspection() {
     let auth = Authenticator::builder().introspect(provider.introspection()).audience("api").build().unwrap();
     let tokens = provider.tokens("opaque").build().unwrap();
     let response =
-        BearerLayer::new(tokens.clone()).layer(api(AuthLayer::new(auth.clone()))).oneshot(get()).await;
+        BearerLayer::new(tokens.clone()).layer(api(&AuthLayer::new(auth.clone()))).oneshot(get()).await;
     let response = response.unwrap();
     assert_eq!((response.status(), response.body().as_deref()), (StatusCode::OK, Some("read")));
     let token = obtained(&tokens).await;
@@ -196,7 +196,7 @@ async fn tokens_bound_to_a_key() {
     let base = "http://api.example".parse().unwrap();
     let policy = DpopPolicy::builder(base).nonces(Duration::from_secs(60)).build().unwrap();
     let layer = AuthLayer::new(discovered(&provider)).dpop(policy);
-    let service = BearerLayer::new(tokens.clone()).layer(prover.layer(api(layer.clone())));
+    let service = BearerLayer::new(tokens.clone()).layer(prover.layer(api(&layer)));
     for _ in 0..3 {
         let response = service.clone().oneshot(get()).await.unwrap();
         assert_eq!((response.status(), response.body().as_deref()), (StatusCode::OK, Some("read")));
@@ -205,12 +205,12 @@ async fn tokens_bound_to_a_key() {
     let token = obtained(&tokens).await;
     let mut bearer = get();
     bearer.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-    let response = api(layer.clone()).oneshot(bearer).await.unwrap();
+    let response = api(&layer).oneshot(bearer).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     let error = response.extensions().get::<AuthError>().cloned();
     assert_eq!(error, Some(AuthError::InvalidToken(TokenFault::SenderConstrained)));
     // Neither is it with the proofs of another key.
-    let thief = DpopLayer::new(DpopKey::generate().unwrap()).layer(api(layer));
+    let thief = DpopLayer::new(DpopKey::generate().unwrap()).layer(api(&layer));
     let mut stolen = get();
     stolen.headers_mut().insert(header::AUTHORIZATION, format!("DPoP {token}").parse().unwrap());
     let response = thief.oneshot(stolen).await.unwrap();
@@ -245,7 +245,7 @@ async fn a_provider_that_is_down_and_comes_back() {
     let call = async |auth: &Authenticator| {
         let mut request = get();
         request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-        let response = api(AuthLayer::new(auth.clone())).oneshot(request).await.unwrap();
+        let response = api(&AuthLayer::new(auth.clone())).oneshot(request).await.unwrap();
         let wait = |headers: &HeaderMap| headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse::<u64>().ok();
         (response.status(), wait(response.headers()))
     };

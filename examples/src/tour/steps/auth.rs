@@ -30,6 +30,46 @@ pub(super) async fn wrong_scope(guide: &mut Guide) -> Result<(), String> {
     expect(asks, || format!("challenge {challenge:?}"))
 }
 
+/// 7a: `orders` asks the issuer once, whatever it calls, and an issuer that is gone is not noticed.
+pub(super) async fn own_token(guide: &mut Guide) -> Result<(), String> {
+    const CALLS: u64 = 100;
+    let asked = async |guide: &Guide| -> Result<(u64, u64), String> {
+        let requests = guide.count("orders", "tower_auth_token_requests_total", &[]).await?;
+        Ok((requests, guide.count("issuer", "issuer_tokens_total", &[]).await?))
+    };
+    let ask = async |guide: &mut Guide, calls: u64| -> Result<(), String> {
+        guide.quiet = true;
+        for call in 1..=calls {
+            let answer = guide.get_past_gateway_cache("/api/v2/orders/1/availability").await?;
+            expect(answer.status == 200, || format!("call {call}: {} {}", answer.status, answer.text()))?;
+        }
+        guide.quiet = false;
+        Ok(())
+    };
+    let replicas = guide.instances("orders").len() as u64;
+    let (requests_before, issued_before) = asked(guide).await?;
+    ask(guide, CALLS).await?;
+    let (requests, issued) = asked(guide).await?;
+    println!(
+        "  {CALLS} calls of orders to inventory: {issued} token requests at the issuer's count, {requests} of {replicas} replicas since they began",
+        issued = issued - issued_before,
+    );
+    expect((1..=replicas).contains(&requests), || {
+        format!("{requests} token requests of {replicas} replicas")
+    })?;
+    let (by_orders, by_issuer) = (requests - requests_before, issued - issued_before);
+    expect(by_orders == by_issuer, || {
+        format!("orders asked {by_orders} times, the issuer counted {by_issuer}")
+    })?;
+    guide.fault("issuer", &json!({ "status": 503 })).await?;
+    let during = ask(guide, CALLS).await;
+    guide.fault("issuer", &json!({})).await?;
+    during.map_err(|reason| format!("while the issuer was gone: {reason}"))?;
+    println!("  {CALLS} more while the issuer answered 503: all of them 200");
+    let after = asked(guide).await?;
+    expect(after == (requests, issued), || format!("asked during the outage: {after:?}"))
+}
+
 /// 10: new keys are found without a refusal; what a removed key signed is refused soon after.
 pub(super) async fn rotation(guide: &mut Guide) -> Result<(), String> {
     let old_token = guide.token.clone();
