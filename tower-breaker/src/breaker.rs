@@ -18,7 +18,8 @@ use crate::defect::{Defect, put_back};
 use crate::error::{ConfigError, Error, RejectReason, Rejected};
 use crate::events::{Event, Events, Subscription};
 use crate::metrics::Metrics;
-use crate::permit::Permit;
+use crate::name::Name;
+use crate::permit::{Permit, UNANSWERED};
 use crate::policy::{Admission, CancelPolicy, Config, Outcome, Refusal, State, Verdict};
 
 /// The longest time that a timer is set for at once.
@@ -46,7 +47,7 @@ impl Clone for Breaker {
     fn clone(&self) -> Self {
         if put_back(Defect::ClonesApart) {
             let config = self.circuit().read(self.now(), |machine, _| machine.config().clone());
-            return Self::new(self.name(), config, Clock::default());
+            return Self::new(self.shell().name.clone(), config, Clock::default());
         }
         Self { family: Arc::clone(&self.family) }
     }
@@ -70,7 +71,7 @@ pub(crate) struct Seat {
 
 /// What stands around the machine: everybody who hears of it. Made when somebody asks, for a breaker may be one of many.
 struct Shell {
-    name: Arc<str>,
+    name: Name,
     reader: Reader,
     states: OnceLock<watch::Sender<State>>,
     /// Wakes those who wait in gate mode: at every transition and whenever a probe slot comes back.
@@ -135,20 +136,20 @@ impl Seat {
     }
 
     #[inline]
-    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: u64, took: Option<u64>) {
+    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: u64, took: u64) {
         let now = self.now();
-        let took = took.unwrap_or(now.saturating_sub(started));
+        let took = if took == UNANSWERED { now.saturating_sub(started) } else { took };
         self.circuit.record(self.shard, admission, verdict, now, took);
     }
 
     /// What the call took so far, unless nobody will ask.
-    pub(crate) fn answered(&self, admission: Admission, started: u64) -> Option<u64> {
+    pub(crate) fn answered(&self, admission: Admission, started: u64) -> u64 {
         if admission.probe.is_none() && !self.circuit.times() {
-            return None;
+            return UNANSWERED;
         }
         let now = self.now();
         self.circuit.answered(admission, now);
-        Some(now.saturating_sub(started))
+        now.saturating_sub(started)
     }
 
     #[inline]
@@ -205,18 +206,18 @@ pub(crate) struct Template {
 
 impl Template {
     /// `name` is the label of the metrics; whether there will be many of them.
-    pub(crate) fn new(name: &Arc<str>, many: bool, config: Config, clock: Clock) -> Self {
+    pub(crate) fn new(name: &Name, many: bool, config: Config, clock: Clock) -> Self {
         Self { config: Arc::new(config), clock, metrics: Arc::new(Metrics::new(name, many)) }
     }
 
     /// A breaker of its own with one shard, which is as small as it gets.
-    pub(crate) fn single(&self, name: Arc<str>) -> Breaker {
+    pub(crate) fn single(&self, name: Name) -> Breaker {
         self.breaker(name, 1)
     }
 
-    fn breaker(&self, name: Arc<str>, shards: usize) -> Breaker {
+    fn breaker(&self, name: Name, shards: usize) -> Breaker {
         // Keys differ in every state: randomness enough for jitter, without a dependency.
-        let seed = RandomState::new().hash_one(&name);
+        let seed = RandomState::new().hash_one(&*name);
         let reader = Reader::new(self.clock);
         let shell = Shell {
             name,
@@ -240,8 +241,7 @@ impl Breaker {
         BreakerBuilder::new(name.into())
     }
 
-    pub(crate) fn new(name: &str, config: Config, clock: Clock) -> Self {
-        let name = Arc::from(name);
+    pub(crate) fn new(name: Name, config: Config, clock: Clock) -> Self {
         Template::new(&name, false, config, clock).breaker(name, shards())
     }
 
@@ -479,14 +479,14 @@ impl Breaker {
     }
 }
 
-fn rejection(name: &Arc<str>, refusal: Refusal) -> Rejected {
+fn rejection(name: &Name, refusal: Refusal) -> Rejected {
     let reason = match refusal {
         Refusal::Open { .. } => RejectReason::Open,
         Refusal::ProbesTaken { .. } => RejectReason::ProbesTaken,
         Refusal::Ramping { .. } => RejectReason::Ramping,
         Refusal::Forced => RejectReason::ForcedOpen,
     };
-    Rejected::new(Arc::clone(name), reason, wait_of(refusal))
+    Rejected::new(name.clone(), reason, wait_of(refusal))
 }
 
 impl fmt::Debug for Breaker {

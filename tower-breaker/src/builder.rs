@@ -1,11 +1,11 @@
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::breaker::Breaker;
 use crate::breaker::Template;
 use crate::clock::Clock;
 use crate::error::ConfigError;
+use crate::name::Name;
 use crate::policy::{CancelPolicy, Config, OpenPeriod, Rate, State};
 
 /// Settings of a [`Breaker`]; made by [`Breaker::builder`].
@@ -179,16 +179,16 @@ impl BreakerBuilder {
     /// or number that is zero or beyond its limit.
     pub fn build(self) -> Result<Breaker, ConfigError> {
         let config = self.config()?;
-        Ok(Breaker::new(&self.name, config, self.clock))
+        Ok(Breaker::new(self.name(), config, self.clock))
     }
 
     /// For many breakers with the same settings.
     pub(crate) fn template(&self) -> Result<Template, ConfigError> {
-        Ok(Template::new(&Arc::from(&*self.name), true, self.config()?, self.clock))
+        Ok(Template::new(&self.name(), true, self.config()?, self.clock))
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    pub(crate) fn name(&self) -> Name {
+        Name::from(&self.name)
     }
 
     pub(crate) fn config(&self) -> Result<Config, ConfigError> {

@@ -22,6 +22,7 @@ pub enum Clock {
     Fast,
 }
 
+#[inline]
 pub(crate) fn now() -> Instant {
     if put_back(Defect::SystemClock) {
         return Instant::now();

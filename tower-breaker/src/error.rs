@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
+
+use crate::name::Name;
 
 /// Any error that can cross threads; what tower calls `BoxError`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,7 +42,7 @@ impl std::error::Error for ConfigError {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejected {
-    breaker: Arc<str>,
+    breaker: Name,
     reason: RejectReason,
     retry_after: Option<Duration>,
 }
@@ -65,7 +66,7 @@ pub enum RejectReason {
 }
 
 impl Rejected {
-    pub(crate) fn new(breaker: Arc<str>, reason: RejectReason, retry_after: Option<Duration>) -> Self {
+    pub(crate) fn new(breaker: Name, reason: RejectReason, retry_after: Option<Duration>) -> Self {
         Self { breaker, reason, retry_after }
     }
 

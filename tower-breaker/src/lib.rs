@@ -15,6 +15,7 @@ mod gate;
 mod grpc;
 mod guarded;
 mod metrics;
+mod name;
 mod permit;
 mod policy;
 mod problem;

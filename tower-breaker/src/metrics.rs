@@ -7,11 +7,12 @@ pub(crate) use without::Metrics;
 
 #[cfg(feature = "metrics")]
 mod with {
-    use std::sync::{Arc, OnceLock};
+    use std::sync::OnceLock;
 
     use metrics::{Counter, Gauge, counter, gauge};
 
     use crate::cells::Tally;
+    use crate::name::Name;
     use crate::policy::{Outcome, State};
 
     const STATES: [State; 6] =
@@ -19,7 +20,7 @@ mod with {
 
     /// Handles are made when the first call comes, on its thread, so that a recorder installed until then counts.
     pub(crate) struct Metrics {
-        name: Arc<str>,
+        name: Name,
         /// Many breakers share them: what they count adds up, but the state of one is not that of all.
         many: bool,
         handles: OnceLock<Box<Handles>>,
@@ -33,8 +34,8 @@ mod with {
     }
 
     impl Metrics {
-        pub(crate) fn new(name: &Arc<str>, many: bool) -> Self {
-            Self { name: Arc::clone(name), many, handles: OnceLock::new() }
+        pub(crate) fn new(name: &Name, many: bool) -> Self {
+            Self { name: name.clone(), many, handles: OnceLock::new() }
         }
 
         #[inline]
@@ -110,7 +111,7 @@ mod without {
     pub(crate) struct Metrics;
 
     impl Metrics {
-        pub(crate) fn new(_: &std::sync::Arc<str>, _: bool) -> Self {
+        pub(crate) fn new(_: &crate::name::Name, _: bool) -> Self {
             Self
         }
 

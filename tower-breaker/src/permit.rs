@@ -13,17 +13,20 @@ pub struct Permit {
     seat: Arc<Seat>,
     admission: Admission,
     started: u64,
-    /// What the call took until its answer had begun, where anybody asks.
-    took: Option<u64>,
+    /// What the call took until its answer had begun, where anybody asks; else [`UNANSWERED`].
+    took: u64,
     told: bool,
     /// Within a poll of the guarded work; stays set when that panics.
     polling: bool,
 }
 
+/// A call that takes five hundred years is over.
+pub(crate) const UNANSWERED: u64 = u64::MAX;
+
 impl Permit {
     #[inline]
     pub(crate) fn new(seat: Arc<Seat>, admission: Admission, started: u64) -> Self {
-        Self { seat, admission, started, took: None, told: false, polling: false }
+        Self { seat, admission, started, took: UNANSWERED, told: false, polling: false }
     }
 
     /// The call succeeded.
@@ -82,7 +85,7 @@ impl Permit {
     /// now: who takes the rest of it at leisure makes the upstream no slower. And a probe that only waits for the rest
     /// of a long body is no longer one that hangs. Told again, it changes nothing.
     pub fn answered(&mut self) {
-        if self.took.is_none() {
+        if self.took == UNANSWERED {
             self.took = self.seat.answered(self.admission, self.started);
         }
     }

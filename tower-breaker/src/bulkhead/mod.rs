@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{ConfigError, Error, RejectReason, Rejected};
+use crate::name::Name;
 use crate::policy::Limits;
 
 pub use self::http::{BulkheadBody, HttpBulkheadLayer, HttpBulkheadService, HttpResponseFuture};
@@ -42,7 +43,7 @@ pub struct Bulkhead {
 }
 
 struct Shared {
-    name: Arc<str>,
+    name: Name,
     limits: Limits,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -91,7 +92,7 @@ impl BulkheadBuilder {
     /// name.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limits = self.checked()?;
-        Ok(Bulkhead::new(Arc::from(&*self.name), limits, Arc::default()))
+        Ok(Bulkhead::new(Name::from(&self.name), limits, Arc::default()))
     }
 
     pub(crate) fn checked(&self) -> Result<Limits, ConfigError> {
@@ -116,7 +117,7 @@ impl Bulkhead {
     }
 
     /// `metrics` may be shared by many of one name.
-    pub(crate) fn new(name: Arc<str>, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(name: Name, limits: Limits, metrics: Arc<Metrics>) -> Self {
         let slots = Arc::new(Semaphore::new(limits.limit));
         Self { shared: Arc::new(Shared { name, limits, slots, waiting: AtomicUsize::new(0), metrics }) }
     }

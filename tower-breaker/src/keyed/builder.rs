@@ -1,5 +1,4 @@
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::KeyedBreaker;
@@ -68,7 +67,7 @@ impl KeyedBreakerBuilder {
         let policy = Shelf { capacity: self.capacity, idle: self.idle, max_ejected };
         let policy = policy.check(self.each.config()?.open.longest())?;
         let bulkhead = self.bulkhead.map(|each| each.checked()).transpose()?;
-        let name = Arc::from(self.each.name());
+        let name = self.each.name();
         let ejection = (self.max_ejected < 1.0).then(|| Ejection::new(policy));
         Ok(KeyedBreaker::new(name, template, bulkhead, Entries::new(policy), ejection))
     }

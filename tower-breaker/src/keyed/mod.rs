@@ -23,6 +23,7 @@ use crate::builder::BreakerBuilder;
 use crate::bulkhead::{self, Bulkhead, BulkheadPermit};
 use crate::classify::{Classify, ErrorIsFailure};
 use crate::error::{Error, Rejected};
+use crate::name::Name;
 use crate::permit::Permit;
 use crate::policy::{Leaves, Limits};
 
@@ -53,7 +54,7 @@ pub struct KeyedBreaker<K> {
 }
 
 struct Shared<K> {
-    name: Arc<str>,
+    name: Name,
     template: Template,
     bulkhead: Option<(Limits, Arc<bulkhead::Metrics>)>,
     entries: Entries<K>,
@@ -85,7 +86,7 @@ impl KeyedBreaker<()> {
 
 impl<K: Hash + Eq + Clone> KeyedBreaker<K> {
     fn new(
-        name: Arc<str>,
+        name: Name,
         template: Template,
         bulkhead: Option<Limits>,
         entries: Entries<K>,
@@ -238,10 +239,10 @@ impl<K: Hash + Eq + Clone> KeyedBreaker<K> {
     }
 }
 
-fn entry(name: &Arc<str>, template: &Template, bulkhead: Option<&(Limits, Arc<bulkhead::Metrics>)>) -> Entry {
+fn entry(name: &Name, template: &Template, bulkhead: Option<&(Limits, Arc<bulkhead::Metrics>)>) -> Entry {
     let bulkhead =
-        bulkhead.map(|(limits, metrics)| Bulkhead::new(Arc::clone(name), *limits, Arc::clone(metrics)));
-    Entry::new(template.single(Arc::clone(name)), bulkhead)
+        bulkhead.map(|(limits, metrics)| Bulkhead::new(name.clone(), *limits, Arc::clone(metrics)));
+    Entry::new(template.single(name.clone()), bulkhead)
 }
 
 impl<K> fmt::Debug for KeyedBreaker<K> {

@@ -20,6 +20,7 @@ pub use layer::{ThrottleFuture, ThrottleLayer, ThrottleService};
 use crate::breaker::now;
 use crate::classify::{Classify, ErrorIsFailure};
 use crate::error::{ConfigError, Error, RejectReason, Rejected};
+use crate::name::Name;
 use crate::policy::{Outcome, Slot, ThrottleConfig, ThrottlePolicy};
 use crate::random::random;
 
@@ -42,7 +43,7 @@ pub struct Throttle {
 }
 
 struct Shared {
-    name: Arc<str>,
+    name: Name,
     policy: Mutex<ThrottlePolicy>,
     random: fn() -> u64,
     metrics: Metrics,
@@ -113,7 +114,7 @@ impl ThrottleBuilder {
         }
         let policy = Mutex::new(ThrottlePolicy::new(self.config, now()));
         let shared =
-            Shared { name: Arc::from(&*self.name), policy, random: self.random, metrics: Metrics::default() };
+            Shared { name: Name::from(&self.name), policy, random: self.random, metrics: Metrics::default() };
         Ok(Throttle { shared: Arc::new(shared) })
     }
 }
@@ -248,7 +249,7 @@ struct Metrics {
 }
 
 impl Metrics {
-    fn resolve(&self, name: &Arc<str>) {
+    fn resolve(&self, name: &str) {
         #[cfg(feature = "metrics")]
         self.handles.get_or_init(|| {
             ["accepted", "refused", "rejected", "ignored"].map(|outcome| {
