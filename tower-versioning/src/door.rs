@@ -16,7 +16,7 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
     move |parts| {
         let (sources, table) = (&config.sources, &registered.table);
         let slowly = || sources.decide(&sources.ask(parts), table, crate::Moment::from_unix(0)).ok();
-        match sources.quick(parts, table) {
+        match sources.quick(&parts.uri, &parts.headers, table) {
             Some((entry, ..)) => {
                 debug_assert_eq!(Some(entry), slowly());
                 Some(entry)
@@ -29,9 +29,9 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
 /// The place among the registered versions of the one that is written there.
 pub fn lookup(layer: &VersionLayer) -> impl Fn(&[u8]) -> Option<usize> + use<> {
     let registered = layer.config().registry.load();
-    move |text| match Version::quick(text) {
-        Some(version) => registered.table.find_plain(version),
+    move |text| match registered.table.find_quick(text) {
         None => registered.table.choose(Version::from_octets(text).ok()?),
+        found => found,
     }
 }
 

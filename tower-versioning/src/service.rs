@@ -71,7 +71,7 @@ impl Config {
         }
         let registered = &bound.registered;
         let table = &registered.table;
-        let quick = self.sources.quick(parts, table);
+        let quick = self.sources.quick(&parts.uri, &parts.headers, table);
         let named = match quick {
             Some((_, version, segment)) => Named::quick(version, segment),
             None => self.sources.ask(parts),

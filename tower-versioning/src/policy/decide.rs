@@ -1,7 +1,7 @@
 //! Which version a request means, and whether it is served.
 
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode, Uri};
 
 use super::extract::{Found, Note};
 use super::moment::Moment;
@@ -101,11 +101,15 @@ impl Sources {
     /// or in a field, a version that is quickly read, and an equal one registered that does not end. `None` in all
     /// others, also where they say the same.
     #[inline(always)]
-    pub(crate) fn quick(&self, parts: &Parts, table: &Table) -> Option<(usize, Version, Segment)> {
+    pub(crate) fn quick(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        table: &Table,
+    ) -> Option<(usize, Version, Segment)> {
         let [source] = &*self.list else { return None };
-        let (text, segment) = source.text(parts)?;
-        let version = Version::quick(text)?;
-        Some((table.find_plain(version)?, version, segment))
+        let (text, segment) = source.text(uri, headers)?;
+        Some((table.find_quick(text)?, Version::quick(text)?, segment))
     }
 
     /// Asks the sources in order.

@@ -35,6 +35,41 @@ struct Weighed {
     ambiguous: bool,
 }
 
+impl Weighed {
+    fn take(&mut self, version: Version, weight: u16) {
+        if weight > self.weight {
+            *self = Self { version: Some(version), weight, ambiguous: false };
+        } else if weight == self.weight && self.version != Some(version) {
+            self.ambiguous = true;
+        }
+    }
+}
+
+/// What counts in a media type: `type/subtype`, the value of the parameter for versions, and the weight.
+#[derive(Default)]
+struct Seen<'a> {
+    essence: &'a [u8],
+    value: Option<&'a [u8]>,
+    weight: Option<&'a [u8]>,
+}
+
+impl<'a> Seen<'a> {
+    /// Of several parameters of one name the first counts.
+    #[inline]
+    fn parameter(&mut self, parameter: &'a [u8], place: &Place) {
+        match (parameter, place) {
+            ([b'q' | b'Q', b'=', decimals @ ..], _) if self.weight.is_none() => self.weight = Some(decimals),
+            (_, Place::Parameter(name)) if self.value.is_none() => self.value = value_of(parameter, name),
+            _ => {}
+        }
+    }
+
+    /// In thousandths: 1000 where none is given, `None` for one that is none.
+    fn weight(&self) -> Option<u16> {
+        self.weight.map_or(Some(1000), thousandths)
+    }
+}
+
 impl MediaSource {
     /// The version of the content and of the answer wanted, and whether the content told. The content's weighs as much
     /// as an answer that is wanted most; a lesser wish gives way to it.
@@ -66,48 +101,44 @@ impl MediaSource {
         if lines.next().is_some() {
             return Err(Found::malformed(line, note));
         }
-        match self.version_of(line).0 {
+        match self.version_of(line) {
             Some(Ok(version)) => Ok(Some(version)),
             Some(Err(text)) => Err(Found::malformed(&text, note)),
             None => Ok(None),
         }
     }
 
-    /// Takes the ranges of one line of `Accept` into account; fails with a range whose version is malformed.
+    /// Takes the ranges of one line of `Accept` into account; fails with a range whose version is malformed. Each octet is
+    /// looked at once: the pieces between commas and semicolons come in one go.
     fn weigh<'a>(&self, line: &'a [u8], best: &mut Weighed) -> Result<(), &'a [u8]> {
-        for range in split(line, b',') {
-            let (Some(found), Some(weight @ 1..)) = self.version_of(range) else { continue };
-            let Ok(version) = found else { return Err(range) };
-            if weight > best.weight {
-                *best = Weighed { version: Some(version), weight, ambiguous: false };
-            } else if weight == best.weight && best.version != Some(version) {
-                best.ambiguous = true;
+        let mut seen = Seen::default();
+        let mut start = None;
+        for Piece { text, from, to } in pieces(line, |octet| matches!(octet, b',' | b';')) {
+            match start {
+                None => (seen, start) = (Seen { essence: text, ..Seen::default() }, Some(from)),
+                Some(_) => seen.parameter(text, &self.place),
+            }
+            if line.get(to) == Some(&b';') {
+                continue;
+            }
+            let range = start.take().map_or(text, |start| &line[start..to]);
+            if let (Some(found), Some(weight @ 1..)) = (self.read(&seen), seen.weight()) {
+                best.take(found.map_err(|_| range.trim_ascii())?, weight);
             }
         }
         Ok(())
     }
 
-    /// The version in a media type, if it carries one (an error holds what stands there instead); and its weight in
-    /// thousandths: 1000 without one, `None` for one that is none.
-    #[inline]
-    fn version_of<'a>(&self, media_type: &'a [u8]) -> (Option<ReadVersion<'a>>, Option<u16>) {
-        let end = media_type.iter().position(|&octet| octet == b';').unwrap_or(media_type.len());
-        let essence = media_type[..end].trim_ascii();
-        let (mut value, mut weight) = (None, None);
-        for parameter in split(media_type.get(end + 1..).unwrap_or_default(), b';') {
-            match (parameter, &self.place) {
-                ([b'q' | b'Q', b'=', decimals @ ..], _) if weight.is_none() => {
-                    weight = Some(thousandths(decimals));
-                }
-                (_, Place::Parameter(name)) if value.is_none() => value = value_of(parameter, name),
-                _ => {}
-            }
-        }
-        (self.read(essence, value), weight.unwrap_or(Some(1000)))
+    /// The version in the media type of the content, if it carries one; an error holds what stands there instead.
+    fn version_of<'a>(&self, media_type: &'a [u8]) -> Option<ReadVersion<'a>> {
+        let mut pieces = pieces(media_type, |octet| octet == b';').map(|piece| piece.text);
+        let mut seen = Seen { essence: pieces.next()?, ..Seen::default() };
+        pieces.for_each(|parameter| seen.parameter(parameter, &self.place));
+        self.read(&seen)
     }
 
     #[inline]
-    fn read<'a>(&self, essence: &'a [u8], value: Option<&'a [u8]>) -> Option<ReadVersion<'a>> {
+    fn read<'a>(&self, &Seen { essence, value, .. }: &Seen<'a>) -> Option<ReadVersion<'a>> {
         let text = match &self.place {
             Place::Essence(template, subtype) => {
                 let part = if *subtype { &essence[slash(essence)? + 1..] } else { essence };
@@ -178,29 +209,38 @@ fn thousandths(value: &[u8]) -> Option<u16> {
     (value <= 1000).then_some(value)
 }
 
-/// The parts between separators outside quoted strings, without the white space around them.
+/// A piece of a text, without the white space around it; and where it begins and ends with that.
+struct Piece<'a> {
+    text: &'a [u8],
+    from: usize,
+    to: usize,
+}
+
+/// The pieces between separators outside of quoted strings.
 #[inline]
-fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(text);
+fn pieces(text: &[u8], separates: impl Fn(u8) -> bool + Copy) -> impl Iterator<Item = Piece<'_>> {
+    let mut next = Some(0);
     std::iter::from_fn(move || {
-        let text = rest?;
-        let end = unquoted(text, separator);
-        rest = text.get(end + 1..);
-        Some(text[..end].trim_ascii())
+        let from = next?;
+        let rest = &text[from..];
+        let to = from + unquoted(rest, separates);
+        next = (to < text.len()).then_some(to + 1);
+        Some(Piece { text: text[from..to].trim_ascii(), from, to })
     })
 }
 
-/// Where the separator first stands outside a quoted string; the end when it does not.
+/// Where the first separator outside of a quoted string stands; the end when there is none.
 #[inline]
-fn unquoted(text: &[u8], separator: u8) -> usize {
-    match text.iter().position(|&octet| octet == separator || octet == b'"') {
-        Some(index) if text[index] == separator => index,
-        Some(index) => index + after_quotes(&text[index..], separator),
+fn unquoted(text: &[u8], separates: impl Fn(u8) -> bool) -> usize {
+    match text.iter().position(|&octet| separates(octet) || octet == b'"') {
+        Some(index) if text[index] == b'"' => index + after_quotes(&text[index..], separates),
+        Some(index) => index,
         None => text.len(),
     }
 }
 
-fn after_quotes(text: &[u8], separator: u8) -> usize {
+#[cold]
+fn after_quotes(text: &[u8], separates: impl Fn(u8) -> bool) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     let end = text.iter().position(|&octet| {
         if quoted {
@@ -209,7 +249,7 @@ fn after_quotes(text: &[u8], separator: u8) -> usize {
         } else {
             quoted = octet == b'"';
         }
-        !quoted && octet == separator
+        !quoted && separates(octet)
     });
     end.unwrap_or(text.len())
 }
@@ -218,19 +258,14 @@ fn after_quotes(text: &[u8], separator: u8) -> usize {
 #[cfg(feature = "client")]
 pub(crate) fn has_parameter(media_type: &str, name: &str) -> bool {
     let parameters = media_type.split_once(';').map_or("", |(_, parameters)| parameters);
-    split(parameters.as_bytes(), b';').any(|parameter| value_of(parameter, name).is_some())
+    let mut parameters = pieces(parameters.as_bytes(), |octet| octet == b';');
+    parameters.any(|parameter| value_of(parameter.text, name).is_some())
 }
 
 /// Where the weight of a range begins, with its semicolon; the end when it has none.
 #[cfg(feature = "client")]
 pub(crate) fn weight_at(range: &str) -> usize {
-    let text = range.as_bytes();
-    let mut at = unquoted(text, b';');
-    while at < text.len() {
-        if matches!(text[at + 1..].trim_ascii_start(), [b'q' | b'Q', b'=', ..]) {
-            return at;
-        }
-        at += 1 + unquoted(&text[at + 1..], b';');
-    }
-    at
+    let mut parameters = pieces(range.as_bytes(), |octet| octet == b';').skip(1);
+    let weight = parameters.find(|parameter| matches!(parameter.text, [b'q' | b'Q', b'=', ..]));
+    weight.map_or(range.len(), |weight| weight.from - 1)
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use http::Uri;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::request::Parts;
 
 use super::extract::{self, Found, Note};
@@ -238,17 +239,16 @@ impl Source {
         }
     }
 
-    /// The text that stands for a version in the path or in the only line of a field, for [`Version::quick`].
+    /// The text that stands for a version in the path or in the only line of a field, where it can be read at once.
     #[inline(always)]
-    pub(crate) fn text<'a>(&self, parts: &'a Parts) -> Option<(&'a [u8], Segment)> {
+    pub(crate) fn text<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Option<(&'a [u8], Segment)> {
         match &self.kind {
             Kind::Path(path) if !path.anywhere => {
-                path.find_below(parts.uri.path().as_bytes()).map(|(segment, text)| (text, segment))
+                path.find_below(uri.path().as_bytes()).map(|(segment, text)| (text, segment))
             }
-            Kind::Header(name) => {
-                let mut lines = parts.headers.get_all(name).iter();
-                let text = lines.next()?.as_bytes();
-                lines.next().is_none().then_some((text, Segment::NONE))
+            // As many lines as names: no field has a second line.
+            Kind::Header(name) if headers.len() == headers.keys_len() => {
+                Some((headers.get(name)?.as_bytes(), Segment::NONE))
             }
             _ => None,
         }

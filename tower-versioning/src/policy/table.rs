@@ -135,10 +135,15 @@ impl Table {
         Ok(Self { versions, entries, default, select, epochs, timed })
     }
 
-    /// The version equal to that one, where selection is exact and no version ends.
+    /// The version that is written there, where selection is exact and no version ends; `None` for all that is not
+    /// quickly read.
     #[inline(always)]
-    pub(crate) fn find_plain(&self, version: Version) -> Option<usize> {
-        if self.timed || !matches!(self.select, Select::Exact) { None } else { self.versions.find(version) }
+    pub(crate) fn find_quick(&self, text: &[u8]) -> Option<usize> {
+        if self.timed || !matches!(self.select, Select::Exact) {
+            None
+        } else {
+            self.versions.find_quick(text)
+        }
     }
 
     #[inline]

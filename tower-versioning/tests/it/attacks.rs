@@ -206,3 +206,19 @@ async fn twice_the_layer_says_once() {
     let answer = send_to(&layer(), with("/x", &[("api-version", "1")]), own).await;
     assert_eq!(answer.all("api-supported-versions"), ["7", "1, 2"]);
 }
+
+/// Whatever the sources are: who names two versions has to say which, and 404 or 406 would not tell.
+#[tokio::test]
+async fn two_versions_are_400_from_all_sources() {
+    let host = Source::host("v{version}.api.example").unwrap();
+    let target = VersionLayer::new(registry(&["1", "2"])).sources([Source::path(""), host]);
+    let media = VersionLayer::new(registry(&["1", "2"])).sources([Source::media_type("v")]);
+    for (layer, agreed, differing) in [
+        (target, with("/v1/x", &[("host", "v1.api.example")]), with("/v1/x", &[("host", "v2.api.example")])),
+        (media, with("/x", &[("accept", "a/b;v=1, a/c;v=1")]), with("/x", &[("accept", "a/b;v=1, a/c;v=2")])),
+    ] {
+        assert_eq!(send(&layer, agreed).await.body, "1 /x");
+        let answer = send(&layer, differing).await;
+        assert_eq!((answer.kind(), answer.status.as_u16()), (Some(VersionErrorKind::Ambiguous), 400));
+    }
+}

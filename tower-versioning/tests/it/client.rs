@@ -100,6 +100,21 @@ async fn media_types_are_stamped_and_never_overwritten() {
     assert_eq!(stamped(stamp(), "/", &own).await, kept);
 }
 
+/// Who says two things says none: the version is the one that the answer tells.
+#[tokio::test]
+async fn of_two_own_versions_none_is_known() {
+    for (own, version) in [(&["3"][..], 3), (&["3", "4"], 5)] {
+        let (layer, told) = noticing();
+        let inner = service_fn(async |_: Request<String>| {
+            let answer = Response::builder().header("deprecation", PAST).header("api-version", "5");
+            Ok::<_, Infallible>(answer.body(()).unwrap())
+        });
+        let lines: Vec<_> = own.iter().map(|line| ("api-version", *line)).collect();
+        layer.layer(inner).oneshot(with("http://h/", &lines)).await.unwrap();
+        assert_eq!(told.lock().unwrap()[0].version, Some(Version::major(version)));
+    }
+}
+
 #[tokio::test]
 async fn a_request_may_mean_a_version_of_its_own() {
     let mut request = with("/x", &[]);

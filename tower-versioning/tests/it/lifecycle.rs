@@ -141,3 +141,20 @@ fn wrong_lives_are_refused_when_built() {
 fn v_one_zero() -> Version {
     Version::new(1, 0)
 }
+
+/// Every day of four hundred years by counting, in which the calendar comes around.
+#[test]
+fn moments_of_days_are_those_of_the_calendar() {
+    let mut days = 0;
+    for year in 1970..2370_u16 {
+        let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+        for (month, length) in
+            (1..).zip([31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+        {
+            for day in 1..=length {
+                assert_eq!(Moment::utc(year, month, day).unix(), days * 86_400, "{year}-{month}-{day}");
+                days += 1;
+            }
+        }
+    }
+}
