@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{Extensions, HeaderValue, Request, Response, Uri};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -17,9 +17,11 @@ use crate::layer::{ApiVersion, Bound, Config};
 use crate::metrics::{Event, Metrics};
 use crate::policy::decide::{Named, Refusal, Sources};
 use crate::policy::moment::Moment;
-use crate::policy::path;
-use crate::policy::source::Kind;
+use crate::policy::path::{self, Segment};
+use crate::policy::source::{Kind, SourceKind};
+use crate::policy::table::Entry;
 use crate::policy::vary::Consulted;
+use crate::policy::version::Version;
 use crate::registry::Registered;
 use crate::rejection::VersionError;
 use crate::report::{self, Reports};
@@ -45,21 +47,63 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         if self.bound.generation != self.config.registry.generation() {
             self.bound = self.config.bound();
         }
-        let (mut parts, body) = request.into_parts();
-        match self.config.admit(&self.bound, &mut parts, self.misplaced) {
-            Ok(report) => ResponseFuture::served(self.inner.call(Request::from_parts(parts, body)), report),
-            Err(response) => ResponseFuture::refused(*response),
-        }
+        let Self { config, bound, .. } = self;
+        let report = if let Some(named) = config.named_quickly(&request, bound) {
+            // In place: taking a request apart and putting it together is a good part of what a layer costs.
+            let mut extensions = std::mem::take(request.extensions_mut());
+            let report = config.serve(bound, request.uri_mut(), &mut extensions, &named, self.misplaced);
+            *request.extensions_mut() = extensions;
+            report
+        } else {
+            let (mut parts, body) = request.into_parts();
+            match config.admit(bound, &mut parts, self.misplaced) {
+                Ok(report) => {
+                    request = Request::from_parts(parts, body);
+                    report
+                }
+                Err(response) => return ResponseFuture::refused(*response),
+            }
+        };
+        ResponseFuture::served(self.inner.call(request), report)
     }
 }
 
+/// What a request that is served comes to.
+struct Resolved {
+    entry: usize,
+    requested: Option<Version>,
+    source: Option<SourceKind>,
+    /// The segment of the path that carries a version, and the index of its source.
+    segment: Option<(Segment, usize)>,
+    /// How many sources were asked.
+    asked: usize,
+    now: Moment,
+}
+
 impl Config {
-    /// Prepares the request for the inner service, with what is to be reported; or answers it.
+    /// The commonest case, where neither time nor neutral requests matter.
     #[inline]
+    fn named_quickly<B>(&self, request: &Request<B>, bound: &Bound) -> Option<Resolved> {
+        if self.neutral.is_some() || !self.neutral_paths.is_empty() {
+            return None;
+        }
+        let (entry, requested, segment) =
+            self.sources.quick(request.uri(), request.headers(), &bound.registered.table)?;
+        Some(Resolved {
+            entry,
+            requested: Some(requested),
+            source: Some(self.sources.list[0].kind()),
+            segment: (!segment.is_none()).then_some((segment, 0)),
+            asked: 1,
+            now: Moment::from_unix(0),
+        })
+    }
+
+    /// Prepares the request for the inner service, with what is to be reported; or answers it.
     fn admit(
         &self,
         bound: &Arc<Bound>,
@@ -69,36 +113,25 @@ impl Config {
         if self.neutral.as_ref().is_some_and(|neutral| neutral(parts)) {
             return Ok(None);
         }
-        let registered = &bound.registered;
-        let table = &registered.table;
-        let quick = self.sources.quick(&parts.uri, &parts.headers, table);
-        let named = match quick {
-            Some((_, version, segment)) => Named::quick(version, segment),
-            None => self.sources.ask(parts),
-        };
+        let table = &bound.registered.table;
+        let named = self.sources.ask(parts);
         if !self.neutral_paths.is_empty() && self.is_neutral(parts, &named) {
-            self.rewrite(parts, &named);
+            self.rewrite(&mut parts.uri, named.segment());
             return Ok(None);
         }
         let now = if table.timed { Moment::from((self.wall_clock)()) } else { Moment::from_unix(0) };
-        let decided = match quick {
-            Some((entry, ..)) => Ok(entry),
-            None => self.sources.decide(&named, table, now),
-        };
-        match decided {
+        match self.sources.decide(&named, table, now) {
             Ok(entry) => {
-                let past_sunset = table.timed && table.entries[entry].is_past_sunset(now);
-                Metrics::count(registered, Event::Served { entry, past_sunset });
-                let successor = self.successor(parts, &named, registered, entry);
-                self.annotate(parts, &named, registered, entry, misplaced);
-                let says = self.reports != Reports::None || !bound.consulted[named.asked].is_empty();
-                Ok(says.then(|| Report { bound: bound.clone(), entry, asked: named.asked, successor, now }))
+                let requested = Sources::requested(&named);
+                let (source, segment) = (self.sources.kind(&named), named.segment());
+                let resolved = Resolved { entry, requested, source, segment, asked: named.asked, now };
+                Ok(self.serve(bound, &mut parts.uri, &mut parts.extensions, &resolved, misplaced))
             }
             Err(kind) => {
-                Metrics::count(registered, Event::Refused(kind));
+                Metrics::count(&bound.registered, Event::Refused(kind));
                 let consulted = &bound.consulted[named.asked];
                 let refusal = self.sources.refuse(kind, &named, table);
-                Err(Box::new(self.refuse(parts, consulted, registered, refusal, now)))
+                Err(Box::new(self.refuse(parts, consulted, &bound.registered, refusal, now)))
             }
         }
     }
@@ -109,60 +142,59 @@ impl Config {
     }
 
     /// Takes the segment with the version out of the path, where the source says so. Returns the target as it was.
-    fn rewrite(&self, parts: &mut Parts, named: &Named) -> Option<http::Uri> {
-        let (segment, index) = named.segment()?;
+    fn rewrite(&self, uri: &mut Uri, segment: Option<(Segment, usize)>) -> Option<Uri> {
+        let (segment, index) = segment?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
         if !source.strip {
             return None;
         }
-        let uri = path::without(&parts.uri, segment)?;
-        Some(std::mem::replace(&mut parts.uri, uri))
+        let rest = path::without(uri, segment)?;
+        Some(std::mem::replace(uri, rest))
     }
 
-    fn annotate(
+    /// Counts, rewrites and annotates; what is to be reported.
+    #[inline]
+    fn serve(
         &self,
-        parts: &mut Parts,
-        named: &Named,
-        registered: &Registered,
-        entry: usize,
+        bound: &Arc<Bound>,
+        uri: &mut Uri,
+        extensions: &mut Extensions,
+        resolved: &Resolved,
         misplaced: bool,
-    ) {
-        let original_uri = self.rewrite(parts, named);
+    ) -> Option<Report> {
+        let &Resolved { entry, requested, source, segment, asked, now } = resolved;
+        let table = &bound.registered.table;
+        let served = &table.entries[entry];
+        let past_sunset = table.timed && served.is_past_sunset(now);
+        Metrics::count(&bound.registered, Event::Served { entry, past_sunset });
+        let successor = self.successor(uri, segment, served);
+        let original_uri = self.rewrite(uri, segment);
         if let Some(original_uri) = &original_uri {
             if misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
                 say_misplaced();
             }
             #[cfg(feature = "axum")]
-            crate::axum::keep_original_uri(&mut parts.extensions, original_uri);
+            crate::axum::keep_original_uri(extensions, original_uri);
             #[cfg(not(feature = "axum"))]
             let _ = original_uri;
         }
-        let table = &registered.table;
-        parts.extensions.insert(ApiVersion {
-            version: table.versions.list[entry],
-            requested: Sources::requested(named),
-            source: self.sources.kind(named),
-            deprecated: table.entries[entry].deprecated.is_some(),
-            original_uri,
-        });
+        let version = table.versions.list[entry];
+        let deprecated = served.deprecated.is_some();
+        extensions.insert(ApiVersion { version, requested, source, deprecated, original_uri });
+        let says = self.reports != Reports::None || !bound.consulted[asked].is_empty();
+        says.then(|| Report { bound: bound.clone(), entry, asked, successor, now })
     }
 
     /// The same resource in the successor, where the path says the version and the successor has no place of its own
     /// (RFC 5829 §3.3).
-    fn successor(
-        &self,
-        parts: &Parts,
-        named: &Named,
-        registered: &Registered,
-        entry: usize,
-    ) -> Option<HeaderValue> {
-        let (successor, false) = registered.table.entries[entry].successor? else { return None };
-        let (segment, index) = named.segment()?;
+    fn successor(&self, uri: &Uri, segment: Option<(Segment, usize)>, served: &Entry) -> Option<HeaderValue> {
+        let (successor, false) = served.successor? else { return None };
+        let (segment, index) = segment?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
         if self.reports == Reports::None {
             return None;
         }
-        let path = parts.uri.path();
+        let path = uri.path();
         let (before, after) = (path.get(..segment.start)?, path.get(segment.end..)?);
         // A path may hold what a link target may not (RFC 8288 §3.1), and `//host` would be another host (RFC 3986 §4.2).
         if path.contains(['<', '>', '"']) || before.starts_with("//") {

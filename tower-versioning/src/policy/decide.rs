@@ -64,13 +64,6 @@ pub(crate) struct Named {
 }
 
 impl Named {
-    /// What the only source says, quickly read.
-    #[inline]
-    pub(crate) fn quick(version: Version, segment: Segment) -> Self {
-        let found = Found::Version(version);
-        Self { found, source: 0, by_content: false, segment, segment_source: 0, asked: 1, note: None }
-    }
-
     /// The segment of the path that carries a version, and the index of its source.
     #[inline]
     pub(crate) fn segment(&self) -> Option<(Segment, usize)> {

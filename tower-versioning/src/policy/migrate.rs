@@ -266,7 +266,7 @@ impl Changes {
     }
 
     /// Brings the body of a request up; `None` when it stays as it is.
-    pub(crate) fn raise_body(&self, plan: &Plan, body: &[u8]) -> Result<Option<String>, BodyError> {
+    pub(crate) fn raise_body(&self, plan: &Plan, body: &[u8]) -> Result<Option<Vec<u8>>, BodyError> {
         let steps = plan.steps.iter().map(|&step| (step, &self.steps[step].1));
         translate(
             body,
@@ -301,7 +301,7 @@ impl Changes {
         plan: &Plan,
         status: StatusCode,
         body: &[u8],
-    ) -> Result<Option<String>, BodyError> {
+    ) -> Result<Option<Vec<u8>>, BodyError> {
         let steps = self.down(plan, status);
         translate(
             body,
@@ -321,7 +321,7 @@ pub(crate) enum BodyError {
 fn translate<'a>(
     body: &[u8],
     steps: impl Iterator<Item = (usize, &'a Change, &'a OnBody)>,
-) -> Result<Option<String>, BodyError> {
+) -> Result<Option<Vec<u8>>, BodyError> {
     let text = std::str::from_utf8(body).map_err(|error| BodyError::Malformed(error.into()))?;
     let mut escapes = None;
     let mut value: Option<Value> = None;
@@ -333,6 +333,9 @@ fn translate<'a>(
         };
         function(value).map_err(|error| BodyError::Failed(Failed { step, error }))?;
     }
-    // Every value has a text.
-    Ok(value.map(|value| value.to_string()))
+    let Some(value) = value else { return Ok(None) };
+    // Mostly it is about as long as before.
+    let mut written = Vec::with_capacity(body.len() + body.len() / 8);
+    serde_json::to_writer(&mut written, &value).map_err(|error| BodyError::Malformed(error.into()))?;
+    Ok(Some(written))
 }
