@@ -2,6 +2,7 @@ use http::Method;
 use serde_json::json;
 
 use super::super::guide::{Guide, eventually, expect};
+use super::super::metrics::Counters;
 
 /// 1: refused, and told how to do better (RFC 6750 §3).
 pub(super) async fn no_token(guide: &mut Guide) -> Result<(), String> {
@@ -67,10 +68,31 @@ pub(super) async fn own_token(guide: &mut Guide) -> Result<(), String> {
     during.map_err(|reason| format!("while the issuer was gone: {reason}"))?;
     println!("  {CALLS} more while the issuer answered 503: all of them 200");
     let after = asked(guide).await?;
-    expect(after == (requests, issued), || format!("asked during the outage: {after:?}"))
+    expect(after == (requests, issued), || format!("asked during the outage: {after:?}"))?;
+    keys_are_fetched_again(guide).await
 }
 
-/// 10: new keys are found without a refusal; what a removed key signed is refused soon after.
+/// A gateway that did not reach the issuer waits a moment before it asks again; until then a new key would be unknown.
+async fn keys_are_fetched_again(guide: &mut Guide) -> Result<(), String> {
+    let fetches = async |guide: &Guide| -> Result<Vec<[u64; 2]>, String> {
+        let of = |counters: &Counters| {
+            ["ok", "failed"]
+                .map(|outcome| counters.count("tower_auth_key_fetches_total", &[("outcome", outcome)]))
+        };
+        Ok(guide.counters("gateway").await?.iter().map(|(_, counters)| of(counters)).collect())
+    };
+    let before = fetches(guide).await?;
+    eventually(guide, "the gateways that asked in vain have keys again", async |guide: &mut Guide| {
+        // `orders` asks through the balancer, so that each gateway in use has something to verify.
+        let answer = guide.get_past_gateway_cache("/api/v2/orders/1/availability").await?;
+        expect(answer.status == 200, || format!("{} {}", answer.status, answer.text()))?;
+        let now = fetches(guide).await?;
+        Ok(now.iter().zip(&before).all(|([now, failed], [before, _])| now > before || *failed == 0))
+    })
+    .await
+}
+
+/// 8: new keys are found without a refusal; what a removed key signed is refused soon after.
 pub(super) async fn rotation(guide: &mut Guide) -> Result<(), String> {
     let old_token = guide.token.clone();
     let keys = guide.issuer("/rotate-keys", &json!({})).await?;

@@ -68,7 +68,7 @@ async fn is_open(guide: &Guide, replica: &str) -> Result<bool, String> {
     Ok(gateways.iter().any(|(_, counters)| (1..=OPEN).contains(&state(counters))))
 }
 
-/// 7: a replica hangs, then fails; calls that may be repeated are answered by the other one, a POST without key is not.
+/// 6a: a replica hangs, then fails; calls that may be repeated are answered by the other one, a POST without key is not.
 pub(super) async fn retries(guide: &mut Guide) -> Result<(), String> {
     let path = "/api/v2/orders/3";
     let replicas = guide.instances("orders");
@@ -109,7 +109,7 @@ pub(super) async fn retries(guide: &mut Guide) -> Result<(), String> {
     .await
 }
 
-/// 8: all calls that a gateway has for one service are under way: the next is answered at once, other services are not
+/// 6b: all calls that a gateway has for one service are under way: the next is answered at once, other services are not
 /// concerned.
 pub(super) async fn full_bulkhead(guide: &mut Guide) -> Result<(), String> {
     let replicas = guide.instances("inventory");

@@ -25,7 +25,7 @@ pub(super) async fn second_read(guide: &mut Guide) -> Result<(), String> {
     expect(gateway, || format!("Cache-Status {status:?}"))
 }
 
-/// 11: nothing but latency and the load of the database shows that the store is broken, and that only while it is.
+/// 9: nothing but latency and the load of the database shows that the store is broken, and that only while it is.
 pub(super) async fn failing_store(guide: &mut Guide) -> Result<(), String> {
     let path = "/api/v2/orders/2";
     let replicas = guide.instances("orders");

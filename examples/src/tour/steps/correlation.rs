@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::super::guide::{Guide, expect};
 
-/// 9: `orders` asks `inventory` through the front door, so the id passes two gateways and both services.
+/// 7: `orders` asks `inventory` through the front door, so the id passes two gateways and both services.
 pub(super) async fn one_id(guide: &mut Guide) -> Result<(), String> {
     let id = format!("tour-{}", guide.unique());
     let token = guide.token.clone();

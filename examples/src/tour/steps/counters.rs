@@ -1,7 +1,7 @@
 use super::super::guide::{Guide, expect};
 use super::super::metrics::Counters;
 
-/// 12: what the layers counted since the tour began, summed over the gateways, is what the tour saw.
+/// 10: what the layers counted since the tour began, summed over the gateways, is what the tour saw.
 pub(super) async fn tally(guide: &mut Guide) -> Result<(), String> {
     let after = guide.counters("gateway").await?;
     let mut counted = Counters::default();
