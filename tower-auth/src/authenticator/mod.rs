@@ -159,6 +159,10 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
     }
 
     fn try_step(&self, token: &str, proof: Option<&str>, waited: bool) -> Result<Step<C>, AuthError> {
+        // Before anything reads all of it, were it only to hash it.
+        if token.len() > jws::MAX_TOKEN {
+            return Err(TokenFault::TooLarge.into());
+        }
         if let Some(entry) = self.shared.cache.as_ref().and_then(|cache| cache.get(token))
             && let Some(step) = self.again(&entry, proof, waited)?
         {
@@ -243,9 +247,6 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
     ) -> Result<Step<C>, AuthError> {
         use crate::introspection::Found;
         use crate::policy::introspection::Answer;
-        if token.len() > jws::MAX_TOKEN {
-            return Err(TokenFault::TooLarge.into());
-        }
         let known = match introspection.lookup(token, waited) {
             Found::Known(known) => known,
             Found::Wait(pending) => return Ok(Step::Wait(pending)),
