@@ -384,19 +384,25 @@ impl Breaker {
     /// [`Rejected`] when the call may not be made.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        let seat = self.seat();
-        let circuit = &*seat.circuit;
-        circuit.observer.metrics.resolve(|| self.state());
-        let started = circuit.observer.reader.now();
-        match circuit.admit_at_once() {
-            Some(admission) => Ok(Permit::new(Arc::clone(seat), admission, started)),
-            None => self.ask(started),
+        match self.acquire_at_once() {
+            Some(permit) => Ok(permit),
+            None => self.ask(),
         }
     }
 
-    #[inline(never)]
-    fn ask(&self, now: u64) -> Result<Permit, Rejected> {
+    /// A permit, where every call passes.
+    #[inline]
+    pub(crate) fn acquire_at_once(&self) -> Option<Permit> {
         let seat = self.seat();
+        let circuit = &*seat.circuit;
+        circuit.observer.metrics.resolve(|| self.state());
+        let admission = circuit.admit_at_once()?;
+        Some(Permit::new(Arc::clone(seat), admission, circuit.observer.reader.now()))
+    }
+
+    #[inline(never)]
+    fn ask(&self) -> Result<Permit, Rejected> {
+        let (seat, now) = (self.seat(), self.now());
         match seat.circuit.admit(seat.shard, now) {
             Ok(admission) => Ok(Permit::new(Arc::clone(seat), admission, now)),
             Err(refusal) => Err(rejection(&seat.circuit.observer.name, refusal)),

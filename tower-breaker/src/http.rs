@@ -131,6 +131,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        if let Some(permit) = self.gate.admit_at_once() {
+            return ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
+        }
         match self.gate.admit() {
             Ok(permit) => {
                 ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())

@@ -114,6 +114,9 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
+        if let Some(permit) = self.gate.admit_at_once() {
+            return ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
+        }
         match self.gate.admit() {
             Ok(permit) => {
                 ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
@@ -176,12 +179,15 @@ where
         match self.project().kind.project() {
             KindProj::Guarded { inner, permit, classify } => {
                 let result = match permit.as_mut() {
-                    Some(permit) => ready!(permit.watch(|| inner.poll(cx))),
+                    Some(permit) => {
+                        let result = ready!(permit.watch(|| inner.poll(cx)));
+                        // Told where it is: moving it out would cost as much as counting the call.
+                        let verdict = permit.watch(|| classify.classify(result.as_ref()));
+                        permit.tell(verdict);
+                        result
+                    }
                     None => ready!(inner.poll(cx)),
                 };
-                if let Some(permit) = permit.take() {
-                    permit.record(classify.classify(result.as_ref()));
-                }
                 Poll::Ready(result.map_err(Error::Inner))
             }
             KindProj::Rejected { rejected } => match rejected.take() {

@@ -18,7 +18,9 @@ use tower::steer::Steer;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::layer::BreakerService;
-use tower_breaker::{BoxError, Breaker, BreakerLayer, Error, Mode, RejectReason, State, find_rejection};
+use tower_breaker::{
+    BoxError, Breaker, BreakerLayer, CancelPolicy, Error, Mode, RejectReason, State, find_rejection,
+};
 use tower_test::{assert_request_eq, mock};
 
 use crate::support::{touchy, trip};
@@ -152,6 +154,28 @@ async fn an_idle_ready_gate_holds_no_probe_and_the_late_one_is_rejected() {
     let call = idle.call(3);
     assert_request_eq!(idle_handle, 3).send_response(3);
     assert_eq!(call.await.unwrap(), 3);
+}
+
+/// Long before its lease is over, and though the state is the same afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_probe_slot_that_comes_back_wakes_who_waits_at_the_gate() {
+    let breaker = touchy("test").on_cancel(CancelPolicy::Ignore).build().unwrap();
+    let (mut waits, mut handle) = mocked(&breaker, Mode::Gate);
+    handle.allow(1);
+    trip(&breaker);
+    tokio::time::advance(SECOND).await;
+    for ignored in [true, false] {
+        let probe = breaker.try_acquire().unwrap();
+        assert!(waits.poll_ready().is_pending());
+        assert!(!waits.is_woken());
+        if ignored {
+            probe.ignore()
+        } else {
+            drop(probe)
+        }
+        assert!(waits.is_woken());
+    }
+    assert!(waits.poll_ready().is_ready());
 }
 
 #[tokio::test(start_paused = true)]
