@@ -25,7 +25,9 @@ async fn recovers(origin: &Origin, process: &Process) {
     let got = process.get(URI, &[]).await;
     assert_eq!(got.status, 200);
     let call = origin.calls().to_string();
-    assert_eq!((got.outcome, got.body == call.repeat(100_000)), ("miss", true));
+    // The call before may still be storing what it got; then this one shares it.
+    assert!(matches!(got.outcome, "miss" | "collapsed"), "{}", got.outcome);
+    assert!(got.body == call.repeat(100_000), "{} of another call", got.outcome);
     // What was there before may come first: the new one is stored in the background.
     for _ in 0..1000 {
         let got = process.until_hit(URI, &[]).await;
