@@ -13,6 +13,7 @@ mod keyed;
 mod machine;
 mod metrics;
 mod outcomes;
+mod probing;
 mod readiness;
 #[cfg(feature = "retry")]
 mod retry_replay;

@@ -120,3 +120,24 @@ async fn no_key_becomes_a_label_or_moves_a_gauge_of_state() {
         );
     }
 }
+
+/// A slot is used again after ten others; what it held and nobody had been told is told then.
+#[tokio::test(start_paused = true)]
+async fn what_leaves_a_slot_reaches_the_recorder() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let breaker = touchy("orders").time_window(SECOND * 10).build().unwrap();
+    for _ in 0..3 {
+        for _ in 0..7 {
+            breaker.try_acquire().unwrap().success();
+        }
+        // No call in the slots between: the next one begins the same word anew.
+        tokio::time::advance(SECOND * 10).await;
+    }
+    assert_eq!(breaker.snapshot().calls, 0);
+    breaker.try_acquire().unwrap().success();
+    let _ = breaker.snapshot();
+    let counted = "tower_breaker_calls_total{breaker=orders,outcome=success}";
+    assert_eq!(seen(&snapshotter).get(counted), Some(&22.0));
+}
