@@ -169,9 +169,9 @@ async fn a_probe_slot_that_comes_back_wakes_who_waits_at_the_gate() {
         assert!(waits.poll_ready().is_pending());
         assert!(!waits.is_woken());
         if ignored {
-            probe.ignore()
+            probe.ignore();
         } else {
-            drop(probe)
+            drop(probe);
         }
         assert!(waits.is_woken());
     }
