@@ -194,3 +194,223 @@ row!(propagate {
     hyper_client: runs,
     reqwest_client: runs,
 });
+
+row!(require_claims {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: no "authorizes who calls; a client asks its issuer",
+    hyper_server: runs,
+    hyper_client: no "authorizes who calls; a client asks its issuer",
+    reqwest_client: no "authorizes who calls; a client asks its issuer",
+});
+
+row!(require_roles {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: no "authorizes who calls; a client asks its issuer",
+    hyper_server: runs,
+    hyper_client: no "authorizes who calls; a client asks its issuer",
+    reqwest_client: no "authorizes who calls; a client asks its issuer",
+});
+
+row!(authorize {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: no "authorizes who calls; a client asks its issuer",
+    hyper_server: runs,
+    hyper_client: no "authorizes who calls; a client asks its issuer",
+    reqwest_client: no "authorizes who calls; a client asks its issuer",
+});
+
+row!(http_bulkhead {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: runs,
+    hyper_server: runs,
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(bulkhead {
+    axum_router: no "rejects with an error, which axum does not take; `HttpBulkheadLayer` answers",
+    axum_wrapped: no "rejects with an error, which axum does not take; `HttpBulkheadLayer` answers",
+    tonic_server: no "an error ends the stream without a status; `HttpBulkheadLayer` answers",
+    tonic_channel: runs,
+    hyper_server: no "an error ends the connection without an answer; `HttpBulkheadLayer` answers",
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(http_keyed_breaker {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: runs,
+    hyper_server: runs,
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(keyed_breaker {
+    axum_router: no "rejects with an error, which axum does not take; `HttpKeyedBreakerLayer` answers",
+    axum_wrapped: no "rejects with an error, which axum does not take; `HttpKeyedBreakerLayer` answers",
+    tonic_server: no "an error ends the stream without a status; `HttpKeyedBreakerLayer` answers",
+    tonic_channel: runs,
+    hyper_server: no "an error ends the connection without an answer; `HttpKeyedBreakerLayer` answers",
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(http_fallback {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: no "the fallback's error has to become the client's, which only the crate itself can make",
+    hyper_server: runs,
+    hyper_client: no "the fallback's error has to become the client's, which only the crate itself can make",
+    reqwest_client: no "the fallback's error has to become the client's, which only the crate itself can make",
+});
+
+row!(standard {
+    axum_router: no "is for calls that leave; a server sheds load with `HttpBulkheadLayer` and `HttpBreakerLayer`",
+    axum_wrapped: no "is for calls that leave; a server sheds load with `HttpBulkheadLayer` and `HttpBreakerLayer`",
+    tonic_server: no "is for calls that leave; a server sheds load with `HttpBulkheadLayer` and `HttpBreakerLayer`",
+    tonic_channel: runs,
+    hyper_server: no "is for calls that leave; a server sheds load with `HttpBulkheadLayer` and `HttpBreakerLayer`",
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(version_range {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: no "guards a handler; a client says which version it wants",
+    hyper_server: runs,
+    hyper_client: no "guards a handler; a client says which version it wants",
+    reqwest_client: no "guards a handler; a client says which version it wants",
+});
+
+row!(migrate {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: passes "gRPC has versions of its own: packages.",
+    tonic_channel: no "translates for those who call; a client speaks one version",
+    hyper_server: no "the layer changes the body, and this host's service takes hyper's own; see the axum hosts",
+    hyper_client: no "translates for those who call; a client speaks one version",
+    reqwest_client: no "translates for those who call; a client speaks one version",
+});
+
+row!(client_version {
+    axum_router: no "stamps what leaves; a server reads the version with `VersionLayer`",
+    axum_wrapped: no "stamps what leaves; a server reads the version with `VersionLayer`",
+    tonic_server: no "stamps what leaves; a server reads the version with `VersionLayer`",
+    tonic_channel: runs,
+    hyper_server: no "stamps what leaves; a server reads the version with `VersionLayer`",
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(echo {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: no "names answers to those who call",
+    hyper_server: runs,
+    hyper_client: no "names answers to those who call",
+    reqwest_client: no "names answers to those who call",
+});
+
+row!(problem_id {
+    axum_router: passes "The origin sends no problem documents; those are tests of the crate.",
+    axum_wrapped: passes "The origin sends no problem documents; those are tests of the crate.",
+    tonic_server: passes "gRPC has no problem documents.",
+    tonic_channel: no "names answers to those who call",
+    hyper_server: passes "The origin sends no problem documents; those are tests of the crate.",
+    hyper_client: no "names answers to those who call",
+    reqwest_client: no "names answers to those who call",
+});
+
+row!(observe {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: no "records what arrives; `ObserveLayer::client` records what leaves",
+    hyper_server: runs,
+    hyper_client: no "records what arrives; `ObserveLayer::client` records what leaves",
+    reqwest_client: no "records what arrives; `ObserveLayer::client` records what leaves",
+});
+
+row!(observe_client {
+    axum_router: no "records what leaves; `ObserveLayer::server` records what arrives",
+    axum_wrapped: no "records what leaves; `ObserveLayer::server` records what arrives",
+    tonic_server: no "records what leaves; `ObserveLayer::server` records what arrives",
+    tonic_channel: runs,
+    hyper_server: no "records what leaves; `ObserveLayer::server` records what arrives",
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(total_timeout {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: runs,
+    hyper_server: runs,
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(http_throttle {
+    axum_router: runs,
+    axum_wrapped: runs,
+    tonic_server: runs,
+    tonic_channel: runs,
+    hyper_server: runs,
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(throttle {
+    axum_router: no "rejects with an error, which axum does not take; `HttpThrottleLayer` answers",
+    axum_wrapped: no "rejects with an error, which axum does not take; `HttpThrottleLayer` answers",
+    tonic_server: no "an error ends the stream without a status; `HttpThrottleLayer` answers",
+    tonic_channel: runs,
+    hyper_server: no "an error ends the connection without an answer; `HttpThrottleLayer` answers",
+    hyper_client: runs,
+    reqwest_client: runs,
+});
+
+row!(inbound {
+    axum_router: passes "It decides nothing: it hands the request's token to calls of the task.",
+    axum_wrapped: passes "It decides nothing: it hands the request's token to calls of the task.",
+    tonic_server: passes "It decides nothing: it hands the request's token to calls of the task.",
+    tonic_channel: no "hands on what arrived; a client has nothing that arrived",
+    hyper_server: passes "It decides nothing: it hands the request's token to calls of the task.",
+    hyper_client: no "hands on what arrived; a client has nothing that arrived",
+    reqwest_client: no "hands on what arrived; a client has nothing that arrived",
+});
+
+row!(count_request {
+    axum_router: passes "It decides nothing: it counts for `ObserveLayer`.",
+    axum_wrapped: passes "It decides nothing: it counts for `ObserveLayer`.",
+    tonic_server: passes "It decides nothing: it counts for `ObserveLayer`.",
+    tonic_channel: passes "It decides nothing: it counts for `ObserveLayer`.",
+    hyper_server: no "it changes the type of the body, and this host's service takes hyper's own",
+    hyper_client: passes "It decides nothing: it counts for `ObserveLayer`.",
+    reqwest_client: passes "It decides nothing: it counts for `ObserveLayer`.",
+});
+
+row!(fallback {
+    axum_router: no "answers in place of an error; `HttpFallbackLayer` answers in place of a response",
+    axum_wrapped: no "answers in place of an error; `HttpFallbackLayer` answers in place of a response",
+    tonic_server: no "answers in place of an error; `HttpFallbackLayer` answers in place of a response",
+    tonic_channel: no "the fallback's error has to become the client's, which only the crate itself can make",
+    hyper_server: no "answers in place of an error; `HttpFallbackLayer` answers in place of a response",
+    hyper_client: no "the fallback's error has to become the client's, which only the crate itself can make",
+    reqwest_client: no "the fallback's error has to become the client's, which only the crate itself can make",
+});

@@ -15,13 +15,18 @@ pub(crate) const ISSUER: &str = "https://issuer.example";
 /// Accepts the tokens made here.
 pub(crate) fn authenticator() -> Authenticator {
     let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).expect("a key");
-    Authenticator::builder().issuer(Issuer::new(ISSUER, keys)).audience("api").build().expect("complete")
+    Authenticator::builder()
+        .issuer(Issuer::new(ISSUER, keys))
+        .audience("api")
+        .roles_at("/roles")
+        .build()
+        .expect("complete")
 }
 
 /// The claims of such a token.
 pub(crate) fn claims(user: &str, scope: &str) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    json!({ "iss": ISSUER, "aud": "api", "sub": user, "iat": now, "exp": now + 300, "scope": scope })
+    json!({ "iss": ISSUER, "aud": "api", "sub": user, "iat": now, "exp": now + 300, "scope": scope, "roles": ["clerk"] })
 }
 
 /// A token of this user with these scopes, good for five minutes.
