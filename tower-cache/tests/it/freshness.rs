@@ -136,3 +136,19 @@ async fn targeted_fields_take_the_place_of_cache_control() {
         assert_eq!(get(&cache, &[]).await.outcome(), "miss", "{field}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_targeted_field_that_is_no_dictionary_is_ignored() {
+    let outcome = |targeted: &'static str, general: &'static str| async move {
+        let fields = [("cdn-cache-control", targeted), ("cache-control", general)];
+        let origin = Origin::new(move |_| crate::support::answer(&fields, ""));
+        let cache = origin.behind(Cache::builder());
+        get(&cache, &[]).await;
+        get(&cache, &[]).await.outcome()
+    };
+    assert_eq!(outcome("max-age=10000", "no-store").await, "hit", "valid: it alone counts");
+    for invalid in ["max-age=10000, &&&&&", "max-age=\"10000\""] {
+        assert_eq!(outcome(invalid, "no-store").await, "miss", "{invalid}");
+        assert_eq!(outcome(invalid, "max-age=60").await, "hit", "{invalid}: Cache-Control counts then");
+    }
+}
