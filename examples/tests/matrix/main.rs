@@ -414,3 +414,13 @@ row!(fallback {
     hyper_client: no "the fallback's error has to become the client's, which only the crate itself can make",
     reqwest_client: no "the fallback's error has to become the client's, which only the crate itself can make",
 });
+
+row!(dpop {
+    axum_router: no "needs tokens bound to its key; `tower-auth/tests/servers` runs it against a provider that issues them",
+    axum_wrapped: no "needs tokens bound to its key; `tower-auth/tests/servers` runs it against a provider that issues them",
+    tonic_server: no "needs tokens bound to its key; `tower-auth/tests/servers` runs it against a provider that issues them",
+    tonic_channel: no "needs tokens bound to its key; `tower-auth/tests/servers` runs it against a provider that issues them",
+    hyper_server: no "needs tokens bound to its key; `tower-auth/tests/servers` runs it against a provider that issues them",
+    hyper_client: no "needs tokens bound to its key; `tower-auth/tests/servers` runs it against a provider that issues them",
+    reqwest_client: no "needs tokens bound to its key; `tower-auth/tests/servers` runs it against a provider that issues them",
+});
