@@ -55,7 +55,7 @@ impl Correlation {
         Self::new(Inner {
             id: Generator::hex128().generate(),
             origin: Origin::Generated,
-            cause: Some(Box::new(self.0.id)),
+            cause: Some(Box::new(self.0.id.clone())),
             parent: Some(self.0.trace),
             trace: self.0.trace.child(random()),
             ..Inner::clone(&self.0)

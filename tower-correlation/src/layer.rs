@@ -20,6 +20,7 @@ use crate::fields::{BAGGAGE, Present, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST
 use crate::generate::{Generator, random};
 use crate::metrics::Metrics;
 use crate::policy::baggage::{Baggage, BaggageLimits};
+use crate::policy::id::CorrelationId;
 use crate::policy::inbound::{Origin, Validation, inbound};
 use crate::policy::trace::TraceParent;
 use crate::span::Span;
@@ -204,11 +205,13 @@ impl Config {
         let headers = request.headers();
         let present = Present::of(headers, &self.inbound);
         let may_be_there = |index| present.id(index);
-        let (id, origin, said) =
-            match inbound(headers, &self.inbound, may_be_there, trusted, &self.validation) {
-                Ok((id, said)) => (id, Origin::Accepted, said.cloned()),
-                Err(origin) => (self.generator.generate(), origin, None),
-            };
+        let accepted = inbound(headers, &self.inbound, may_be_there, trusted, &self.validation);
+        let origin = accepted.err().unwrap_or(Origin::Accepted);
+        let id = match accepted {
+            Ok((value, _)) => CorrelationId::of(value.as_bytes()),
+            Err(_) => self.generator.generate(),
+        };
+        let said = accepted.ok().and_then(|(value, alone)| alone.then(|| value.clone()));
         self.metrics.identified(origin);
         let (parent, state) = if trusted && present.traceparent { extract(headers) } else { None }.unzip();
         // Whoever made a span for this request already, such as an OpenTelemetry SDK, keeps it.

@@ -1,15 +1,25 @@
 //! Ids: which are acceptable, and how random bits become one.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest id that is ever kept, in bytes.
 pub(crate) const MAX_ID: usize = 128;
 
-/// A correlation id: 1 to 128 bytes of `A–Z a–z 0–9 . _ -` unless the validation was told otherwise; kept inline.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CorrelationId {
-    length: u8,
-    bytes: [u8; MAX_ID],
+/// Longest id that is kept inline, in bytes: every generated form, and most that callers send.
+const INLINE: usize = 46;
+
+/// A correlation id: 1 to 128 bytes of `A–Z a–z 0–9 . _ -` unless the validation was told otherwise. Up to 46 bytes are
+/// kept inline, longer ones shared: a clone never copies to the heap.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CorrelationId(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Repr {
+    /// Bytes behind the length are zero.
+    Inline { length: u8, bytes: [u8; INLINE] },
+    /// Only for what does not fit inline, so that equal ids are of one kind.
+    Shared(Arc<[u8]>),
 }
 
 impl CorrelationId {
@@ -23,17 +33,27 @@ impl CorrelationId {
 
     /// Takes an id known to be within the length limit and made of visible ASCII characters.
     pub(crate) fn of(id: &[u8]) -> Self {
-        let mut bytes = [0; MAX_ID];
-        bytes[..id.len()].copy_from_slice(id);
-        Self { length: id.len() as u8, bytes }
+        let mut bytes = [0; INLINE];
+        match bytes.get_mut(..id.len()) {
+            Some(place) => {
+                place.copy_from_slice(id);
+                Self::inline(id.len(), bytes)
+            }
+            None => Self(Repr::Shared(Arc::from(id))),
+        }
+    }
+
+    #[inline]
+    const fn inline(length: usize, bytes: [u8; INLINE]) -> Self {
+        Self(Repr::Inline { length: length as u8, bytes })
     }
 
     /// 128 bits as 32 lower-case hexadecimal digits.
     #[inline]
     pub(crate) fn hex(bits: u128) -> Self {
-        let mut bytes = [0; MAX_ID];
+        let mut bytes = [0; INLINE];
         hex(bits, &mut bytes[..32]);
-        Self { length: 32, bytes }
+        Self::inline(32, bytes)
     }
 
     /// A UUID in its usual form (RFC 9562 §4), version and variant set.
@@ -41,7 +61,7 @@ impl CorrelationId {
         let bits = bits & !(0xf << 76) & !(0b11 << 62) | u128::from(version) << 76 | 0b10 << 62;
         let mut digits = [0; 32];
         hex(bits, &mut digits);
-        let mut bytes = [0; MAX_ID];
+        let mut bytes = [0; INLINE];
         bytes[..8].copy_from_slice(&digits[..8]);
         bytes[8] = b'-';
         bytes[9..13].copy_from_slice(&digits[8..12]);
@@ -51,7 +71,7 @@ impl CorrelationId {
         bytes[19..23].copy_from_slice(&digits[16..20]);
         bytes[23] = b'-';
         bytes[24..36].copy_from_slice(&digits[20..]);
-        Self { length: 36, bytes }
+        Self::inline(36, bytes)
     }
 
     /// UUID version 7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, the rest random.
@@ -63,12 +83,12 @@ impl CorrelationId {
     pub(crate) fn ulid(millis: u64, random: u128) -> Self {
         const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
         let mut bits = u128::from(millis) << 80 | random & ((1 << 80) - 1);
-        let mut bytes = [0; MAX_ID];
+        let mut bytes = [0; INLINE];
         for digit in bytes[..26].iter_mut().rev() {
             *digit = DIGITS[(bits & 31) as usize];
             bits >>= 5;
         }
-        Self { length: 26, bytes }
+        Self::inline(26, bytes)
     }
 
     /// The id as text.
@@ -79,7 +99,10 @@ impl CorrelationId {
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
+        match &self.0 {
+            Repr::Inline { length, bytes } => &bytes[..usize::from(*length)],
+            Repr::Shared(bytes) => bytes,
+        }
     }
 
     /// A number that follows from the id alone, the same in every process and version: FNV-1a, then mixed so that all

@@ -38,6 +38,10 @@ impl Validation {
     ///
     /// The reason why it is not acceptable.
     pub fn check(&self, id: &[u8]) -> Result<CorrelationId, Replaced> {
+        self.judge(id).map(|()| CorrelationId::of(id))
+    }
+
+    fn judge(&self, id: &[u8]) -> Result<(), Replaced> {
         if id.is_empty() {
             return Err(Replaced::Empty);
         }
@@ -46,13 +50,13 @@ impl Validation {
         }
         // Without a branch per byte; only what the table does not know is looked at again.
         if id.iter().fold(true, |fits, &byte| fits & ALPHABET[usize::from(byte)]) {
-            return Ok(CorrelationId::of(id));
+            return Ok(());
         }
-        let fits = |byte: &u8| ALPHABET[usize::from(*byte)] || self.also.contains(byte);
-        if !id.iter().all(fits) {
-            return Err(Replaced::Alphabet);
-        }
-        CorrelationId::new(id).ok_or(Replaced::Alphabet)
+        // Whatever a service allows besides, only visible characters can be in a field and in a line of a log.
+        let fits = |&byte: &u8| {
+            ALPHABET[usize::from(byte)] || (self.also.contains(&byte) && byte.is_ascii_graphic())
+        };
+        if id.iter().all(fits) { Ok(()) } else { Err(Replaced::Alphabet) }
     }
 }
 
@@ -96,14 +100,14 @@ pub enum Origin {
 }
 
 /// The first of the fields that is present decides; a bad id is never repaired and never makes way for the next field.
-/// With a good one comes its value, if that is all that the first of the fields says.
+/// A good one comes with whether it is all that the first of the fields says.
 pub(crate) fn inbound<'a>(
     headers: &'a HeaderMap,
     names: &[HeaderName],
     may_be_there: impl Fn(usize) -> bool,
     trusted: bool,
     validation: &Validation,
-) -> Result<(CorrelationId, Option<&'a HeaderValue>), Origin> {
+) -> Result<(&'a HeaderValue, bool), Origin> {
     for (index, name) in names.iter().enumerate() {
         if !may_be_there(index) {
             continue;
@@ -120,8 +124,8 @@ pub(crate) fn inbound<'a>(
             }
             alone = false;
         }
-        let id = validation.check(first.as_bytes()).map_err(Origin::Replaced)?;
-        return Ok((id, alone.then_some(first)));
+        validation.judge(first.as_bytes()).map_err(Origin::Replaced)?;
+        return Ok((first, alone));
     }
     Err(Origin::Generated)
 }
