@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
+use crate::granted::{Grant, Granted};
+use crate::keys::Key;
 use crate::policy::claims::Registered;
 
 /// The claims type one gets without naming one: everything the token says besides what [`Verified`] has methods for.
@@ -22,41 +25,56 @@ pub struct Verified<C = Claims> {
     inner: Arc<Inner<C>>,
 }
 
-struct Inner<C> {
-    granted: Granted,
+pub(crate) struct Inner<C> {
+    facts: Facts,
     claims: C,
 }
 
-/// The part that does not depend on the claims type, for layers that decide by scopes or pass the token on.
-#[derive(Clone)]
-pub(crate) struct Granted {
-    pub(crate) registered: Arc<Registered>,
-    pub(crate) token: Arc<str>,
+/// The part that does not depend on the claims type.
+pub(crate) struct Facts {
+    pub(crate) registered: Registered,
+    pub(crate) token: Box<str>,
+    /// `None` where the issuer itself said that the token is good.
+    pub(crate) signed: Option<Signed>,
 }
 
-/// What the nearest authenticating layer granted. With the claims type that one gets without naming one the layer writes
-/// one extension, with another one two.
-pub(crate) fn granted(extensions: &http::Extensions) -> Option<&Granted> {
-    let own = || extensions.get::<Verified>().map(|verified| &verified.inner.granted);
-    extensions.get::<Granted>().or_else(own)
+/// By what the signature was found good.
+pub(crate) struct Signed {
+    /// Position of the issuer among those of the authenticator.
+    pub(crate) issuer: usize,
+    pub(crate) key: Arc<Key>,
+    /// The latest set that was seen to hold `key` for this token.
+    pub(crate) generation: AtomicU64,
+}
+
+impl<C> AsRef<Facts> for Inner<C> {
+    fn as_ref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl<C: Send + Sync + 'static> Grant for Verified<C> {
+    fn facts(&self) -> &Facts {
+        &self.inner.facts
+    }
+
+    fn granted(&self) -> Granted {
+        Granted(Arc::clone(&self.inner) as _)
+    }
 }
 
 impl<C> Verified<C> {
-    pub(crate) fn new(registered: Registered, token: &str, claims: C) -> Self {
-        let granted = Granted { registered: Arc::new(registered), token: token.into() };
-        Self { inner: Arc::new(Inner { granted, claims }) }
+    pub(crate) fn new(registered: Registered, token: &str, signed: Option<Signed>, claims: C) -> Self {
+        let facts = Facts { registered, token: token.into(), signed };
+        Self { inner: Arc::new(Inner { facts, claims }) }
     }
 
-    pub(crate) fn granted(&self) -> Granted {
-        self.inner.granted.clone()
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.inner.facts
     }
 
     pub(crate) fn registered(&self) -> &Registered {
-        &self.inner.granted.registered
-    }
-
-    pub(crate) fn shared_token(&self) -> Arc<str> {
-        Arc::clone(&self.inner.granted.token)
+        &self.inner.facts.registered
     }
 
     /// The claims in your type.
@@ -68,35 +86,35 @@ impl<C> Verified<C> {
     /// `sub`: who the token is about.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.registered().sub.as_deref()
+        self.registered().sub()
     }
 
     /// `iss`: who issued it.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
-        self.registered().iss.as_deref()
+        self.registered().iss()
     }
 
     /// `client_id`: which client it was issued to (RFC 9068 §2.2).
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        self.registered().client_id.as_deref()
+        self.registered().client_id()
     }
 
     /// `jti`: the id of the token.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
-        self.registered().jti.as_deref()
+        self.registered().jti()
     }
 
     /// The scopes of `scope` and `scp`.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        self.registered().scopes.iter().map(String::as_str)
+        self.registered().scopes()
     }
 
     /// The roles, where [`roles_at`](crate::AuthenticatorBuilder::roles_at) says that they are.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
-        self.registered().roles.iter().map(String::as_str)
+        self.registered().roles()
     }
 
     /// Whether it has this role.
@@ -121,7 +139,7 @@ impl<C> Verified<C> {
     /// The token itself, for passing it on. A secret: keep it out of logs.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.inner.granted.token
+        &self.inner.facts.token
     }
 }
 
@@ -145,19 +163,19 @@ impl TokenFacts<'_> {
     /// `iss`: who issued it.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
-        self.0.iss.as_deref()
+        self.0.iss()
     }
 
     /// `sub`: who the token is about.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.0.sub.as_deref()
+        self.0.sub()
     }
 
     /// `jti`: the id of the token.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
-        self.0.jti.as_deref()
+        self.0.jti()
     }
 
     /// `iat`: when it was issued, for refusing everything issued before some moment.

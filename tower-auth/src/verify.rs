@@ -1,12 +1,13 @@
 //! The signature step, callable by itself: a compact JWS against a set of keys, whatever the payload is.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jsonwebtoken::crypto::CryptoProvider;
 
 use crate::error::TokenFault;
 use crate::keys::{Algorithm, Key, KeySet};
-use crate::policy::jws::{self, Compact, Header};
+use crate::policy::jws::{self, Header, Split};
 
 /// What computes signatures. Both features may be on; the choice is made per
 /// [`Authenticator`](crate::Authenticator), never for the whole process.
@@ -74,8 +75,8 @@ impl Backend {
     }
 }
 
-/// A verified JWS.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A verified JWS. `Debug` shows neither header nor payload: whose they are is not known here.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Jws {
     /// The protected header, decoded, as it arrived.
@@ -86,6 +87,12 @@ pub struct Jws {
     pub algorithm: Algorithm,
 }
 
+impl fmt::Debug for Jws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jws").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
 /// Verifies a compact JWS and returns its header and payload. The rules for the header and for keys are those of the
 /// layer; nothing is asked of the payload.
 ///
@@ -93,24 +100,28 @@ pub struct Jws {
 ///
 /// Why the token is not accepted.
 pub fn verify_jws(token: &str, keys: &KeySet, backend: Backend) -> Result<Jws, TokenFault> {
-    let compact = jws::parse(token)?;
-    let (payload, _) = verify_parsed(&compact, keys, backend)?;
-    let Compact { header: Header { algorithm, .. }, header_bytes: header, .. } = compact;
-    Ok(Jws { header, payload, algorithm })
+    let split = jws::split(token)?;
+    let header = jws::decode(split.header)?;
+    let parsed = jws::header(&header)?;
+    let signature = jws::decode(split.signature)?;
+    let (payload, _) = verify_split(&split, &parsed, &signature, keys, backend)?;
+    Ok(Jws { header, payload, algorithm: parsed.algorithm })
 }
 
 /// The payload, once the signature is good, and the key it is good with.
-pub(crate) fn verify_parsed<'k>(
-    compact: &Compact<'_>,
+pub(crate) fn verify_split<'k>(
+    split: &Split<'_>,
+    header: &Header,
+    signature: &Vec<u8>,
     keys: &'k KeySet,
     backend: Backend,
 ) -> Result<(Vec<u8>, &'k Arc<Key>), TokenFault> {
-    let algorithm = compact.header.algorithm;
-    let key = keys.select(compact.header.kid.as_deref(), algorithm).ok_or(TokenFault::UnknownKey)?;
-    if !algorithm.admits_signature(compact.signature.len())
-        || !backend.good(key, algorithm, compact.signed, &compact.signature)
+    let algorithm = header.algorithm;
+    let key = keys.select(header.kid.as_deref(), algorithm).ok_or(TokenFault::UnknownKey)?;
+    if !algorithm.admits_signature(signature.len())
+        || !backend.good(key, algorithm, split.signed.as_bytes(), signature)
     {
         return Err(TokenFault::Signature);
     }
-    Ok((jws::decode(compact.payload)?, key))
+    Ok((jws::decode(split.payload)?, key))
 }

@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime};
 use serde::de::DeserializeOwned;
 
 use super::cache::VerifiedCache;
+use super::headers::KnownHeaders;
 use super::{Authenticator, Issuer, Settings, Shared};
 use crate::error::ConfigError;
+use crate::granted;
 use crate::keys::KeySource;
 use crate::metrics::Requests;
 use crate::policy::challenge;
@@ -255,7 +257,8 @@ impl<C: Send + Sync + 'static> AuthenticatorBuilder<C, Set, Set> {
             self.settings.realm = Some(default_realm(&self.settings.rules));
         }
         let cache = VerifiedCache::new(self.settings.cache_bytes);
-        let shared = Shared { settings: self.settings, cache, requests: Requests::default() };
+        let (headers, known) = (KnownHeaders::default(), granted::know::<C>());
+        let shared = Shared { settings: self.settings, cache, headers, known, requests: Requests::default() };
         Ok(Authenticator { shared: Arc::new(shared) })
     }
 }

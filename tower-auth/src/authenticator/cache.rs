@@ -1,12 +1,11 @@
-//! Tokens that were verified before. An entry is proof of the signature alone: time, audience and every other rule is
-//! asked again on each hit, and so is whether the issuer still has the key.
+//! Tokens that were verified before. An entry is proof of the signature alone: time and every other rule that can change
+//! its mind is asked again on each hit, and so is whether the issuer still has the key.
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use foldhash::quality::RandomState;
 use moka::sync::Cache;
 
-use crate::keys::{Algorithm, Key, KeySet};
 use crate::token::Verified;
 
 /// Bytes of an entry besides its token and claims.
@@ -14,55 +13,61 @@ const OVERHEAD: usize = 512;
 /// Claims in memory take a few times what they take in base64url.
 const EXPANSION: usize = 4;
 
-/// What is remembered of one token.
-pub(crate) struct Entry<C> {
-    pub(crate) verified: Verified<C>,
-    /// Position of the issuer among those of the authenticator.
-    pub(crate) issuer: usize,
-    pub(crate) kid: Option<Box<str>>,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) key: Arc<Key>,
-    /// The set in which `key` was found.
-    pub(crate) generation: u64,
-}
-
-impl<C> Entry<C> {
-    /// Whether the key that verified this token is still the one the issuer has for it.
-    pub(crate) fn stands(&self, keys: &KeySet) -> bool {
-        keys.generation() == self.generation
-            || keys.select(self.kid.as_deref(), self.algorithm).is_some_and(|key| key.is_same(&self.key))
-    }
-}
-
-/// Keyed by the whole token, compared in full; the seed of the hash is random, so that nobody can make entries collide.
-/// Admission is by frequency (TinyLFU): tokens seen once do not drive out tokens in use, however many there are.
+/// Keyed by a hash of the token whose seed is random, and compared in full: who finds two good tokens with one hash has
+/// found that one of them is verified each time. Admission is by frequency (TinyLFU): tokens seen once do not drive out
+/// tokens in use, however many there are.
 pub(crate) struct VerifiedCache<C> {
-    entries: Cache<Arc<str>, Arc<Entry<C>>, RandomState>,
+    seed: RandomState,
+    entries: Cache<u64, Verified<C>, BuildHasherDefault<AsItIs>>,
+}
+
+/// The keys are hashes.
+#[derive(Default)]
+pub(crate) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl<C: Send + Sync + 'static> VerifiedCache<C> {
     /// `None` when nothing is to be kept.
     pub(crate) fn new(max_bytes: u64) -> Option<Self> {
-        let weigh = |token: &Arc<str>, _: &Arc<Entry<C>>| {
-            u32::try_from(token.len() * EXPANSION + OVERHEAD).unwrap_or(u32::MAX)
+        let weigh = |_: &u64, verified: &Verified<C>| {
+            u32::try_from(verified.token().len() * EXPANSION + OVERHEAD).unwrap_or(u32::MAX)
         };
         (max_bytes > 0).then(|| Self {
+            seed: RandomState::default(),
             entries: Cache::builder()
                 .max_capacity(max_bytes)
                 .weigher(weigh)
-                .build_with_hasher(RandomState::default()),
+                .build_with_hasher(BuildHasherDefault::default()),
         })
     }
 
-    pub(crate) fn get(&self, token: &str) -> Option<Arc<Entry<C>>> {
-        self.entries.get(token)
+    /// What tokens are asked for by.
+    pub(crate) fn key(&self, token: &[u8]) -> u64 {
+        self.seed.hash_one(token)
     }
 
-    pub(crate) fn insert(&self, entry: Entry<C>) {
-        self.entries.insert(entry.verified.shared_token(), Arc::new(entry));
+    pub(crate) fn get(&self, key: u64, token: &[u8]) -> Option<Verified<C>> {
+        self.entries.get(&key).filter(|verified| verified.token().as_bytes() == token)
     }
 
-    pub(crate) fn remove(&self, token: &str) {
-        self.entries.invalidate(token);
+    pub(crate) fn insert(&self, key: u64, verified: Verified<C>) {
+        self.entries.insert(key, verified);
+    }
+
+    pub(crate) fn remove(&self, key: u64) {
+        self.entries.invalidate(&key);
     }
 }

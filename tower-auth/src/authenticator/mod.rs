@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod builder;
 mod cache;
+mod headers;
 
-use cache::{Entry, VerifiedCache};
+use cache::VerifiedCache;
+use headers::KnownHeaders;
 
 pub use builder::{AuthenticatorBuilder, state};
 
@@ -20,9 +23,9 @@ use crate::error::{AuthError, ConfigError, TokenFault};
 use crate::keys::{KeySource, KeysPending, Lookup, RemoteJwks};
 use crate::metrics::Requests;
 use crate::policy::claims::{self, Places, Registered};
-use crate::policy::jws;
+use crate::policy::jws::{self, Header};
 use crate::policy::validation::Rules;
-use crate::token::{Claims, TokenFacts, Verified};
+use crate::token::{Claims, Facts, Signed, TokenFacts, Verified};
 use crate::verify::{self, Backend};
 
 /// An issuer and its keys. Tokens of one issuer are never tried with the keys of another.
@@ -90,6 +93,9 @@ struct Shared<C> {
     settings: Settings,
     /// Of this authenticator alone: others have other rules.
     cache: Option<VerifiedCache<C>>,
+    headers: KnownHeaders,
+    /// Whether the claims type is among those that layers below find by themselves.
+    known: bool,
     requests: Requests,
 }
 
@@ -163,75 +169,138 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         if token.len() > jws::MAX_TOKEN {
             return Err(TokenFault::TooLarge.into());
         }
-        if let Some(entry) = self.shared.cache.as_ref().and_then(|cache| cache.get(token))
-            && let Some(step) = self.again(&entry, proof, waited)?
+        let key = self.shared.cache.as_ref().map(|cache| cache.key(token.as_bytes()));
+        if let Some(key) = key
+            && let Some(step) = self.seen(key, token.as_bytes(), proof, waited)
         {
-            return Ok(step);
+            return step;
         }
+        self.unseen(key, token, proof, waited)
+    }
+
+    /// A token of which the cache does not know.
+    fn unseen(
+        &self,
+        key: Option<u64>,
+        token: &str,
+        proof: Option<&str>,
+        waited: bool,
+    ) -> Result<Step<C>, AuthError> {
         #[cfg(feature = "introspection")]
         if let Some(introspection) = &self.shared.settings.introspection
             && introspection.concerns(token)
         {
             return self.introspect(introspection, token, proof, waited);
         }
-        self.afresh(token, proof, waited)
+        self.afresh(key, token, proof, waited)
     }
 
-    /// A token that was verified before: everything but its signature. `None` when its key is no longer that one.
-    fn again(
+    /// A token that was verified before: everything but its signature. `None` when there is none, or when its key is no
+    /// longer that one.
+    fn seen(
         &self,
-        entry: &Entry<C>,
+        key: u64,
+        token: &[u8],
         proof: Option<&str>,
         waited: bool,
-    ) -> Result<Option<Step<C>>, AuthError> {
-        let issuer = &self.shared.settings.issuers[entry.issuer];
-        let keys = match issuer.keys.lookup(entry.kid.as_deref(), entry.algorithm, waited) {
-            Lookup::Keys(keys) => keys,
-            Lookup::Wait(pending) => return Ok(Some(Step::Wait(pending))),
-            Lookup::Unavailable { retry_after } => return Err(AuthError::KeysUnavailable { retry_after }),
-        };
-        let judged =
-            if entry.stands(&keys) { Some(self.judge(entry.verified.registered(), proof)) } else { None };
-        if !matches!(judged, Some(Ok(()))) {
-            self.shared.cache.iter().for_each(|cache| cache.remove(entry.verified.token()));
+    ) -> Option<Result<Step<C>, AuthError>> {
+        let cache = self.shared.cache.as_ref()?;
+        let verified = cache.get(key, token)?;
+        let Facts { registered, signed, .. } = verified.facts();
+        match self.still_signed(signed.as_ref()?, verified.token(), waited) {
+            Ok(true) => {}
+            Ok(false) => {
+                cache.remove(key);
+                return None;
+            }
+            Err(step) => return Some(step),
         }
-        let Some(judged) = judged else { return Ok(None) };
+        let rules = &self.shared.settings.rules;
+        let judged = rules.check_again(registered, self.seconds(), proof);
+        let judged = judged.and_then(|()| self.not_revoked(registered));
+        if judged.is_err() {
+            cache.remove(key);
+        }
         self.shared.requests.cache_hit();
-        Ok(Some(Step::Done(judged.map(|()| entry.verified.clone()).map_err(AuthError::from))))
+        Some(Ok(Step::Done(judged.map(|()| verified).map_err(AuthError::from))))
     }
 
-    fn afresh(&self, token: &str, proof: Option<&str>, waited: bool) -> Result<Step<C>, AuthError> {
-        let Settings { rules, backend, .. } = &self.shared.settings;
-        let compact = jws::parse(token)?;
-        if !rules.token_type.admits(compact.header.typ.as_deref()) {
+    /// Whether the key that verified a token is still the one that its issuer has for it. The error is what to do instead
+    /// of answering.
+    fn still_signed(
+        &self,
+        signed: &Signed,
+        token: &str,
+        waited: bool,
+    ) -> Result<bool, Result<Step<C>, AuthError>> {
+        let keys = &self.shared.settings.issuers[signed.issuer].keys;
+        let generation = signed.generation.load(Ordering::Relaxed);
+        if keys.vouches_for(generation) {
+            return Ok(true);
+        }
+        // Rare enough to read the header once more.
+        let header = jws::split(token).and_then(|split| jws::header(&jws::decode(split.header)?));
+        let Ok(Header { kid, algorithm, .. }) = header else { return Ok(false) };
+        let keys = match keys.lookup(kid.as_deref(), algorithm, waited) {
+            Lookup::Keys(keys) => keys,
+            Lookup::Wait(pending) => return Err(Ok(Step::Wait(pending))),
+            Lookup::Unavailable { retry_after } => {
+                return Err(Err(AuthError::KeysUnavailable { retry_after }));
+            }
+        };
+        if keys.generation() == generation {
+            return Ok(true);
+        }
+        let stands = keys.select(kid.as_deref(), algorithm).is_some_and(|key| key.is_same(&signed.key));
+        if stands {
+            signed.generation.store(keys.generation(), Ordering::Relaxed);
+        }
+        Ok(stands)
+    }
+
+    fn afresh(
+        &self,
+        key: Option<u64>,
+        token: &str,
+        proof: Option<&str>,
+        waited: bool,
+    ) -> Result<Step<C>, AuthError> {
+        let Settings { rules, backend, places, .. } = &self.shared.settings;
+        let split = jws::split(token)?;
+        let known = self.shared.headers.get(split.header);
+        let header = match &known {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(jws::header(&jws::decode(split.header)?)?),
+        };
+        let signature = jws::decode(split.signature)?;
+        if !rules.token_type.admits(header.typ.as_deref()) {
             return Err(TokenFault::Type.into());
         }
-        let position = self.issuer_of(&compact)?;
+        let position = self.issuer_of(split.payload)?;
         let issuer = &self.shared.settings.issuers[position];
-        let keys = match issuer.keys.lookup(compact.header.kid.as_deref(), compact.header.algorithm, waited) {
+        let keys = match issuer.keys.lookup(header.kid.as_deref(), header.algorithm, waited) {
             Lookup::Keys(keys) => keys,
             Lookup::Wait(pending) => return Ok(Step::Wait(pending)),
             Lookup::Unavailable { retry_after } => return Err(AuthError::KeysUnavailable { retry_after }),
         };
-        let (payload, key) = verify::verify_parsed(&compact, &keys, *backend)?;
-        let registered = claims::parse(&payload, &self.shared.settings.places)?;
+        let (payload, by) = verify::verify_split(&split, &header, &signature, &keys, *backend)?;
+        let registered = claims::parse(payload, places)?;
         // Once more, now that the payload can be believed.
-        if issuer.name.is_some() && issuer.name != registered.iss {
+        if issuer.name.is_some() && issuer.name.as_deref() != registered.iss() {
             return Err(TokenFault::Issuer.into());
         }
-        self.judge(&registered, proof)?;
-        let claims = serde_json::from_slice(&payload).map_err(|_| TokenFault::ClaimsType)?;
-        let verified = Verified::new(registered, token, claims);
-        if let Some(cache) = &self.shared.cache {
+        rules.check(&registered, self.seconds(), proof)?;
+        self.not_revoked(&registered)?;
+        let claims = serde_json::from_str(registered.payload()).map_err(|_| TokenFault::ClaimsType)?;
+        if known.is_none() {
+            self.shared.headers.keep(split.header, &header);
+        }
+        let generation = AtomicU64::new(keys.generation());
+        let signed = Signed { issuer: position, key: Arc::clone(by), generation };
+        let verified = Verified::new(registered, token, Some(signed), claims);
+        if let (Some(cache), Some(key)) = (&self.shared.cache, key) {
             self.shared.requests.cache_miss();
-            cache.insert(Entry {
-                verified: verified.clone(),
-                issuer: position,
-                kid: compact.header.kid.map(String::into_boxed_str),
-                algorithm: compact.header.algorithm,
-                key: Arc::clone(key),
-                generation: keys.generation(),
-            });
+            cache.insert(key, verified.clone());
         }
         Ok(Step::Done(Ok(verified)))
     }
@@ -262,21 +331,24 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             registered.exp = i64::try_from(now.as_secs()).ok();
         }
         let issuers = &self.shared.settings.issuers;
-        let named = |issuer: &Issuer| issuer.name.is_none() || issuer.name == registered.iss;
-        if registered.iss.is_some() && !issuers.is_empty() && !issuers.iter().any(named) {
+        let named = |issuer: &Issuer| issuer.name.is_none() || issuer.name.as_deref() == registered.iss();
+        if registered.iss().is_some() && !issuers.is_empty() && !issuers.iter().any(named) {
             return Err(TokenFault::Issuer.into());
         }
-        self.judge(&registered, proof)?;
+        self.shared.settings.rules.check(&registered, self.seconds(), proof)?;
+        self.not_revoked(&registered)?;
         let claims = serde_json::from_slice(&known.body).map_err(|_| TokenFault::ClaimsType)?;
-        Ok(Step::Done(Ok(Verified::new(registered, token, claims))))
+        Ok(Step::Done(Ok(Verified::new(registered, token, None, claims))))
     }
 
-    /// What must hold at every use of a token.
-    fn judge(&self, registered: &Registered, proof: Option<&str>) -> Result<(), TokenFault> {
-        let settings = &self.shared.settings;
-        let now = (settings.clock)().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        settings.rules.check(registered, i64::try_from(now).unwrap_or(i64::MAX), proof)?;
-        match &settings.revoked {
+    /// Now, by the wall clock that was set.
+    fn seconds(&self) -> i64 {
+        let now = self.now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        i64::try_from(now).unwrap_or(i64::MAX)
+    }
+
+    fn not_revoked(&self, registered: &Registered) -> Result<(), TokenFault> {
+        match &self.shared.settings.revoked {
             Some(revoked) if revoked(&TokenFacts(registered)) => Err(TokenFault::Revoked),
             _ => Ok(()),
         }
@@ -284,14 +356,14 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
 
     /// With one issuer nothing is read before the signature is good. With several the unverified `iss` picks the keys,
     /// and only among the configured ones.
-    fn issuer_of(&self, compact: &jws::Compact<'_>) -> Result<usize, TokenFault> {
+    fn issuer_of(&self, payload: &str) -> Result<usize, TokenFault> {
         let issuers = &self.shared.settings.issuers;
         if issuers.len() == 1 {
             return Ok(0);
         }
-        let claims = claims::parse(&jws::decode(compact.payload)?, &Places::default())?;
-        let named = claims.iss.ok_or(TokenFault::Missing("iss"))?;
-        issuers.iter().position(|issuer| issuer.name.as_ref() == Some(&named)).ok_or(TokenFault::Issuer)
+        let payload = jws::decode(payload)?;
+        let named = claims::issuer(&payload)?;
+        issuers.iter().position(|issuer| issuer.name.as_deref() == Some(&*named)).ok_or(TokenFault::Issuer)
     }
 }
 
@@ -303,6 +375,11 @@ impl<C> Authenticator<C> {
     /// By the wall clock that was set.
     pub(crate) fn now(&self) -> SystemTime {
         (self.shared.settings.clock)()
+    }
+
+    /// Whether a layer below finds the token without being told.
+    pub(crate) fn is_found(&self) -> bool {
+        self.shared.known
     }
 
     pub(crate) fn requests(&self) -> &Requests {

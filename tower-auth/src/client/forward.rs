@@ -15,7 +15,8 @@ use tower_service::Service;
 
 use super::{AccessToken, Rejected, TokenAnswer, TokenProvider};
 use crate::error::ConfigError;
-use crate::token::{Granted, Verified, granted};
+use crate::granted::{Grant, Granted, Nearest, granted};
+use crate::token::Verified;
 
 tokio::task_local! {
     static INBOUND: Option<Granted>;
@@ -97,21 +98,24 @@ impl TokenProvider for ForwardToken {
         if !self.admits(request) {
             return TokenAnswer::Without;
         }
-        let inbound = granted(&request.extensions).cloned();
+        let inbound = granted(&request.extensions).map(Grant::granted);
         let inbound = inbound.or_else(|| INBOUND.try_with(Clone::clone).ok().flatten());
         match inbound {
             None => TokenAnswer::Without,
-            Some(granted) if granted.registered.bound => TokenAnswer::Ready(Err(Rejected::SenderConstrained)),
+            Some(granted) if granted.facts().registered.bound => {
+                TokenAnswer::Ready(Err(Rejected::SenderConstrained))
+            }
             Some(granted) => {
-                TokenAnswer::Ready(AccessToken::new(&granted.token).ok_or(Rejected::SenderConstrained))
+                let token = AccessToken::new(&granted.facts().token);
+                TokenAnswer::Ready(token.ok_or(Rejected::SenderConstrained))
             }
         }
     }
 }
 
 /// Says that a request is made on behalf of this token; for [`ForwardToken`], from handlers that start tasks of their own.
-pub fn forward_with<C>(extensions: &mut Extensions, inbound: &Verified<C>) {
-    extensions.insert(inbound.granted());
+pub fn forward_with<C: Send + Sync + 'static>(extensions: &mut Extensions, inbound: &Verified<C>) {
+    extensions.insert(Nearest(Some(inbound.granted())));
 }
 
 /// Keeps the inbound token with the task while a handler runs, where [`ForwardToken`] finds it. Goes below
@@ -154,7 +158,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for InboundScope<S> {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let inbound = granted(request.extensions()).cloned();
+        let inbound = granted(request.extensions()).map(Grant::granted);
         // Some services begin their work in `call`.
         let future = INBOUND.sync_scope(inbound.clone(), || self.inner.call(request));
         InboundScopeFuture { future: INBOUND.scope(inbound, future) }

@@ -245,14 +245,17 @@ pub(crate) fn token(parts: &Parts) -> Result<Option<&str>, AuthError> {
 /// The payload of a proof whose signature is good by the key it brings, and that key's thumbprint.
 fn verify_proof(proof: &str) -> Result<(Vec<u8>, String), &'static str> {
     let malformed = "The DPoP proof is malformed";
-    let mut compact = jws::parse(proof).map_err(|_| malformed)?;
-    if compact.header.typ.as_deref() != Some("dpop+jwt") {
+    let split = jws::split(proof).map_err(|_| malformed)?;
+    let bytes = jws::decode(split.header).map_err(|_| malformed)?;
+    let mut parsed = jws::header(&bytes).map_err(|_| malformed)?;
+    let signature = jws::decode(split.signature).map_err(|_| malformed)?;
+    if parsed.typ.as_deref() != Some("dpop+jwt") {
         return Err("The DPoP proof is of another type");
     }
-    if compact.header.algorithm.family() == Family::Hmac {
+    if parsed.algorithm.family() == Family::Hmac {
         return Err("The DPoP proof is not signed by a key pair");
     }
-    let header: ProofHeader<'_> = serde_json::from_slice(&compact.header_bytes).map_err(|_| malformed)?;
+    let header: ProofHeader<'_> = serde_json::from_slice(&bytes).map_err(|_| malformed)?;
     let jwk = header.jwk.ok_or("The DPoP proof brings no key")?.get();
     let members: Members = serde_json::from_str(jwk).map_err(|_| malformed)?;
     if members.d.is_some() || members.p.is_some() || members.q.is_some() || members.k.is_some() {
@@ -260,8 +263,8 @@ fn verify_proof(proof: &str) -> Result<(Vec<u8>, String), &'static str> {
     }
     let keys = StaticKeys::jwk(jwk.as_bytes()).map_err(|_| "The key of the DPoP proof is not accepted")?;
     // The key is the one in the header, whatever its name.
-    compact.header.kid = None;
-    let (payload, _) = verify::verify_parsed(&compact, keys.set(), Backend::default())
+    parsed.kid = None;
+    let (payload, _) = verify::verify_split(&split, &parsed, &signature, keys.set(), Backend::default())
         .map_err(|_| "The signature of the DPoP proof is not valid")?;
     let thumbprint = thumbprint(&members).ok_or(malformed)?;
     Ok((payload, thumbprint))

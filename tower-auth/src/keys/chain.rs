@@ -81,4 +81,8 @@ impl KeySource for Arc<dyn KeySource> {
     fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
         (**self).lookup(kid, algorithm, waited)
     }
+
+    fn vouches_for(&self, generation: u64) -> bool {
+        (**self).vouches_for(generation)
+    }
 }

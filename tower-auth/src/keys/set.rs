@@ -322,4 +322,8 @@ impl KeySource for StaticKeys {
     fn lookup(&self, _: Option<&str>, _: Algorithm, _: bool) -> Lookup {
         Lookup::Keys(Arc::clone(&self.set))
     }
+
+    fn vouches_for(&self, generation: u64) -> bool {
+        self.set.generation == generation
+    }
 }

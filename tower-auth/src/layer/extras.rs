@@ -52,16 +52,16 @@ impl Extras {
     pub(super) fn proven<'p>(
         &self,
         parts: &'p Parts,
-        now: std::time::SystemTime,
+        now: impl FnOnce() -> std::time::SystemTime,
     ) -> Result<Option<(&'p str, Proven)>, AuthError> {
-        self.dpop.as_ref().map_or(Ok(None), |policy| policy.proven(parts, now))
+        self.dpop.as_ref().map_or(Ok(None), |policy| policy.proven(parts, now()))
     }
 
     #[cfg(not(feature = "dpop"))]
     pub(super) fn proven<'p>(
         &self,
         _: &'p Parts,
-        _: std::time::SystemTime,
+        _: impl FnOnce() -> std::time::SystemTime,
     ) -> Result<Option<(&'p str, Proven)>, AuthError> {
         Ok(None)
     }

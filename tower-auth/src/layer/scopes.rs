@@ -15,9 +15,9 @@ use tower_service::Service;
 use super::render::{Negotiated, RenderRejection, refuse};
 use crate::body::ResponseBody;
 use crate::error::{AuthError, ConfigError};
+use crate::granted::{Grant, granted};
 use crate::metrics::RuleChecks;
 use crate::policy::challenge::is_scope;
-use crate::token::{Granted, granted};
 
 /// Lets requests through whose token has the scopes. Goes below [`AuthLayer`](super::AuthLayer); a request that was not
 /// authenticated is answered with 401.
@@ -86,15 +86,17 @@ impl RequireScopes {
         self
     }
 
-    fn check(&self, granted: Option<&Granted>) -> Result<(), AuthError> {
-        let registered = &granted.ok_or(AuthError::MissingToken)?.registered;
-        let granted = if self.rule.roles { &registered.roles } else { &registered.scopes };
-        let mut wanted = self.rule.scopes.iter();
-        let enough = if self.rule.all {
-            wanted.all(|scope| granted.contains(scope))
-        } else {
-            wanted.any(|scope| granted.contains(scope))
+    fn check(&self, granted: Option<&dyn Grant>) -> Result<(), AuthError> {
+        let registered = &granted.ok_or(AuthError::MissingToken)?.facts().registered;
+        let has = |wanted: &String| {
+            if self.rule.roles {
+                registered.roles().any(|role| role == wanted)
+            } else {
+                registered.scopes().any(|scope| scope == wanted)
+            }
         };
+        let mut wanted = self.rule.scopes.iter();
+        let enough = if self.rule.all { wanted.all(has) } else { wanted.any(has) };
         if enough {
             Ok(())
         } else if self.rule.roles {

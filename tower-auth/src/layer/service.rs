@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
@@ -21,8 +21,9 @@ use super::source::{self, BearerHeader, Found, TokenSource};
 use crate::authenticator::{Authenticator, Step};
 use crate::body::ResponseBody;
 use crate::error::AuthError;
+use crate::granted::{self, Grant, Nearest};
 use crate::keys::KeysPending;
-use crate::token::{Claims, Granted, Verified};
+use crate::token::{Claims, Verified};
 
 type Skip = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
@@ -143,6 +144,18 @@ fn thumbprint(proven: Option<&Proven>) -> Option<&str> {
 }
 
 impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
+    /// What layers further out have granted, as far as it could be taken for the word of this one.
+    fn forget(&self, extensions: &mut Extensions) {
+        extensions.remove::<Verified<C>>();
+        extensions.remove::<Nearest>();
+        if TypeId::of::<C>() != TypeId::of::<Claims>() {
+            extensions.remove::<Verified>();
+        }
+        if granted::others::<C>(extensions) {
+            extensions.insert(Nearest(None));
+        }
+    }
+
     fn found<'p>(&self, parts: &'p Parts) -> Result<Found<'p>, AuthError> {
         let found = match &self.source {
             None => BearerHeader.find(parts),
@@ -167,7 +180,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
     }
 
     fn credentials<'p>(&self, parts: &'p Parts) -> Result<(&'p str, Option<Proven>), AuthError> {
-        match self.extras.proven(parts, self.authenticator.now())? {
+        match self.extras.proven(parts, || self.authenticator.now())? {
             // One way for each request, here too (RFC 6750 §2).
             Some(_)
                 if self.source.is_some() && !matches!(self.found(parts), Err(AuthError::MissingToken)) =>
@@ -197,9 +210,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
         match result {
             Ok(verified) => {
                 self.authenticator.requests().accepted();
-                // One extension is one allocation; the default claims type needs no second one.
-                if TypeId::of::<C>() != TypeId::of::<Claims>() {
-                    parts.extensions.insert(verified.granted());
+                if !self.authenticator.is_found() || granted::others::<C>(&parts.extensions) {
+                    parts.extensions.insert(Nearest(Some(verified.granted())));
                 }
                 parts.extensions.insert(verified);
                 None
@@ -234,11 +246,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         // Nobody but this layer says who was verified.
-        parts.extensions.remove::<Verified<C>>();
-        parts.extensions.remove::<Granted>();
-        if TypeId::of::<C>() != TypeId::of::<Claims>() {
-            parts.extensions.remove::<Verified>();
-        }
+        self.config.forget(&mut parts.extensions);
         if self.config.skip.as_ref().is_some_and(|skip| skip(&parts)) {
             return ResponseFuture::inner(self.inner.call(Request::from_parts(parts, body)), false);
         }

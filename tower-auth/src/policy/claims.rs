@@ -1,30 +1,107 @@
 //! The registered claims (RFC 7519 §4.1, RFC 9068 §2.2), each of the type it must have.
 
-use super::json::{self, Text, Value};
+use std::borrow::Cow;
+
+use super::json::{self, Members, Text, Value};
 use crate::error::TokenFault;
 
 /// Latest time that is understood: the year 9999. Later ones are mistakes or attacks on arithmetic.
 const MAX_TIME: i64 = 253_402_300_799;
 
-/// The claims this crate decides by. Times are whole seconds since 1970; fractions are cut toward refusing.
+/// The claims this crate decides by. Times are whole seconds since 1970; fractions are cut toward refusing. Texts are kept
+/// once, as the payload they came in, and named by their places in it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Registered {
-    pub(crate) iss: Option<String>,
-    pub(crate) sub: Option<String>,
-    pub(crate) aud: Vec<String>,
+    /// The payload, and after it the values that had escapes.
+    text: String,
+    payload: usize,
+    iss: Option<Span>,
+    sub: Option<Span>,
+    jti: Option<Span>,
+    client_id: Option<Span>,
+    jkt: Option<Span>,
+    aud: Spans,
+    scopes: Spans,
+    roles: Spans,
     pub(crate) exp: Option<i64>,
     pub(crate) nbf: Option<i64>,
     pub(crate) iat: Option<i64>,
-    pub(crate) jti: Option<String>,
-    pub(crate) client_id: Option<String>,
-    /// `scope` (RFC 8693 §4.2, a string) and `scp` (what some providers send, a string or an array).
-    pub(crate) scopes: Vec<String>,
-    /// From where the configuration says.
-    pub(crate) roles: Vec<String>,
     /// Whether the token is bound to a key of its sender (`cnf`, RFC 7800 §3.1).
     pub(crate) bound: bool,
-    /// The thumbprint of that key, where it is one that proofs are made with (`jkt`, RFC 9449 §6.1).
-    pub(crate) jkt: Option<String>,
+}
+
+/// From where to where in [`Registered::text`], in bytes.
+type Span = (u32, u32);
+
+/// A few places, most often without an allocation.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Spans {
+    first: [Span; 4],
+    count: u8,
+    more: Vec<Span>,
+}
+
+impl Spans {
+    fn push(&mut self, span: Span) {
+        match self.first.get_mut(usize::from(self.count)) {
+            Some(place) => {
+                *place = span;
+                self.count += 1;
+            }
+            None => self.more.push(span),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Span> {
+        self.first[..usize::from(self.count)].iter().chain(&self.more).copied()
+    }
+}
+
+impl Registered {
+    fn at(&self, (start, end): Span) -> &str {
+        self.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// All of it, as it was signed.
+    pub(crate) fn payload(&self) -> &str {
+        &self.text[..self.payload]
+    }
+
+    pub(crate) fn iss(&self) -> Option<&str> {
+        self.iss.map(|span| self.at(span))
+    }
+
+    pub(crate) fn sub(&self) -> Option<&str> {
+        self.sub.map(|span| self.at(span))
+    }
+
+    pub(crate) fn jti(&self) -> Option<&str> {
+        self.jti.map(|span| self.at(span))
+    }
+
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        self.client_id.map(|span| self.at(span))
+    }
+
+    /// The thumbprint of the key that the token is bound to, where it is one that proofs are made with (`jkt`, RFC 9449
+    /// §6.1).
+    pub(crate) fn jkt(&self) -> Option<&str> {
+        self.jkt.map(|span| self.at(span))
+    }
+
+    pub(crate) fn aud(&self) -> impl Iterator<Item = &str> {
+        self.aud.iter().map(|span| self.at(span))
+    }
+
+    /// `scope` (RFC 8693 §4.2, a string) and `scp` (what some providers send, a string or an array), none of them twice.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.scopes.iter().map(|span| self.at(span))
+    }
+
+    /// From where the configuration says.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().map(|span| self.at(span))
+    }
 }
 
 /// Where scopes and roles are besides `scope` and `scp`: JSON pointers (RFC 6901), split and unescaped.
@@ -43,69 +120,157 @@ pub(crate) fn pointer(text: &str) -> Option<Vec<String>> {
     text.strip_prefix('/')?.split('/').map(unescaped).collect()
 }
 
-fn at<'v, 'j>(members: &'v [(Text<'j>, Value<'j>)], path: &[String]) -> Option<&'v Value<'j>> {
+fn at<'j>(members: &Members<'j>, path: &[String]) -> Option<Value<'j>> {
     let (name, rest) = path.split_first()?;
     let (_, value) = members.iter().find(|(member, _)| member.as_str() == name)?;
     match (rest, value) {
-        ([], value) => Some(value),
-        (rest, Value::Object(members)) => at(members, rest),
+        ([], value) => Some(value.clone()),
+        (rest, Value::Object(text)) => at(&json::members(text).ok()?, rest),
         _ => None,
     }
 }
 
 /// Reads a payload whose signature is good.
-pub(crate) fn parse(payload: &[u8], places: &Places) -> Result<Registered, TokenFault> {
-    let mut claims = Registered::default();
+pub(crate) fn parse(payload: Vec<u8>, places: &Places) -> Result<Registered, TokenFault> {
+    let text = String::from_utf8(payload).map_err(|_| TokenFault::Malformed)?;
+    let mut reading = Reading { payload: &text, copied: String::new(), claims: Registered::default() };
+    reading.read(places)?;
+    let Reading { copied, mut claims, .. } = reading;
+    claims.payload = text.len();
+    claims.text = text;
+    claims.text.push_str(&copied);
+    Ok(claims)
+}
+
+/// The issuer that an unverified payload names, for choosing among the configured ones and for nothing else.
+pub(crate) fn issuer(payload: &[u8]) -> Result<Text<'_>, TokenFault> {
     let members = json::object(payload).map_err(|_| TokenFault::Malformed)?;
-    for value in places.scopes.iter().filter_map(|path| at(&members, path)) {
-        strings(value.clone(), "scope")?.iter().for_each(|scope| add_scopes(&mut claims.scopes, scope));
+    match members.into_iter().find(|(name, _)| name == "iss") {
+        Some((_, Value::String(text))) => Ok(text),
+        Some(_) => Err(TokenFault::Claim("iss")),
+        None => Err(TokenFault::Missing("iss")),
     }
-    for value in places.roles.iter().filter_map(|path| at(&members, path)) {
-        claims.roles.extend(strings(value.clone(), "roles")?);
+}
+
+/// Claims on their way out of a payload.
+struct Reading<'p> {
+    payload: &'p str,
+    /// Values that do not stand in the payload as they are.
+    copied: String,
+    claims: Registered,
+}
+
+impl<'p> Reading<'p> {
+    fn read(&mut self, places: &Places) -> Result<(), TokenFault> {
+        let members = json::members(self.payload).map_err(|_| TokenFault::Malformed)?;
+        for value in places.scopes.iter().filter_map(|path| at(&members, path)) {
+            each(value, "scope", |text| self.add_scopes(text))?;
+        }
+        for value in places.roles.iter().filter_map(|path| at(&members, path)) {
+            each(value, "roles", |text| {
+                let span = self.place(text);
+                self.claims.roles.push(span);
+            })?;
+        }
+        members.into_iter().try_for_each(|(name, value)| self.claim(&name, value))
     }
-    for (name, value) in members {
-        match name.as_str() {
-            "iss" => claims.iss = Some(string(value, "iss")?),
-            "sub" => claims.sub = Some(string(value, "sub")?),
-            "jti" => claims.jti = Some(string(value, "jti")?),
-            "client_id" => claims.client_id = Some(string(value, "client_id")?),
-            "aud" => claims.aud = strings(value, "aud")?,
-            "exp" => claims.exp = Some(time(&value, "exp", f64::floor)?),
-            "nbf" => claims.nbf = Some(time(&value, "nbf", f64::ceil)?),
-            "iat" => claims.iat = Some(time(&value, "iat", f64::floor)?),
-            "scope" => add_scopes(&mut claims.scopes, &string(value, "scope")?),
-            "scp" => {
-                strings(value, "scp")?.iter().for_each(|scope| add_scopes(&mut claims.scopes, scope));
-            }
+
+    fn claim(&mut self, name: &str, value: Value<'p>) -> Result<(), TokenFault> {
+        match name {
+            "iss" => self.claims.iss = Some(self.string(value, "iss")?),
+            "sub" => self.claims.sub = Some(self.string(value, "sub")?),
+            "jti" => self.claims.jti = Some(self.string(value, "jti")?),
+            "client_id" => self.claims.client_id = Some(self.string(value, "client_id")?),
+            "aud" => each(value, "aud", |text| {
+                let span = self.place(text);
+                self.claims.aud.push(span);
+            })?,
+            "exp" => self.claims.exp = Some(time(&value, "exp", f64::floor)?),
+            "nbf" => self.claims.nbf = Some(time(&value, "nbf", f64::ceil)?),
+            "iat" => self.claims.iat = Some(time(&value, "iat", f64::floor)?),
+            "scope" => match value {
+                Value::String(text) => self.add_scopes(text),
+                _ => return Err(TokenFault::Claim("scope")),
+            },
+            "scp" => each(value, "scp", |text| self.add_scopes(text))?,
             "cnf" => {
-                claims.bound = true;
-                if let Value::Object(members) = value {
-                    claims.jkt = members.into_iter().find_map(|member| match member {
-                        (name, Value::String(jkt)) if name == "jkt" => Some(jkt.into()),
-                        _ => None,
-                    });
+                self.claims.bound = true;
+                if let Value::Object(text) = value {
+                    let members = json::members(text).map_err(|_| TokenFault::Malformed)?;
+                    if let Some((_, Value::String(jkt))) = members.into_iter().find(|(name, _)| name == "jkt")
+                    {
+                        self.claims.jkt = Some(self.place(jkt));
+                    }
                 }
             }
             _ => {}
         }
+        Ok(())
     }
-    Ok(claims)
+
+    fn string(&mut self, value: Value<'p>, claim: &'static str) -> Result<Span, TokenFault> {
+        match value {
+            Value::String(text) => Ok(self.place(text)),
+            _ => Err(TokenFault::Claim(claim)),
+        }
+    }
+
+    /// Where the text is, once the payload and what was copied are one. Tokens are far shorter than 4 GiB.
+    fn place(&mut self, text: Text<'p>) -> Span {
+        match text.into_cow() {
+            Cow::Borrowed(text) => self.within(text),
+            Cow::Owned(text) => self.copy(&text),
+        }
+    }
+
+    /// The place of a part of the payload.
+    fn within(&self, part: &str) -> Span {
+        let start = part.as_ptr() as usize - self.payload.as_ptr() as usize;
+        (start as u32, (start + part.len()) as u32)
+    }
+
+    fn copy(&mut self, text: &str) -> Span {
+        let start = self.payload.len() + self.copied.len();
+        self.copied.push_str(text);
+        (start as u32, (start + text.len()) as u32)
+    }
+
+    fn text(&self, (start, end): Span) -> &str {
+        let (start, end, before) = (start as usize, end as usize, self.payload.len());
+        let text = match start.checked_sub(before) {
+            None => self.payload.get(start..end),
+            Some(start) => self.copied.get(start..end - before),
+        };
+        text.unwrap_or_default()
+    }
+
+    fn add_scopes(&mut self, text: Text<'p>) {
+        let text = text.into_cow();
+        let copied = matches!(text, Cow::Owned(_));
+        for scope in text.split(' ').filter(|scope| !scope.is_empty()) {
+            if !self.claims.scopes.iter().any(|known| self.text(known) == scope) {
+                let span = if copied { self.copy(scope) } else { self.within(scope) };
+                self.claims.scopes.push(span);
+            }
+        }
+    }
 }
 
-fn string(value: Value<'_>, claim: &'static str) -> Result<String, TokenFault> {
+/// Each text of a string or an array of strings (RFC 7519 §4.1.3).
+fn each<'p>(value: Value<'p>, claim: &'static str, mut one: impl FnMut(Text<'p>)) -> Result<(), TokenFault> {
     match value {
-        Value::String(text) => Ok(text.into()),
-        _ => Err(TokenFault::Claim(claim)),
+        Value::String(text) => one(text),
+        Value::Array(text) => {
+            for item in json::array(text).map_err(|_| TokenFault::Malformed)? {
+                match item {
+                    Value::String(text) => one(text),
+                    _ => return Err(TokenFault::Claim(claim)),
+                }
+            }
+        }
+        _ => return Err(TokenFault::Claim(claim)),
     }
-}
-
-/// A string or an array of strings (RFC 7519 §4.1.3).
-fn strings(value: Value<'_>, claim: &'static str) -> Result<Vec<String>, TokenFault> {
-    match value {
-        Value::String(text) => Ok(vec![text.into()]),
-        Value::Array(items) => items.into_iter().map(|item| string(item, claim)).collect(),
-        _ => Err(TokenFault::Claim(claim)),
-    }
+    Ok(())
 }
 
 /// NumericDate (RFC 7519 §2): a number, possibly with a fraction; never negative here.
@@ -119,14 +284,6 @@ fn time(value: &Value<'_>, claim: &'static str, whole: fn(f64) -> f64) -> Result
     if (0..=MAX_TIME).contains(&seconds) { Ok(seconds) } else { Err(TokenFault::Claim(claim)) }
 }
 
-fn add_scopes(scopes: &mut Vec<String>, text: &str) {
-    for scope in text.split(' ').filter(|scope| !scope.is_empty()) {
-        if !scopes.iter().any(|known| known == scope) {
-            scopes.push(scope.to_owned());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,9 +291,9 @@ mod tests {
     #[test]
     fn one_wrong_type_is_refused() {
         let good = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":10,"nbf":1.5,"iat":1,"scope":"x y"}"#;
-        let parse = |text: &[u8]| parse(text, &Places::default());
-        let claims = parse(good.as_bytes()).unwrap();
-        assert_eq!((claims.nbf, claims.scopes), (Some(2), vec!["x".to_owned(), "y".to_owned()]));
+        let parse = |text: &str| parse(text.into(), &Places::default());
+        let claims = parse(good).unwrap();
+        assert_eq!((claims.nbf, claims.scopes().collect::<Vec<_>>()), (Some(2), vec!["x", "y"]));
         for (from, to, claim) in [
             ("\"iss\":\"i\"", "\"iss\":[\"i\"]", "iss"),
             ("\"iss\":\"i\"", "\"iss\":null", "iss"),
@@ -156,8 +313,24 @@ mod tests {
         ] {
             let bad = good.replace(from, to);
             assert_ne!(bad, good);
-            assert_eq!(parse(bad.as_bytes()), Err(TokenFault::Claim(claim)), "{bad}");
+            assert_eq!(parse(&bad), Err(TokenFault::Claim(claim)), "{bad}");
         }
+    }
+
+    fn joined<'c>(texts: impl Iterator<Item = &'c str>) -> String {
+        texts.collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn texts_with_escapes_and_without() {
+        let good = r#"{"sub":"a\u0062","iss":"\n","jti":"j","aud":["\u0061pi","b"],"scope":"x\u0020y x z","scp":["z","\u0071"],"cnf":{"x":1,"jkt":"t"}}"#;
+        let claims = parse(good.into(), &Places::default()).unwrap();
+        assert_eq!(claims.payload(), good);
+        let texts = [claims.sub(), claims.iss(), claims.jti(), claims.client_id(), claims.jkt()];
+        assert_eq!(texts, [Some("ab"), Some("\n"), Some("j"), None, Some("t")]);
+        assert_eq!((joined(claims.aud()), joined(claims.scopes())), ("api,b".into(), "x,y,z,q".into()));
+        let many = format!(r#"{{"aud":["{}"]}}"#, ["a"; 20].join("\",\""));
+        assert_eq!(joined(parse(many.into(), &Places::default()).unwrap().aud()), ["a"; 20].join(","));
     }
 
     #[test]
@@ -168,18 +341,18 @@ mod tests {
         };
         let good =
             r#"{"permissions":["a b","c"],"realm_access":{"roles":["x y"]},"https://a~b":"z","scope":"d a"}"#;
-        let claims = parse(good.as_bytes(), &places).unwrap();
-        assert_eq!((claims.scopes.join(","), claims.roles.join(",")), ("a,b,c,d".into(), "x y,z".into()));
+        let claims = parse(good.into(), &places).unwrap();
+        assert_eq!((joined(claims.scopes()), joined(claims.roles())), ("a,b,c,d".into(), "x y,z".into()));
         for (from, to, claim) in
             [("\"c\"", "7", "scope"), ("[\"x y\"]", "{}", "roles"), ("\"z\"", "null", "roles")]
         {
             let bad = good.replace(from, to);
             assert_ne!(bad, good);
-            assert_eq!(parse(bad.as_bytes(), &places), Err(TokenFault::Claim(claim)), "{bad}");
+            assert_eq!(parse(bad.clone().into(), &places), Err(TokenFault::Claim(claim)), "{bad}");
         }
         let without = good.replace("realm_access", "other").replace("permissions", "p");
-        let claims = parse(without.as_bytes(), &places).unwrap();
-        assert_eq!((claims.scopes.join(","), claims.roles.join(",")), ("d,a".into(), "z".into()));
+        let claims = parse(without.into(), &places).unwrap();
+        assert_eq!((joined(claims.scopes()), joined(claims.roles())), ("d,a".into(), "z".into()));
         for bad in ["", "roles", "/a~", "/a~2b"] {
             assert_eq!(pointer(bad), None, "{bad}");
         }

@@ -1,26 +1,33 @@
 //! JSON read strictly: one object at the root, no member twice at any level (RFC 7515 §4, RFC 7519 §4 allow refusing),
-//! bounded depth, and numbers that are what they say.
+//! bounded depth, and numbers that are what they say. One pass without copies: structure, plain strings and integers are
+//! read here, escapes and fractions by `serde_json` from where they stand. What lies deeper is checked in the same pass
+//! and stays text until somebody asks for it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 use std::ops::Deref;
-
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 /// Deepest nesting that is read. Real claims have three or four levels.
 const MAX_DEPTH: u8 = 32;
 /// Up to here a linear search for duplicates is faster than hashing.
 const LINEAR: usize = 16;
 
+/// Not JSON as it is read here. Why is nobody's business: most of what arrives is hostile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
 /// A string as it stands in the document, copied only where it has escapes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Text<'j>(Cow<'j, str>);
 
-impl Text<'_> {
+impl<'j> Text<'j> {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text itself where it had no escapes.
+    pub(crate) fn into_cow(self) -> Cow<'j, str> {
+        self.0
     }
 }
 
@@ -50,15 +57,6 @@ impl From<Text<'_>> for String {
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_str(Seed { depth: 0 })? {
-            Value::String(text) => Ok(text),
-            _ => Err(D::Error::custom("not a string")),
-        }
-    }
-}
-
 /// A JSON value. Integers outside `i64` are kept as `Float`: no registered claim may be that large.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value<'j> {
@@ -67,115 +65,444 @@ pub(crate) enum Value<'j> {
     Integer(i64),
     Float(f64),
     String(Text<'j>),
-    Array(Vec<Self>),
-    Object(Vec<(Text<'j>, Self)>),
+    /// As it stands, found good; [`array`] reads it.
+    Array(&'j str),
+    /// As it stands, found good; [`object`] reads it.
+    Object(&'j str),
 }
+
+pub(crate) type Members<'j> = Vec<(Text<'j>, Value<'j>)>;
 
 /// The members of the object at the root.
-pub(crate) fn object(bytes: &[u8]) -> Result<Vec<(Text<'_>, Value<'_>)>, serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed { depth: MAX_DEPTH }.deserialize(&mut json)?;
-    json.end()?;
-    match value {
-        Value::Object(members) => Ok(members),
-        _ => Err(serde_json::Error::custom("not an object")),
-    }
+pub(crate) fn object(bytes: &[u8]) -> Result<Members<'_>, Malformed> {
+    members(std::str::from_utf8(bytes).map_err(|_| Malformed)?)
 }
 
-#[derive(Clone, Copy)]
-struct Seed {
-    depth: u8,
+/// The same of what is known to be text.
+pub(crate) fn members(text: &str) -> Result<Members<'_>, Malformed> {
+    let mut reader = Reader { text, at: 0 };
+    if reader.next_token() != Some(b'{') {
+        return Err(Malformed);
+    }
+    // Most objects fit: a header has three or four members, an access token about ten.
+    let members = reader.object(MAX_DEPTH, Vec::with_capacity(12))?;
+    if reader.next_token().is_some() { Err(Malformed) } else { Ok(members) }
 }
 
-impl Seed {
-    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
-        self.depth.checked_sub(1).map(|depth| Self { depth }).ok_or_else(|| E::custom("too deep"))
+/// The items of a [`Value::Array`].
+pub(crate) fn array(text: &str) -> Result<Vec<Value<'_>>, Malformed> {
+    let mut reader = Reader { text, at: 0 };
+    if reader.next_token() != Some(b'[') {
+        return Err(Malformed);
     }
+    let mut items = Vec::new();
+    reader.array(MAX_DEPTH, |item| items.push(item))?;
+    Ok(items)
 }
 
-impl<'de> DeserializeSeed<'de> for Seed {
-    type Value = Value<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+struct Reader<'j> {
+    text: &'j str,
+    at: usize,
 }
 
-impl<'de> Visitor<'de> for Seed {
-    type Value = Value<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+impl<'j> Reader<'j> {
+    fn rest(&self) -> &'j [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Bool)
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Integer(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
-        Ok(i64::try_from(number).map_or(Value::Float(number as f64), Value::Integer))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
-        Ok(Value::Float(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-        Ok(Value::String(Text(Cow::Owned(text.to_owned()))))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
-        Ok(Value::String(Text(Cow::Borrowed(text))))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value<'de>, E> {
-        Ok(Value::String(Text(Cow::Owned(text))))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
-        let seed = self.deeper()?;
-        let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(seed)? {
-            array.push(item);
-        }
-        Ok(Value::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        let seed = self.deeper()?;
-        // Most objects fit: a header has three or four members, an access token about ten.
-        let mut members: Vec<(Text<'de>, Value<'de>)> = Vec::with_capacity(12);
-        let mut seen: HashSet<Text<'de>> = HashSet::new();
-        while let Some(name) = map.next_key::<Text<'de>>()? {
-            let twice = if members.len() < LINEAR {
-                members.iter().any(|(other, _)| *other == name)
-            } else {
-                if seen.is_empty() {
-                    seen.extend(members.iter().map(|(name, _)| name.clone()));
-                }
-                !seen.insert(name.clone())
-            };
-            if twice {
-                return Err(A::Error::custom("a member twice"));
+    /// What comes after white space; it is not consumed.
+    fn next_token(&mut self) -> Option<u8> {
+        loop {
+            match self.text.as_bytes().get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                other => return other.copied(),
             }
-            let value = map.next_value_seed(seed)?;
-            members.push((name, value));
         }
-        Ok(Value::Object(members))
+    }
+
+    fn value(&mut self, depth: u8) -> Result<Value<'j>, Malformed> {
+        let first = self.next_token().ok_or(Malformed)?;
+        let start = self.at;
+        match first {
+            b'"' => self.string().map(Value::String),
+            b'-' | b'0'..=b'9' => self.number(),
+            b'{' => {
+                self.object(depth, Vec::new())?;
+                Ok(Value::Object(&self.text[start..self.at]))
+            }
+            b'[' => {
+                self.array(depth, |_| ())?;
+                Ok(Value::Array(&self.text[start..self.at]))
+            }
+            b't' => self.literal("true", Value::Bool),
+            b'f' => self.literal("false", Value::Bool),
+            b'n' => self.literal("null", Value::Null),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn literal(&mut self, name: &str, value: Value<'j>) -> Result<Value<'j>, Malformed> {
+        if !self.rest().starts_with(name.as_bytes()) {
+            return Err(Malformed);
+        }
+        self.at += name.len();
+        Ok(value)
+    }
+
+    /// From the bracket on.
+    fn array(&mut self, depth: u8, mut keep: impl FnMut(Value<'j>)) -> Result<(), Malformed> {
+        let depth = depth.checked_sub(1).ok_or(Malformed)?;
+        self.at += 1;
+        if self.next_token() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            keep(self.value(depth)?);
+            let next = self.next_token();
+            self.at += 1;
+            match next {
+                Some(b',') => {}
+                Some(b']') => return Ok(()),
+                _ => return Err(Malformed),
+            }
+        }
+    }
+
+    /// From the brace on.
+    fn object(&mut self, depth: u8, mut members: Members<'j>) -> Result<Members<'j>, Malformed> {
+        let depth = depth.checked_sub(1).ok_or(Malformed)?;
+        self.at += 1;
+        if self.next_token() == Some(b'}') {
+            self.at += 1;
+            return Ok(members);
+        }
+        let mut seen = Seen::default();
+        loop {
+            if self.next_token() != Some(b'"') {
+                return Err(Malformed);
+            }
+            let name = self.string()?;
+            if seen.twice(&members, &name) || self.next_token() != Some(b':') {
+                return Err(Malformed);
+            }
+            self.at += 1;
+            let value = self.value(depth)?;
+            members.push((name, value));
+            let next = self.next_token();
+            self.at += 1;
+            match next {
+                Some(b',') => {}
+                Some(b'}') => return Ok(members),
+                _ => return Err(Malformed),
+            }
+        }
+    }
+
+    /// From the quote on.
+    fn string(&mut self) -> Result<Text<'j>, Malformed> {
+        self.at += 1;
+        let start = self.at;
+        self.at += plain(self.rest());
+        match self.rest().first() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Text(Cow::Borrowed(&self.text[start..self.at - 1])))
+            }
+            Some(b'\\') => self.escaped(start - 1),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// A string with escapes whose quote is at `start`.
+    fn escaped(&mut self, start: usize) -> Result<Text<'j>, Malformed> {
+        loop {
+            match self.rest() {
+                [b'"', ..] => break,
+                // Whatever is escaped is one byte or more, and the first of them no end of the string.
+                [b'\\', next, ..] if next.is_ascii() => self.at += 2,
+                _ => return Err(Malformed),
+            }
+            self.at += plain(self.rest());
+        }
+        self.at += 1;
+        let text = serde_json::from_str(&self.text[start..self.at]).map_err(|_| Malformed)?;
+        Ok(Text(Cow::Owned(text)))
+    }
+
+    fn number(&mut self) -> Result<Value<'j>, Malformed> {
+        let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = self.rest().iter().take_while(|byte| part(byte)).count();
+        let text = &self.text[self.at..self.at + length];
+        self.at += length;
+        let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+        let whole = match digits {
+            // `-0` is a number with a sign that integers do not have.
+            [b'0'] => text == "0",
+            [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+            _ => false,
+        };
+        if let (true, Ok(number)) = (whole, text.parse()) {
+            return Ok(Value::Integer(number));
+        }
+        serde_json::from_str(text).map(Value::Float).map_err(|_| Malformed)
+    }
+}
+
+/// How many bytes come before the first quote, backslash or control character.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Eight at once: the high bit of each byte that is zero, exact up to and with the first.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let quote = zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+        let found = (control | quote | backslash) & HIGH;
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let start = words.len() * 8;
+    let end = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    start + bytes[start..].iter().position(end).unwrap_or(bytes.len() - start)
+}
+
+/// The names of one object.
+#[derive(Default)]
+struct Seen<'j> {
+    /// A bit for each kind of name there is: names without company need not be compared.
+    kinds: u64,
+    /// All names once there are many.
+    many: HashSet<Text<'j>>,
+}
+
+impl<'j> Seen<'j> {
+    fn twice(&mut self, members: &[(Text<'j>, Value<'j>)], name: &Text<'j>) -> bool {
+        if members.len() >= LINEAR {
+            if self.many.is_empty() {
+                self.many.extend(members.iter().map(|(name, _)| name.clone()));
+            }
+            return !self.many.insert(name.clone());
+        }
+        let first = name.bytes().next().unwrap_or_default();
+        let kind = 1 << ((usize::from(first) + name.len() * 7) % 64);
+        let known = self.kinds & kind != 0;
+        self.kinds |= kind;
+        known && members.iter().any(|(other, _)| other == name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+    /// A document with everything in it.
+    #[derive(Debug, PartialEq)]
+    enum Tree {
+        Null,
+        Bool,
+        Integer(i64),
+        Float(f64),
+        String(String),
+        Array(Vec<Self>),
+        Object(Vec<(String, Self)>),
+    }
+
+    fn tree(value: Value<'_>) -> Tree {
+        match value {
+            Value::Null => Tree::Null,
+            Value::Bool => Tree::Bool,
+            Value::Integer(number) => Tree::Integer(number),
+            Value::Float(number) => Tree::Float(number),
+            Value::String(text) => Tree::String(text.into()),
+            Value::Array(text) => Tree::Array(array(text).unwrap().into_iter().map(tree).collect()),
+            Value::Object(text) => tree_of(members(text).unwrap()),
+        }
+    }
+
+    fn tree_of(members: Members<'_>) -> Tree {
+        Tree::Object(members.into_iter().map(|(name, value)| (name.into(), tree(value))).collect())
+    }
+
+    /// The same rules on top of the parser of `serde_json`: slower, and simple.
+    #[derive(Clone, Copy)]
+    struct Reference(u8);
+
+    impl Reference {
+        fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+            self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom("too deep"))
+        }
+    }
+
+    impl<'de> DeserializeSeed<'de> for Reference {
+        type Value = Tree;
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Reference {
+        type Value = Tree;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a JSON value")
+        }
+
+        fn visit_unit<E>(self) -> Result<Tree, E> {
+            Ok(Tree::Null)
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<Tree, E> {
+            Ok(Tree::Bool)
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
+            Ok(Tree::Integer(number))
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
+            Ok(i64::try_from(number).map_or(Tree::Float(number as f64), Tree::Integer))
+        }
+
+        fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
+            Ok(Tree::Float(number))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
+            Ok(Tree::String(text.to_owned()))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
+            let (seed, mut array) = (self.deeper()?, Vec::new());
+            while let Some(item) = items.next_element_seed(seed)? {
+                array.push(item);
+            }
+            Ok(Tree::Array(array))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
+            let (seed, mut members) = (self.deeper()?, Vec::<(String, Tree)>::new());
+            while let Some(name) = map.next_key::<String>()? {
+                if members.iter().any(|(other, _)| *other == name) {
+                    return Err(A::Error::custom("a member twice"));
+                }
+                members.push((name, map.next_value_seed(seed)?));
+            }
+            Ok(Tree::Object(members))
+        }
+    }
+
+    fn reference(bytes: &[u8]) -> Option<Tree> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let tree = Reference(MAX_DEPTH).deserialize(&mut json).ok()?;
+        json.end().ok()?;
+        matches!(tree, Tree::Object(_)).then_some(tree)
+    }
+
+    /// Parts of documents, some of them wrong.
+    const PARTS: [&str; 60] = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\"a\"",
+        "\"b\":",
+        "\"a\":1",
+        "\"c\":{\"d\":[1,2]}",
+        "{}",
+        "[]",
+        "\"\"",
+        " ",
+        "\n",
+        "\t",
+        "\r",
+        "\u{b}",
+        "\u{feff}",
+        "0",
+        "-0",
+        "-1",
+        "01",
+        "1.5",
+        "1e3",
+        "1E+2",
+        "1e400",
+        "-1e-400",
+        ".5",
+        "1.",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "123456789012345678901234567890",
+        "-",
+        "+1",
+        "true",
+        "false",
+        "null",
+        "tru",
+        "nul",
+        "NaN",
+        "\"\\u0061\"",
+        "\"\\ud800\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\n\"",
+        "\"\\x\"",
+        "\"\\",
+        "\u{1}",
+        "\"ä€😀\"",
+        "ä",
+        "\"a string of more than sixteen bytes, with \\\" in it\"",
+        "\"eight by\"",
+        "\"eight b\\\\\"",
+        "\"1234567\u{1f}\"",
+        "\"k\":\"v\",",
+        "/**/",
+    ];
+
+    const DOCUMENTS: [&str; 4] = [
+        r#"{"iss":"https://issuer.example","aud":["a","b"],"exp":1800000300,"nbf":1.5,"x":{"y":[{"z":null},true]}}"#,
+        r#"{"a":"\u00e9\n\"","b":-1,"c":[[],[[]],{}],"d":"12345678","e":"123456789"}"#,
+        "{}",
+        r#" { "m0" : 0 , "m1":1,"m2":2,"m3":3,"m4":4,"m5":5,"m6":6,"m7":7,"m8":8,"m9":9,"n0":0,"n1":1,"n2":2,"n3":3,"n4":4,"n5":5,"n6":6,"n7":7 } "#,
+    ];
+
+    /// Everything that is read is read alike by a parser that is not ours.
+    #[test]
+    fn like_the_reference() {
+        let cases = if std::env::var_os("TOWER_ASSURE").is_some() { 20_000_000 } else { 60_000 };
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..cases {
+            let mut bytes = DOCUMENTS[random(DOCUMENTS.len())].as_bytes().to_vec();
+            for _ in 0..random(4) {
+                let (at, part) = (random(bytes.len() + 1), PARTS[random(PARTS.len())].as_bytes());
+                let end = (at + [0, 0, 1, 1, 2, 5][random(6)]).min(bytes.len());
+                match random(8) {
+                    0 if at < bytes.len() => bytes[at] ^= 1 << random(8),
+                    _ => drop(bytes.splice(at..end, part.iter().copied())),
+                }
+            }
+            let (ours, theirs) = (object(&bytes).ok().map(tree_of), reference(&bytes));
+            assert_eq!(ours, theirs, "{:?}", String::from_utf8_lossy(&bytes));
+            *(if ours.is_some() { &mut good } else { &mut bad }) += 1;
+        }
+        assert!(good > cases / 10 && bad > cases / 10, "{good} good, {bad} bad");
+    }
 
     #[test]
     fn duplicates_are_found_at_any_level_and_size() {

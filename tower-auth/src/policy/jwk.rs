@@ -127,6 +127,7 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
     match get("key_ops") {
         None => {}
         Some(Value::Array(operations)) => {
+            let operations = json::array(operations).map_err(|_| KeyFault::Malformed)?;
             let verifies =
                 |operation: &Value<'_>| matches!(operation, Value::String(name) if name == "verify");
             operations.iter().any(verifies).then_some(()).ok_or(KeyFault::Purpose)?;

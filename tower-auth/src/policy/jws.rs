@@ -16,15 +16,14 @@ const MAX_SIGNATURE: usize = 1_366;
 /// Longest `kid`, in bytes.
 const MAX_KID: usize = 256;
 
-/// A token split and decoded, but not yet verified.
-#[derive(Debug)]
-pub(crate) struct Compact<'t> {
+/// A token split, nothing of it decoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Split<'t> {
     /// What was signed: header, dot, payload as they arrived.
-    pub(crate) signed: &'t [u8],
-    pub(crate) header: Header,
-    pub(crate) header_bytes: Vec<u8>,
+    pub(crate) signed: &'t str,
+    pub(crate) header: &'t str,
     pub(crate) payload: &'t str,
-    pub(crate) signature: Vec<u8>,
+    pub(crate) signature: &'t str,
 }
 
 /// The header parameters this crate acts on. `jku`, `jwk`, `x5u` and `x5c` are deliberately absent: a token does not
@@ -36,8 +35,8 @@ pub(crate) struct Header {
     pub(crate) typ: Option<String>,
 }
 
-/// Splits and decodes. The payload stays encoded: it is decoded only after the signature has been found good.
-pub(crate) fn parse(token: &str) -> Result<Compact<'_>, TokenFault> {
+/// Splits. The payload is decoded only after the signature has been found good.
+pub(crate) fn split(token: &str) -> Result<Split<'_>, TokenFault> {
     if token.len() > MAX_TOKEN {
         return Err(TokenFault::TooLarge);
     }
@@ -53,10 +52,7 @@ pub(crate) fn parse(token: &str) -> Result<Compact<'_>, TokenFault> {
     if signature.is_empty() {
         return Err(TokenFault::Signature);
     }
-    let header_bytes = decode(header)?;
-    let header = parse_header(&header_bytes)?;
-    let signature = decode(signature)?;
-    Ok(Compact { signed: signed.as_bytes(), header, header_bytes, payload, signature })
+    Ok(Split { signed, header, payload, signature })
 }
 
 /// Canonical base64url without padding (RFC 7515 §2): no other alphabet, no padding, no white space, no stray bits at
@@ -65,7 +61,8 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, TokenFault> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenFault::Malformed)
 }
 
-fn parse_header(bytes: &[u8]) -> Result<Header, TokenFault> {
+/// Reads a decoded header.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenFault> {
     let members = json::object(bytes).map_err(|_| TokenFault::Malformed)?;
     let (mut algorithm, mut kid, mut typ) = (None, None, None);
     for (name, value) in members {
@@ -91,6 +88,13 @@ fn parse_header(bytes: &[u8]) -> Result<Header, TokenFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(token: &str) -> Result<Header, TokenFault> {
+        let split = split(token)?;
+        let header = header(&decode(split.header)?)?;
+        decode(split.signature)?;
+        Ok(header)
+    }
 
     fn token(header: &str) -> String {
         format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode(header))

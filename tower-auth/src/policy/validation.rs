@@ -50,9 +50,28 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// `now` in seconds since 1970; `proof` the thumbprint of the key that the sender proved to have. The issuer has been
-    /// matched before: it chose the keys.
+    /// Everything that must hold of a token with a good signature. `now` in seconds since 1970; `proof` the thumbprint of
+    /// the key that the sender proved to have. The issuer has been matched before: it chose the keys.
     pub(crate) fn check(&self, claims: &Registered, now: i64, proof: Option<&str>) -> Result<(), TokenFault> {
+        self.check_again(claims, now, proof)?;
+        match &self.audiences {
+            None => Ok(()),
+            Some(audiences) => {
+                let mut named = claims.aud().peekable();
+                named.peek().ok_or(TokenFault::Missing("aud"))?;
+                let ours = named.any(|aud| audiences.iter().any(|ours| ours == aud));
+                if ours { Ok(()) } else { Err(TokenFault::Audience) }
+            }
+        }
+    }
+
+    /// What may hold at one use of a token and not at the next. Its audience and these rules stay as they are.
+    pub(crate) fn check_again(
+        &self,
+        claims: &Registered,
+        now: i64,
+        proof: Option<&str>,
+    ) -> Result<(), TokenFault> {
         let leeway = seconds(self.leeway);
         let exp = claims.exp.ok_or(TokenFault::Missing("exp"))?;
         // "on or after which the JWT MUST NOT be accepted" (RFC 7519 §4.1.4).
@@ -73,15 +92,10 @@ impl Rules {
         }
         // A token bound to its sender must not be taken as a bearer token (RFC 9449 §7.2, RFC 8705 §3), and a proof must
         // be by the key that the token is bound to (RFC 9449 §7.1).
-        if (claims.bound || proof.is_some()) && (proof.is_none() || claims.jkt.as_deref() != proof) {
+        if (claims.bound || proof.is_some()) && (proof.is_none() || claims.jkt() != proof) {
             return Err(TokenFault::SenderConstrained);
         }
-        match &self.audiences {
-            None => Ok(()),
-            Some(_) if claims.aud.is_empty() => Err(TokenFault::Missing("aud")),
-            Some(audiences) if claims.aud.iter().any(|aud| audiences.contains(aud)) => Ok(()),
-            Some(_) => Err(TokenFault::Audience),
-        }
+        Ok(())
     }
 }
 
@@ -91,6 +105,7 @@ fn seconds(duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::claims::{self, Places};
     use super::*;
 
     #[test]
@@ -101,13 +116,8 @@ mod tests {
             max_age: Some(Duration::from_secs(600)),
             token_type: TokenType::default(),
         };
-        let good = Registered {
-            aud: vec!["other".into(), "api".into()],
-            exp: Some(1_000),
-            nbf: Some(500),
-            iat: Some(500),
-            ..Registered::default()
-        };
+        let of = |json: &str| claims::parse(json.into(), &Places::default()).unwrap();
+        let good = of(r#"{"aud":["other","api"],"exp":1000,"nbf":500,"iat":500}"#);
         assert_eq!(rules.check(&good, 1_059, None), Ok(()));
         assert_eq!(rules.check(&good, 1_060, None), Err(TokenFault::Expired));
         assert_eq!(rules.check(&good, 440, None), Ok(()));
@@ -123,11 +133,19 @@ mod tests {
         assert_eq!(change(|c| c.iat = Some(961)), Err(TokenFault::NotYetValid));
         assert_eq!(change(|c| c.iat = None), Err(TokenFault::Missing("iat")));
         assert_eq!(change(|c| c.iat = Some(239)), Err(TokenFault::Expired));
-        assert_eq!(change(|c| c.aud = vec![]), Err(TokenFault::Missing("aud")));
-        assert_eq!(change(|c| c.aud = vec!["API".into()]), Err(TokenFault::Audience));
-        assert_eq!(change(|c| c.aud = vec!["api/".into()]), Err(TokenFault::Audience));
+        for (aud, fault) in [
+            ("[]", TokenFault::Missing("aud")),
+            (r#""API""#, TokenFault::Audience),
+            (r#""api/""#, TokenFault::Audience),
+        ] {
+            let mut claims = of(&format!(r#"{{"aud":{aud},"exp":1000}}"#));
+            assert_eq!(rules.check_again(&claims, 900, None), Err(TokenFault::Missing("iat")));
+            claims.iat = Some(500);
+            assert_eq!(rules.check_again(&claims, 900, None), Ok(()));
+            assert_eq!(rules.check(&claims, 900, None), Err(fault), "{aud}");
+        }
         assert_eq!(change(|c| c.bound = true), Err(TokenFault::SenderConstrained));
-        let bound = Registered { bound: true, jkt: Some("key".into()), ..good.clone() };
+        let bound = of(r#"{"aud":"api","exp":1000,"nbf":500,"iat":500,"cnf":{"jkt":"key"}}"#);
         assert_eq!(rules.check(&bound, 900, Some("key")), Ok(()));
         for (claims, proof) in [(&bound, Some("other")), (&bound, None), (&good, Some("key"))] {
             assert_eq!(rules.check(claims, 900, proof), Err(TokenFault::SenderConstrained), "{proof:?}");

@@ -39,6 +39,13 @@ struct Snapshot {
     etag: Option<HeaderValue>,
 }
 
+impl Snapshot {
+    fn held(&self, now: Instant) -> Held {
+        let age = now.saturating_duration_since(self.asked_at);
+        Held { age, ahead: self.ahead, life: self.life }
+    }
+}
+
 struct State {
     refresh: Refresh,
     /// Closed when the fetch has ended in any way, also by a panic or a runtime going down.
@@ -83,11 +90,7 @@ impl<S, B, R> Source<S, B, R> {
 
     fn view(&self, now: Instant, kid: Option<&str>, algorithm: Algorithm) -> View {
         let snapshot = self.snapshot.load_full();
-        let held = snapshot.as_ref().map(|snapshot| Held {
-            age: now.saturating_duration_since(snapshot.asked_at),
-            ahead: snapshot.ahead,
-            life: snapshot.life,
-        });
+        let held = snapshot.as_ref().map(|snapshot| snapshot.held(now));
         let known = snapshot.as_ref().is_some_and(|snapshot| snapshot.keys.select(kid, algorithm).is_some());
         View { snapshot, held, known }
     }
@@ -145,6 +148,13 @@ where
         let View { snapshot, held, known } = self.0.view(now(), kid, algorithm);
         let young = known && held.is_some_and(|held| held.is_young());
         snapshot.filter(|_| young).map(|snapshot| Arc::clone(&snapshot.keys))
+    }
+
+    fn vouches_for(&self, generation: u64) -> bool {
+        let snapshot = self.0.snapshot.load();
+        snapshot.as_ref().is_some_and(|snapshot| {
+            snapshot.keys.generation() == generation && snapshot.held(now()).is_young()
+        })
     }
 
     fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
