@@ -27,6 +27,10 @@ pub struct CacheBuilder {
     targeted: Option<Vec<HeaderName>>,
     heuristics: bool,
     default_ttl: Option<Duration>,
+    override_ttl: Option<Duration>,
+    negative_ttl: Option<Duration>,
+    ttl_jitter: f64,
+    refresh_ahead: f64,
     stale_while_revalidate: Duration,
     stale_if_error: Duration,
     stale_if_unreachable: Duration,
@@ -54,6 +58,10 @@ impl Default for CacheBuilder {
             targeted: None,
             heuristics: true,
             default_ttl: None,
+            override_ttl: None,
+            negative_ttl: None,
+            ttl_jitter: 0.0,
+            refresh_ahead: 0.0,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             stale_if_unreachable: Duration::from_secs(60 * 60),
@@ -134,6 +142,50 @@ impl CacheBuilder {
     /// [`heuristics`](Self::heuristics).
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = Some(ttl);
+        self
+    }
+
+    /// How long answers (200, 203, 204, 300, 301, 308) are fresh whatever `max-age`, `s-maxage` and `Expires` say, as
+    /// for handlers that cannot be changed; counted, as always, from when the origin made them (`Age`). Default: none;
+    /// who made a response knows best how long it is good.
+    ///
+    /// It makes nothing storable that says it must not be: `no-store`, `private` in a shared cache, `Vary: *`, and the
+    /// rules about `Authorization`, `Cookie` and `Set-Cookie` stay, and what answers a request with one of the first
+    /// two keeps its own lifetime. `no-cache` still validates each time, and `must-revalidate` never allows stale use.
+    /// The fields are passed on as they came.
+    pub fn override_ttl(mut self, ttl: Duration) -> Self {
+        self.override_ttl = Some(ttl);
+        self
+    }
+
+    /// How long answers that there is nothing (404, 405, 410, 414, 501) are fresh that say nothing about it, so that
+    /// those who keep asking for it do not reach the origin. Not for requests with `Authorization` or `Cookie`.
+    ///
+    /// Default: none. RFC 9110 §15.1 lets a cache keep these by [`heuristics`](Self::heuristics) alone, and those want
+    /// a `Last-Modified`, which such answers seldom have; and what was created a moment ago should not be missing for
+    /// long. With it a guess is never made for them. Other errors are kept only where they say so themselves.
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.negative_ttl = Some(ttl);
+        self
+    }
+
+    /// Takes up to this share, by chance, away from what is left of each response's lifetime when it is stored: what
+    /// was stored in one moment, as after a start or a purge, does not go stale in one moment. From 0 to 1. Default 0:
+    /// a response lives as long as its origin says; 0.1 is enough to spread a herd.
+    pub fn ttl_jitter(mut self, share: f64) -> Self {
+        self.ttl_jitter = share;
+        self
+    }
+
+    /// A hit in this last share of a response's lifetime also asks the origin in the background, once, so that what is
+    /// asked for often is renewed before it ends and nobody waits for it. From 0 to 0.5. Requests meanwhile are hits;
+    /// when the origin fails, what is stored stays for the rest of its life, and the next attempt comes after as long
+    /// as that share, at least a second. Each process does so for itself.
+    ///
+    /// Default 0, which is off: the origin is asked up to that share more often, and a hit costs a task now and then.
+    /// 0.1 suits responses that cost much and are asked for all the time.
+    pub fn refresh_ahead(mut self, share: f64) -> Self {
+        self.refresh_ahead = share;
         self
     }
 
@@ -254,10 +306,17 @@ impl CacheBuilder {
     ///
     /// # Errors
     ///
-    /// When `name` is not 1 to 64 printable ASCII characters, or `store_timeout` is zero, which no store can meet.
+    /// When `name` is not 1 to 64 printable ASCII characters, `store_timeout` is zero, which no store can meet,
+    /// `ttl_jitter` is not within 0 and 1, or `refresh_ahead` not within 0 and 0.5.
     pub fn build(self) -> Result<Cache, ConfigError> {
         if self.store_timeout.is_zero() {
             return Err(ConfigError::new("store_timeout", "must be longer than zero"));
+        }
+        if !(0.0..=1.0).contains(&self.ttl_jitter) {
+            return Err(ConfigError::new("ttl_jitter", "must be within 0 and 1"));
+        }
+        if !(0.0..=0.5).contains(&self.refresh_ahead) {
+            return Err(ConfigError::new("refresh_ahead", "must be within 0 and 0.5"));
         }
         let name = self.name.as_deref().map(status::name).transpose()?;
         Ok(self.with_name(name))
@@ -270,6 +329,8 @@ impl CacheBuilder {
             targeted: self.targeted.unwrap_or_else(|| targeted_by_default(self.mode)),
             heuristics: self.heuristics,
             default_ttl: self.default_ttl,
+            override_ttl: self.override_ttl,
+            negative_ttl: self.negative_ttl,
             stale_while_revalidate: self.stale_while_revalidate,
             stale_if_error: self.stale_if_error,
             stale_if_unreachable: self.stale_if_unreachable,
@@ -281,6 +342,8 @@ impl CacheBuilder {
             max_body: usize::try_from(self.max_body).unwrap_or(usize::MAX),
             max_held: usize::try_from(self.max_held).unwrap_or(usize::MAX),
             store_timeout: self.store_timeout,
+            ttl_jitter: self.ttl_jitter,
+            refresh_ahead: self.refresh_ahead,
             collapse: self.collapse,
             honour_requests: self.honour_requests,
             wall_clock: self.wall_clock,

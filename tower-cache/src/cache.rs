@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::builder::CacheBuilder;
-use crate::flight::{Flight, Flights, Unshared};
+use crate::flight::{Flight, Flights, Notes};
 use crate::guard::Guard;
 use crate::handle::CacheHandle;
 use crate::key::{CacheKey, KeyRules};
@@ -18,7 +18,7 @@ use crate::outcome::CacheOutcome;
 use crate::policy::storable::StorageRules;
 use crate::rejection::RenderRejection;
 use crate::spawn::{Spawn, Task};
-use crate::store::{Entry, Lease, Purge, Stamp, StoreError, StoreFuture};
+use crate::store::{Entry, Head, Lease, Purge, Stamp, StoreError, StoreFuture};
 
 /// A cache: its rules, its store, and the requests on their way. Cheap to clone; clones, and all layers made of them,
 /// are one cache.
@@ -54,6 +54,10 @@ pub(crate) struct Config {
     pub(crate) max_body: usize,
     pub(crate) max_held: usize,
     pub(crate) store_timeout: Duration,
+    /// At most this share of a lifetime is taken away.
+    pub(crate) ttl_jitter: f64,
+    /// The last share of a lifetime, in which a hit renews it.
+    pub(crate) refresh_ahead: f64,
     pub(crate) collapse: bool,
     pub(crate) honour_requests: bool,
     pub(crate) wall_clock: fn() -> SystemTime,
@@ -81,12 +85,17 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) guard: Guard,
     pub(crate) flights: Flights,
-    pub(crate) unshared: Unshared,
+    /// Keys whose responses cannot be shared.
+    pub(crate) unshared: Notes,
+    /// Keys that have been renewed ahead of their end; missing where that is not done.
+    pub(crate) renewed: Option<Notes>,
     pub(crate) metrics: Metrics,
     pub(crate) outcomes: [AtomicU64; CacheOutcome::KINDS],
     /// Octets of responses that are being fetched to be stored.
     pub(crate) held: AtomicUsize,
     background: Arc<AtomicUsize>,
+    /// How many random numbers have been taken.
+    drawn: AtomicU64,
     began: Instant,
 }
 
@@ -98,11 +107,14 @@ pub(crate) fn now() -> Instant {
 impl Inner {
     pub(crate) fn new(config: Config, store: Arc<dyn crate::store::Store>) -> Self {
         let began = now();
+        let renewed = (config.refresh_ahead > 0.0).then(Notes::new);
         Self {
             config,
             guard: Guard::new(store, began),
             flights: Flights::new(),
-            unshared: Unshared::new(),
+            unshared: Notes::new(),
+            renewed,
+            drawn: AtomicU64::new(0),
             metrics: Metrics::default(),
             outcomes: Default::default(),
             held: AtomicUsize::new(0),
@@ -119,6 +131,28 @@ impl Inner {
     /// Whole seconds since the cache was made.
     pub(crate) fn seconds(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.began).as_secs()
+    }
+
+    /// The share of a lifetime to take away.
+    pub(crate) fn jitter(&self) -> f64 {
+        if self.config.ttl_jitter == 0.0 {
+            return 0.0;
+        }
+        let random = crate::key::hash(&self.drawn.fetch_add(1, Ordering::Relaxed).to_ne_bytes());
+        // The cast cuts what does not fit in the mantissa; nothing depends on the lowest bits.
+        self.config.ttl_jitter * (random as f64 / u64::MAX as f64)
+    }
+
+    /// Whether a hit on this, which is fresh for `ttl` more, is to renew it: at most once in the last part of its life.
+    pub(crate) fn renews(&self, head: &Head, ttl: Duration, now: Instant) -> bool {
+        let Some(renewed) = &self.renewed else { return false };
+        let Some(window) = head.freshness.ends_within(self.config.refresh_ahead, ttl) else { return false };
+        let now = self.seconds(now);
+        if renewed.contains(&head.key, now) {
+            return false;
+        }
+        renewed.remember(&head.key, now.saturating_add(window.as_secs().max(1)));
+        true
     }
 
     /// Notes how the store did.

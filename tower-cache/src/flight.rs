@@ -453,16 +453,18 @@ impl Flights {
     }
 }
 
-/// Remembers, for a short time, keys whose responses cannot be shared: waiting for each other would only make their
-/// requests slow. A collision or a lost note costs a wait or a second fetch, nothing else.
-pub(crate) struct Unshared {
+/// Remembers keys for a short time: those whose responses cannot be shared, as waiting for each other would only make
+/// their requests slow, or those that have been renewed. A collision or a lost note costs a wait or a second fetch,
+/// nothing else.
+pub(crate) struct Notes {
     slots: Box<[AtomicU64]>,
 }
 
-impl Unshared {
+impl Notes {
     const SLOTS: usize = 4096;
-    /// In seconds. Short enough that a handler that changes its mind is soon collapsed again.
-    const MEMORY: u64 = 60;
+    /// How long a response that cannot be shared is remembered, in seconds. Short enough that a handler that changes
+    /// its mind is soon collapsed again.
+    pub(crate) const UNSHARED: u64 = 60;
 
     pub(crate) fn new() -> Self {
         Self { slots: (0..Self::SLOTS).map(|_| AtomicU64::new(0)).collect() }
@@ -472,10 +474,10 @@ impl Unshared {
         (&self.slots[key.hash64() as usize % Self::SLOTS], key.hash64() & !0xffff_ffff)
     }
 
-    /// `now` in seconds since the cache was made.
-    pub(crate) fn remember(&self, key: &CacheKey, now: u64) {
+    /// Both in seconds since the cache was made.
+    pub(crate) fn remember(&self, key: &CacheKey, until: u64) {
         let (slot, mark) = self.slot(key);
-        slot.store(mark | (now + Self::MEMORY) & 0xffff_ffff, Ordering::Relaxed);
+        slot.store(mark | until.min(0xffff_ffff), Ordering::Relaxed);
     }
 
     pub(crate) fn forget(&self, key: &CacheKey) {

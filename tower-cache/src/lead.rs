@@ -15,7 +15,7 @@ use crate::body::{Erased, OwnBody, ResponseBody};
 use crate::cache::{self, Inner};
 use crate::error::BoxError;
 use crate::fill::Recorder;
-use crate::flight::{Flight, Reader, Release, Source};
+use crate::flight::{Flight, Notes, Reader, Release, Source};
 use crate::metrics::{FillResult, Operation};
 use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
 use crate::plan::{self, Plan, Question};
@@ -205,9 +205,12 @@ impl Lead {
 
     /// Makes the request to the origin validate what is stored, if that is possible.
     pub(crate) fn prepare(&self, request: &mut HeaderMap) {
-        let stored = self.question.found.stored.as_ref();
-        if let Some(stored) = stored.filter(|stored| conditional::has_validator(&stored.head.headers)) {
+        let Some(stored) = self.question.found.stored.as_ref() else { return };
+        if conditional::has_validator(&stored.head.headers) {
             conditional::validate(request, &stored.head.headers);
+        } else if self.background && stored.head.part.is_none() {
+            // The client has its answer: what is asked for now is all of it.
+            conditional::strip(request);
         }
     }
 
@@ -325,7 +328,7 @@ impl Lead {
         self.settled = true;
         if self.registered {
             let cache = self.cache();
-            cache.unshared.remember(&self.question.key, cache.seconds(now));
+            cache.unshared.remember(&self.question.key, cache.seconds(now) + Notes::UNSHARED);
         }
         self.part();
     }
@@ -348,7 +351,7 @@ impl Lead {
             variant,
             status,
             headers,
-            freshness,
+            freshness: freshness.shortened(self.cache().jitter()),
             upstream_status,
             tags,
             part,

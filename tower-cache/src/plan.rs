@@ -162,7 +162,14 @@ fn decide(
         miss,
     };
     match verdict {
-        Verdict::Fresh { age, .. } => Plan::Answer(respond(age, CacheOutcome::Hit)),
+        Verdict::Fresh { age, ttl } => {
+            let response = respond(age, CacheOutcome::Hit);
+            let wanted = !asks.head && !asks.directives.only_if_cached && !asks.directives.no_store;
+            if wanted && cache.renews(&entry.head, ttl, now) {
+                return question(found(MissReason::Stale, true, true), key).refresh(response, request);
+            }
+            Plan::Answer(response)
+        }
         Verdict::Stale { age } => Plan::Answer(respond(age, CacheOutcome::Stale(StaleReason::Request))),
         Verdict::StaleWhileRevalidate { age } => {
             let response = respond(age, CacheOutcome::Stale(StaleReason::Revalidating));

@@ -20,14 +20,19 @@ pub(crate) fn describes(newer: &HeaderMap, stored: &HeaderMap, length: u64) -> b
 
 /// Makes the request validate a stored response instead of the client's own (§4.3.1).
 pub(crate) fn validate(request: &mut HeaderMap, stored: &HeaderMap) {
-    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
-        request.remove(name);
-    }
+    strip(request);
     if let Some(etag) = stored.get(header::ETAG) {
         request.insert(header::IF_NONE_MATCH, etag.clone());
     }
     if let Some(modified) = stored.get(header::LAST_MODIFIED) {
         request.insert(header::IF_MODIFIED_SINCE, modified.clone());
+    }
+}
+
+/// Takes the client's own conditions and range away.
+pub(crate) fn strip(request: &mut HeaderMap) {
+    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+        request.remove(name);
     }
 }
 

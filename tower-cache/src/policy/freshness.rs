@@ -15,9 +15,31 @@ pub(crate) struct FreshnessRules {
     pub(crate) targeted: Vec<HeaderName>,
     pub(crate) heuristics: bool,
     pub(crate) default_ttl: Option<Duration>,
+    /// Takes the place of what answers say themselves.
+    pub(crate) override_ttl: Option<Duration>,
+    /// For answers that there is nothing.
+    pub(crate) negative_ttl: Option<Duration>,
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
     pub(crate) stale_if_unreachable: Duration,
+}
+
+#[cfg(test)]
+impl FreshnessRules {
+    /// What the RFC says, and nothing of the operator.
+    pub(crate) fn of_rfc(mode: Mode) -> Self {
+        Self {
+            mode,
+            targeted: Vec::new(),
+            heuristics: true,
+            default_ttl: None,
+            override_ttl: None,
+            negative_ttl: None,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            stale_if_unreachable: Duration::ZERO,
+        }
+    }
 }
 
 /// Where a lifetime comes from.
@@ -25,8 +47,8 @@ pub(crate) struct FreshnessRules {
 pub(crate) enum Source {
     /// The response says so: `s-maxage`, `max-age` or `Expires`.
     Explicit,
-    /// The operator's default.
-    Default,
+    /// The operator does.
+    Operator,
     /// `Last-Modified` (§4.2.2).
     Heuristic,
     /// Nothing does: it must be validated before each use.
@@ -48,14 +70,28 @@ pub(crate) struct Freshness {
     pub(crate) never_stale: bool,
 }
 
+/// Whose word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The response's own alone: it may be personal, or answers a POST.
+    Own,
+    /// The operator's too, and guesses.
+    Any,
+}
+
 /// The lifetime (§4.2.1) and where it comes from.
 pub(crate) fn lifetime(
     status: StatusCode,
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     received: SystemTime,
+    word: Word,
     rules: &FreshnessRules,
 ) -> (Duration, Source) {
+    let operators = |ttl: Option<Duration>| ttl.filter(|_| word == Word::Any);
+    if let Some(ttl) = operators(rules.override_ttl).filter(|_| is_answer(status)) {
+        return (ttl, Source::Operator);
+    }
     let s_maxage = directives.s_maxage.or_zero().filter(|_| rules.mode == Mode::Shared);
     if let Some(explicit) = s_maxage.or(directives.max_age.or_zero()) {
         return (explicit, Source::Explicit);
@@ -66,8 +102,9 @@ pub(crate) fn lifetime(
         let expires = dates::single(headers, &header::EXPIRES).unwrap_or(date);
         return (expires.duration_since(date).unwrap_or_default(), Source::Explicit);
     }
-    if let Some(default) = rules.default_ttl.filter(|_| status_gets_default(status)) {
-        return (default, Source::Default);
+    let default = if is_answer(status) { rules.default_ttl } else { rules.negative_ttl };
+    if let Some(ttl) = operators(default).filter(|_| is_answer(status) || is_negative(status)) {
+        return (ttl, Source::Operator);
     }
     let guessed = rules.heuristics && (heuristically_cacheable(status) || directives.public);
     let modified = dates::single(headers, &header::LAST_MODIFIED).filter(|_| guessed);
@@ -106,9 +143,30 @@ pub(crate) fn heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// The operator's default is for answers, not for errors.
-fn status_gets_default(status: StatusCode) -> bool {
+/// What the operator says is for answers, not for errors.
+fn is_answer(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308)
+}
+
+/// Errors that RFC 9110 §15.1 lets caches keep without being told: they are about the resource, not about the moment.
+fn is_negative(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 404 | 405 | 410 | 414 | 501)
+}
+
+impl Freshness {
+    /// With this share of what is left of its life taken away, so that what was stored together does not end together.
+    /// Less than the origin allows is always allowed.
+    pub(crate) fn shortened(mut self, share: f64) -> Self {
+        let left = self.lifetime.saturating_sub(self.initial_age);
+        self.lifetime = self.lifetime.saturating_sub(left.mul_f64(share.clamp(0.0, 1.0)));
+        self
+    }
+
+    /// The last part of the life in which a hit renews it ahead of its end, if `ttl`, what is left, lies in it.
+    pub(crate) fn ends_within(&self, share: f64, ttl: Duration) -> Option<Duration> {
+        let window = self.lifetime.mul_f64(share.clamp(0.0, 1.0));
+        (ttl <= window && !window.is_zero()).then_some(window)
+    }
 }
 
 /// A page that has not changed for years may change tomorrow; §4.2.2 names a day as the usual limit.
@@ -125,17 +183,64 @@ mod tests {
         for (name, value) in fields {
             headers.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        let rules = FreshnessRules {
-            mode,
-            targeted: Vec::new(),
-            heuristics: true,
-            default_ttl: None,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            stale_if_unreachable: Duration::ZERO,
-        };
+        with_rules(&FreshnessRules::of_rfc(mode), StatusCode::OK, Word::Any, &headers)
+    }
+
+    fn with_rules(
+        rules: &FreshnessRules,
+        status: StatusCode,
+        word: Word,
+        headers: &HeaderMap,
+    ) -> (Duration, Source) {
         let received = dates::parse(NOW.as_bytes()).unwrap();
-        lifetime(StatusCode::OK, &headers, &ResponseDirectives::parse(&headers), received, &rules)
+        lifetime(status, headers, &ResponseDirectives::parse(headers), received, word, rules)
+    }
+
+    #[test]
+    fn the_operators_word_is_for_answers_that_belong_to_nobody() {
+        let second = Duration::from_secs;
+        let rules = FreshnessRules {
+            override_ttl: Some(second(7)),
+            default_ttl: Some(second(8)),
+            negative_ttl: Some(second(9)),
+            ..FreshnessRules::of_rfc(Mode::Shared)
+        };
+        let mut said = HeaderMap::new();
+        said.insert("cache-control", "max-age=60".parse().unwrap());
+        let silent = HeaderMap::new();
+        let ask = |status: u16, word, headers| {
+            with_rules(&rules, StatusCode::from_u16(status).unwrap(), word, headers)
+        };
+        assert_eq!(ask(200, Word::Any, &said), (second(7), Source::Operator));
+        assert_eq!(ask(200, Word::Own, &said), (second(60), Source::Explicit));
+        assert_eq!(ask(200, Word::Own, &silent), (Duration::ZERO, Source::None));
+        for negative in [404, 405, 410, 414, 501] {
+            assert_eq!(ask(negative, Word::Any, &silent), (second(9), Source::Operator), "{negative}");
+            assert_eq!(ask(negative, Word::Any, &said), (second(60), Source::Explicit), "{negative}");
+            assert_eq!(ask(negative, Word::Own, &silent), (Duration::ZERO, Source::None), "{negative}");
+        }
+        for neither in [206, 302, 401, 403, 429, 500, 502, 503] {
+            assert_eq!(ask(neither, Word::Any, &silent), (Duration::ZERO, Source::None), "{neither}");
+            assert_eq!(ask(neither, Word::Any, &said), (second(60), Source::Explicit), "{neither}");
+        }
+        let rules = FreshnessRules { override_ttl: None, ..rules };
+        assert_eq!(with_rules(&rules, StatusCode::OK, Word::Any, &silent), (second(8), Source::Operator));
+        assert_eq!(with_rules(&rules, StatusCode::OK, Word::Any, &said), (second(60), Source::Explicit));
+    }
+
+    #[test]
+    fn a_life_is_shortened_and_its_last_part_known() {
+        let second = Duration::from_secs;
+        let rules = FreshnessRules::of_rfc(Mode::Shared);
+        let stored = of(second(60), second(20), &ResponseDirectives::default(), &rules);
+        for (share, lifetime) in [(0.0, 60), (0.25, 50), (1.0, 20), (9.0, 20), (-1.0, 60)] {
+            assert_eq!(stored.shortened(share).lifetime, second(lifetime), "{share}");
+        }
+        let expired = of(second(10), second(20), &ResponseDirectives::default(), &rules);
+        assert_eq!(expired.shortened(0.5).lifetime, second(10));
+        assert_eq!(stored.ends_within(0.25, second(15)), Some(second(15)));
+        assert_eq!(stored.ends_within(0.25, second(16)), None);
+        assert_eq!(stored.ends_within(0.0, Duration::ZERO), None);
     }
 
     #[test]

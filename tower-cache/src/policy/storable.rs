@@ -1,13 +1,11 @@
 //! Whether a response may be stored (RFC 9111 §3).
 
-use std::time::SystemTime;
-
 use http::{HeaderMap, StatusCode, header};
 
 use super::age::{self, Exchange};
 use super::conditional::has_validator;
 use super::directives::{Qualified, ResponseDirectives};
-use super::freshness::{self, Freshness, FreshnessRules, Source};
+use super::freshness::{self, Freshness, FreshnessRules, Source, Word};
 use super::range::Part;
 use super::vary::Variant;
 use super::{Mode, fields};
@@ -83,8 +81,9 @@ pub(crate) fn decide(
     let part = Part::of(request, status, headers).filter(|_| !requested.post);
     permitted(request, status, part.is_some(), headers, &directives, rules)?;
     let variant = Variant::of(request, headers).ok_or(Refusal::Vary)?;
-    let freshness = worth_storing(status, headers, &directives, exchange, &rules.freshness)
-        .filter(|(_, source)| *source == Source::Explicit || !requested.post && !personal(request, rules))
+    let word = if requested.post || personal(request, rules) { Word::Own } else { Word::Any };
+    let freshness = worth_storing(status, headers, &directives, exchange, word, &rules.freshness)
+        .filter(|(_, source)| *source == Source::Explicit || word == Word::Any)
         .ok_or(Refusal::NoFreshness)?
         .0;
     let mut stored = fields::storable(headers, &directives);
@@ -148,9 +147,10 @@ fn worth_storing(
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     exchange: Exchange,
+    word: Word,
     rules: &FreshnessRules,
 ) -> Option<(Freshness, Source)> {
-    let (lifetime, source) = freshness::lifetime(status, headers, directives, received(exchange), rules);
+    let (lifetime, source) = freshness::lifetime(status, headers, directives, exchange.received, word, rules);
     let stated = source != Source::None || directives.public || directives.no_cache != Qualified::Absent;
     if !stated && !freshness::heuristically_cacheable(status) {
         return None;
@@ -162,10 +162,6 @@ fn worth_storing(
         && source != Source::None
         && (!freshness.stale_while_revalidate.is_zero() || !freshness.stale_if_error.is_zero());
     (fresh || stale || has_validator(headers)).then_some((freshness, source))
-}
-
-fn received(exchange: Exchange) -> SystemTime {
-    exchange.received
 }
 
 /// Final status codes of RFC 9110 whose caching requirements are known here; all of them but 304.
@@ -184,16 +180,7 @@ mod tests {
     }
 
     fn rules(mode: Mode) -> StorageRules {
-        let freshness = FreshnessRules {
-            mode,
-            targeted: Vec::new(),
-            heuristics: true,
-            default_ttl: None,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            stale_if_unreachable: Duration::ZERO,
-        };
-        StorageRules { freshness, set_cookie: false, cookie: false }
+        StorageRules { freshness: FreshnessRules::of_rfc(mode), set_cookie: false, cookie: false }
     }
 
     fn ask(
