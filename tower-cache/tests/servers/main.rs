@@ -3,6 +3,7 @@
 
 mod cluster;
 mod faults;
+mod load;
 mod processes;
 mod purging;
 mod rubbish;

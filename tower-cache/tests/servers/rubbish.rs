@@ -71,7 +71,7 @@ async fn every_key_lost_or_of_another_kind_or_full_of_rubbish_is_a_miss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_of_another_version_cut_off_or_with_other_octets_are_never_believed() {
+async fn records_of_an_older_or_newer_version_cut_off_or_too_long_are_misses() {
     let server = Server::start();
     let origin = Origin::sends(&[("cache-control", "max-age=600"), ("etag", "\"a\"")]);
     let process = Process::new(&server.url(), &origin);
@@ -82,7 +82,10 @@ async fn records_of_another_version_cut_off_or_with_other_octets_are_never_belie
     let (field, good): (Vec<u8>, Vec<u8>) =
         connection.hgetall::<_, Vec<(Vec<u8>, Vec<u8>)>>(&record).unwrap().remove(0);
     let mut wrongs: Vec<Vec<u8>> = (0..good.len()).step_by(7).map(|end| good[..end].to_vec()).collect();
-    wrongs.extend([[&good[..], b"x"].concat(), [&[2], &good[1..]].concat(), vec![0xff; 100]]);
+    // The first octet is the version of the format.
+    let of_version = |version: u8| [&[version], &good[1..]].concat();
+    wrongs.extend([of_version(good[0] - 1), of_version(good[0] + 1)]);
+    wrongs.extend([[&good[..], b"x"].concat(), vec![0xff; 100]]);
     for wrong in wrongs {
         let _: () = connection.hset(&record, &field, &good).unwrap();
         let before = origin.calls();

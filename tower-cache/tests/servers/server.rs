@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A `redis-server`.
+/// A `redis-server`, or what `TOWER_CACHE_SERVER` names: a `valkey-server`.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -68,11 +68,16 @@ impl Drop for Server {
     }
 }
 
+pub(crate) fn program() -> String {
+    std::env::var("TOWER_CACHE_SERVER").unwrap_or_else(|_| "redis-server".into())
+}
+
 fn launch(port: u16, folder: &Path, arguments: &[String]) -> Option<Child> {
-    let mut command = Command::new("redis-server");
+    let program = program();
+    let mut command = Command::new(&program);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(folder).args(arguments).stdout(Stdio::null());
-    let mut child = command.spawn().expect("redis-server is installed");
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
     let plain = !arguments.iter().any(|argument| argument == "--tls-port");
     let came = within(Duration::from_secs(10), || {
         if child.try_wait().unwrap().is_some() {
