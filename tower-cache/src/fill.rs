@@ -38,6 +38,11 @@ impl Recorder {
         self.flight.push(data, limit);
     }
 
+    /// Nobody else joins.
+    pub(crate) fn close(&self) {
+        self.cache.flights.close(&self.head.key, &self.flight);
+    }
+
     /// Nobody reads any more: what is there is stored if it is all that was announced.
     pub(crate) fn abandon(self) {
         if self.declared == Some(self.received) {
@@ -48,6 +53,7 @@ impl Recorder {
     /// The end of the body: it is stored, unless it is shorter or longer than it said.
     pub(crate) fn finish(mut self, trailers: Option<HeaderMap>) {
         if self.declared.is_some_and(|declared| declared != self.received) {
+            self.close();
             self.flight.end_wrong(trailers);
             return;
         }
@@ -70,8 +76,8 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.cache.held.fetch_sub(self.held, Ordering::Relaxed);
         if !self.settled {
+            self.close();
             self.flight.fail(None);
-            self.cache.flights.close(&self.head.key, &self.flight);
             self.cache.metrics.fill(FillResult::Abandoned);
         }
     }

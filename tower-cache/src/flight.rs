@@ -3,14 +3,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame};
+use tokio::time::Sleep;
 
 use crate::error::{BoxError, Interrupted};
 use crate::fill::Recorder;
@@ -55,8 +58,12 @@ enum Phase {
 pub(crate) enum Release {
     /// The response is not for others: each follower asks for itself, at the same time.
     NotShared,
-    /// The fetching request failed or was cancelled: one of the followers takes its place.
+    /// The fetching request was cancelled: one of the followers takes its place.
+    Abandoned,
+    /// The origin failed, or its response broke off: one of the followers takes its place, once.
     Failed,
+    /// The origin failed, with this status or without any, and something stale was good enough for the one who asked.
+    Stale(Option<StatusCode>),
 }
 
 struct Content {
@@ -235,9 +242,11 @@ impl Flight {
                 Err(frame) => frame.into_trailers().ok(),
             },
             Some(Err(error)) => {
-                let source = place.take();
-                self.fail(Some(error));
-                drop(source);
+                if let Some(source) = place.take() {
+                    // Whoever takes the place of this one must not find it again.
+                    source.recorder.close();
+                    self.fail(Some(error));
+                }
                 return true;
             }
             None => None,
@@ -273,7 +282,12 @@ pub(crate) struct Reader {
     /// The one whose request fetches: beyond what is kept, its pace is everybody's.
     leads: bool,
     ended: bool,
+    /// How long it still waits for the one whose pace counts.
+    patience: Option<Pin<Box<Sleep>>>,
 }
+
+/// A client that takes nothing for so long is not slow but gone, and keeps nobody else from reading.
+const STALLED: Duration = Duration::from_secs(10);
 
 impl Reader {
     fn new(flight: Arc<Flight>, leads: bool) -> Self {
@@ -285,7 +299,7 @@ impl Reader {
         state.places[place] = Place { taken: true, ..Place::default() };
         state.led |= leads;
         drop(state);
-        Self { flight, place, leads, ended: false }
+        Self { flight, place, leads, ended: false, patience: None }
     }
 
     /// The one whose request fetches.
@@ -299,12 +313,11 @@ impl Reader {
         match &state.phase {
             Phase::Calling => {}
             Phase::Released(release) => return Poll::Ready(Err(*release)),
-            // Some of it is gone already: this one comes too late.
-            Phase::Body(content)
-                if content.gone > 0 || matches!(content.end, Some(End::Failed | End::Wrong)) =>
-            {
-                return Poll::Ready(Err(Release::NotShared));
+            Phase::Body(Content { end: Some(End::Failed | End::Wrong), .. }) => {
+                return Poll::Ready(Err(Release::Failed));
             }
+            // Some of it is gone already: this one comes too late.
+            Phase::Body(content) if content.gone > 0 => return Poll::Ready(Err(Release::NotShared)),
             Phase::Body(content) => return Poll::Ready(Ok(Arc::clone(&content.head))),
         }
         state.places[self.place].waker = Some(cx.waker().clone());
@@ -321,7 +334,10 @@ impl Reader {
                 return Poll::Ready(None);
             }
             let waits = match self.next(cx) {
-                Next::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Next::Data(data) => {
+                    self.patience = None;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Next::End(trailers) => {
                     self.ended = true;
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
@@ -332,7 +348,11 @@ impl Reader {
                 }
                 Next::Nothing { waits } => waits,
             };
-            if waits || !self.flight.fetch() {
+            if waits {
+                let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+                std::task::ready!(patience.as_mut().poll(cx));
+                self.flight.lock().led = false;
+            } else if !self.flight.fetch() {
                 return Poll::Pending;
             }
         }

@@ -17,7 +17,7 @@ use tower_service::Service;
 use crate::body::{OwnBody, ResponseBody};
 use crate::cache::Inner;
 use crate::error::BoxError;
-use crate::flight::Reader;
+use crate::flight::{Reader, Release};
 use crate::lead::Lead;
 use crate::passing::{Passing, Settling};
 use crate::plan::{self, Plan, Question};
@@ -67,7 +67,7 @@ struct Settlement<R> {
 
 enum What {
     Store { lookup: StoreFuture<Lookup>, limit: Pin<Box<Sleep>>, question: Box<Question> },
-    Flight(Reader, Box<Question>),
+    Flight { follower: Reader, limit: Pin<Box<Sleep>>, question: Box<Question> },
     Lease { lease: StoreFuture<Lease>, limit: Pin<Box<Sleep>>, lead: Box<Lead> },
     Again { lookup: StoreFuture<Lookup>, limit: Pin<Box<Sleep>>, lead: Box<Lead> },
 }
@@ -137,8 +137,9 @@ impl<S, F, B, R> State<S, F, B, R> {
                 detach(call, lead);
                 Self::Answered { response: Some(response) }
             }
-            Plan::Follow(follower, question) => {
-                Self::wait(service, request, body, What::Flight(follower, question))
+            Plan::Follow(follower, mut question) => {
+                let limit = Box::pin(tokio::time::sleep_until(question.patience()));
+                Self::wait(service, request, body, What::Flight { follower, limit, question })
             }
             Plan::Wait(lookup, mut question) => {
                 let limit = Box::pin(tokio::time::sleep_until(question.deadline()));
@@ -196,7 +197,12 @@ fn in_time<T>(
 impl What {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         match self {
-            Self::Flight(follower, _) => follower.poll_head(cx).map(Event::Head),
+            Self::Flight { follower, limit, .. } => {
+                if let Poll::Ready(head) = follower.poll_head(cx) {
+                    return Poll::Ready(Event::Head(head));
+                }
+                limit.as_mut().poll(cx).map(|()| Event::Head(Err(Release::NotShared)))
+            }
             Self::Store { lookup, limit, .. } | Self::Again { lookup, limit, .. } => {
                 in_time(lookup, limit, cx).map(Event::Lookup)
             }
@@ -209,7 +215,7 @@ impl What {
     fn plan(self, request: &Parts, event: Event) -> Result<Plan, Self> {
         Ok(match (self, event) {
             (Self::Store { question, .. }, Event::Lookup(result)) => question.looked_up(request, result),
-            (Self::Flight(follower, question), Event::Head(result)) => {
+            (Self::Flight { follower, question, .. }, Event::Head(result)) => {
                 question.followed(request, follower, result)
             }
             (Self::Lease { lead, .. }, Event::Lease(result)) => lead.leased(result),
@@ -222,7 +228,7 @@ impl What {
 /// What a waiting request has come to.
 enum Event {
     Lookup(Result<Lookup, StoreError>),
-    Head(Result<Arc<crate::store::Head>, crate::flight::Release>),
+    Head(Result<Arc<crate::store::Head>, Release>),
     Lease(Result<Lease, StoreError>),
 }
 

@@ -222,7 +222,10 @@ impl Lead {
     /// The origin failed without a response: what is stored may do.
     pub(crate) fn fail(mut self: Box<Self>) -> Option<Response<OwnBody>> {
         let found = &mut self.question.found;
-        let stored = found.stored.take().filter(|_| found.on_disconnect && !self.background)?;
+        let Some(stored) = found.stored.take().filter(|_| found.on_disconnect && !self.background) else {
+            self.flight.release(Release::Failed);
+            return None;
+        };
         Some(self.stale(&stored, None))
     }
 
@@ -330,12 +333,12 @@ impl Lead {
             let cache = self.cache();
             cache.unshared.remember(&self.question.key, cache.seconds(now) + Notes::UNSHARED);
         }
-        self.part();
+        self.part(Release::NotShared);
     }
 
     /// Sends those who wait on their own way.
-    fn part(&mut self) {
-        self.flight.release(Release::NotShared);
+    fn part(&mut self, release: Release) {
+        self.flight.release(release);
         self.lease.unshared();
         if self.registered {
             self.cache().flights.close(&self.question.key, &self.flight);
@@ -372,7 +375,7 @@ impl Lead {
     {
         if head.freshness.lifetime <= head.freshness.initial_age || head.freshness.always_validate {
             // It may be stored, but answers nobody else without being validated.
-            self.part();
+            self.part(Release::NotShared);
             self.flight = Arc::new(Flight::new());
         }
         self.settled = true;
@@ -473,7 +476,7 @@ impl Lead {
                 if refusal != storable::Refusal::RequestNoStore {
                     cache.purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
                 }
-                self.part();
+                self.part(Release::NotShared);
                 None
             }
         }
@@ -482,7 +485,7 @@ impl Lead {
     /// The origin failed: what is stored is the answer.
     fn stale(&mut self, stored: &Arc<Entry>, forwarded: Option<StatusCode>) -> Response<OwnBody> {
         self.settled = true;
-        self.part();
+        self.part(Release::Stale(forwarded));
         let age = stored.head.freshness.age(cache::now().saturating_duration_since(stored.head.stored_at));
         self.stored_answer(stored, &stored.head, age, CacheOutcome::Stale(StaleReason::Error), forwarded)
     }
@@ -507,7 +510,7 @@ impl Lead {
 impl Drop for Lead {
     fn drop(&mut self) {
         if !self.settled {
-            self.flight.release(Release::Failed);
+            self.flight.release(Release::Abandoned);
             if self.registered {
                 self.cache().flights.close(&self.question.key, &self.flight);
             }

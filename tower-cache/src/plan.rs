@@ -53,11 +53,21 @@ pub(crate) struct Question {
     pub(crate) found: Found,
     /// Until when the store is waited for; known once it is.
     pub(crate) deadline: Option<tokio::time::Instant>,
+    /// Until when others are waited for, and whether one of them has failed already.
+    patience: Option<tokio::time::Instant>,
+    disappointed: bool,
 }
 
 impl Question {
     fn new(cache: &Arc<Inner>, key: CacheKey, asks: Asks, found: Found) -> Self {
-        Self { cache: Arc::clone(cache), key, asks, found, deadline: None }
+        let cache = Arc::clone(cache);
+        Self { cache, key, asks, found, deadline: None, patience: None, disappointed: false }
+    }
+
+    /// All waits of a request for other requests have one end, the same that those have whose client has left.
+    pub(crate) fn patience(&mut self) -> tokio::time::Instant {
+        let limit = self.cache.config.background_timeout;
+        *self.patience.get_or_insert_with(|| tokio::time::Instant::now() + limit)
     }
 
     /// All waits of a request for its store have one end.
@@ -294,15 +304,20 @@ impl Question {
 
     /// What the flight has come to.
     pub(crate) fn followed(
-        self,
+        mut self,
         request: &Parts,
         follower: Reader,
         result: Result<Arc<Head>, Release>,
     ) -> Plan {
         let head = match result {
             Ok(head) => head,
-            Err(Release::Failed) => return self.join(request),
-            Err(Release::NotShared) => return self.alone(request),
+            Err(Release::Abandoned) => return self.join(request),
+            // Were they to fail one after the other, the last would wait for all of them.
+            Err(Release::Failed) if !std::mem::replace(&mut self.disappointed, true) => {
+                return self.join(request);
+            }
+            Err(Release::Stale(status)) => return self.fall_back(request, status),
+            Err(Release::NotShared | Release::Failed) => return self.alone(request),
         };
         let resident = cache::now().saturating_duration_since(head.stored_at);
         match head.freshness.verdict(resident, false, &self.asks.directives) {
@@ -335,6 +350,21 @@ pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<L
     cache.note(Operation::Lookup, &lookup);
     let lookup = lookup.ok()?;
     let mut stored = select(cache, &key, asks, request, &lookup).ok().map(Arc::clone);
+impl Question {
+    /// The origin has just failed for somebody else: what is stored may do for this one too.
+    fn fall_back(self, request: &Parts, status: Option<http::StatusCode>) -> Plan {
+        let found = &self.found;
+        let allowed = if status.is_some() { found.on_error } else { found.on_disconnect };
+        let Some(stored) = found.stored.as_ref().filter(|_| allowed) else { return self.alone(request) };
+        let head = &*stored.head;
+        let age = head.freshness.age(cache::now().saturating_duration_since(head.stored_at));
+        let (cache, asks, request) = (&*self.cache, self.asks, &request.headers);
+        let outcome = CacheOutcome::Stale(StaleReason::Error);
+        let answer = Answer { cache, request, asks, head, age, outcome, forwarded: status };
+        Plan::Answer(answer.with(Content::Stored(&stored.body)))
+    }
+}
+
     if let Some(detached) = stored.take_if(|stored| stored.is_detached()) {
         let load = cache.guard.store().load(detached);
         stored = tokio::time::timeout(cache.config.store_timeout, load).await.ok()?.ok()?;

@@ -4,8 +4,12 @@
 mod auto_traits;
 mod bodies;
 mod bypass;
+mod cancel;
+mod cancel_threads;
+mod cancel_world;
 mod collapse;
 mod conditional;
+mod dice;
 mod failing_store;
 mod freshness;
 mod head;
@@ -29,3 +33,4 @@ mod support;
 #[cfg(feature = "tags")]
 mod tags;
 mod vary;
+mod waits;
