@@ -14,8 +14,8 @@ use crate::outcome::CacheOutcome;
 use crate::policy::conditional;
 use crate::policy::range::{self, Selected};
 use crate::policy::request::Asks;
-use crate::status::{self, CACHE_STATUS, Details};
-use crate::store::{Head, StoredBody};
+use crate::status::{self, CACHE_STATUS, Details, Digits};
+use crate::store::{Entry, Head, StoredBody};
 
 /// A stored response, and what is to be said about it.
 #[derive(Clone, Copy)]
@@ -33,14 +33,14 @@ pub(crate) struct Answer<'a> {
 
 /// The content of a stored response, or of one that is being fetched.
 pub(crate) enum Content<'a> {
-    Stored(&'a Arc<StoredBody>),
+    Stored(&'a Entry),
     Reading(Reader, Option<u64>),
 }
 
 impl Content<'_> {
     fn length(&self) -> Option<u64> {
         match self {
-            Self::Stored(body) => Some(body.len),
+            Self::Stored(entry) => Some(entry.body.len),
             Self::Reading(_, length) => *length,
         }
     }
@@ -51,18 +51,7 @@ impl Answer<'_> {
     pub(crate) fn with(self, content: Content<'_>) -> Response<OwnBody> {
         let Self { cache, head, outcome, .. } = self;
         let mut headers = head.headers.clone();
-        // The fields are there already, so that nothing grows.
-        if let Some(age) = seconds(self.age) {
-            headers.insert(header::AGE, age);
-        }
-        if let Some(name) = &cache.config.name {
-            let details = Details { ttl: Some(self.ttl()), forwarded: self.forwarded, stored: false };
-            if head.upstream_status {
-                status::append(&mut headers, Some(name), outcome, details);
-            } else if let Some(value) = status::value(name, outcome, details) {
-                headers.insert(CACHE_STATUS, value);
-            }
-        }
+        self.put_own_fields(&mut headers);
         let (status, body) = self.status_and_body(&mut headers, content);
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -70,6 +59,34 @@ impl Answer<'_> {
         response.extensions_mut().insert(outcome);
         cache.count(outcome);
         response
+    }
+
+    /// `Age` and `Cache-Status`.
+    fn put_own_fields(&self, headers: &mut HeaderMap) {
+        let details = Details { ttl: Some(self.ttl()), forwarded: self.forwarded, stored: false };
+        let name = self.cache.config.name.as_ref();
+        let mut status = name.and_then(|name| status::value(name, self.outcome, details));
+        let mut age = seconds(self.age);
+        // Most often both are the last two fields already, so that nothing is searched for and nothing grows.
+        for (name, value) in headers.iter_mut().skip(self.head.headers.len().saturating_sub(2)) {
+            let own = match name {
+                name if *name == header::AGE => &mut age,
+                name if *name == CACHE_STATUS && !self.head.upstream_status => &mut status,
+                _ => continue,
+            };
+            if let Some(own) = own.take() {
+                *value = own;
+            }
+        }
+        if let Some(age) = age {
+            headers.insert(header::AGE, age);
+        }
+        if let Some(status) = status {
+            headers.append(CACHE_STATUS, status);
+        } else if name.is_none() && !self.head.upstream_status {
+            // Another cache with the same store keeps a place for it.
+            headers.remove(CACHE_STATUS);
+        }
     }
 
     /// What the request's conditions, method and range make of it, in this order (RFC 9110 §13.2.2).
@@ -87,12 +104,12 @@ impl Answer<'_> {
             return (head.status, OwnBody::empty());
         }
         match content {
-            Content::Stored(body)
+            Content::Stored(entry)
                 if self.asks.range && (head.status == StatusCode::OK || head.part.is_some()) =>
             {
-                self.part(headers, body)
+                self.part(headers, &entry.body)
             }
-            Content::Stored(body) => (head.status, OwnBody::stored(Arc::clone(body))),
+            Content::Stored(entry) => (head.status, OwnBody::whole(entry)),
             Content::Reading(reader, length) => (head.status, OwnBody::Reading { reader, length }),
         }
     }
@@ -134,10 +151,12 @@ impl Answer<'_> {
     }
 }
 
-/// Prepares the fields of a response for being stored: those that each answer sets have their place already, which
-/// saves it an allocation, and all values lie in one piece, which each answer shares.
+/// Prepares the fields of a response for being stored: those that each answer sets have their place already, behind all
+/// others, and all values lie in one piece, which each answer shares.
 pub(crate) fn prepare(headers: &mut HeaderMap, named: bool) -> bool {
     let upstream_status = headers.contains_key(CACHE_STATUS);
+    // It is to be one of the last.
+    headers.remove(header::AGE);
     gather(headers);
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if named && !upstream_status {
@@ -177,19 +196,33 @@ pub(crate) fn restore(head: &Head) -> HeaderMap {
 /// Whole seconds as a field value.
 fn seconds(duration: Duration) -> Option<HeaderValue> {
     // 2³¹ at most (RFC 9111 §1.2.2).
-    let mut number = duration.as_secs().min(1 << 31);
-    let mut digits = [0_u8; 10];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        // A remainder of 10 fits.
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return HeaderValue::from_bytes(&digits[start..]).ok();
-        }
+    let number = duration.as_secs().min(1 << 31);
+    if number < 1000 {
+        // Fits, as it is small; zeros in front are left out.
+        let (at, zeros) = (number as usize * 3, usize::from(number < 100) + usize::from(number < 10));
+        return SMALL.get(at + zeros..at + 3).map(HeaderValue::from_static);
     }
+    HeaderValue::from_str(Digits::of(number).as_str()).ok()
 }
+
+/// `000` to `999`: the ages of most answers, without an allocation.
+static SMALL: &str = match std::str::from_utf8(&SMALL_DIGITS) {
+    Ok(digits) => digits,
+    Err(_) => "",
+};
+
+static SMALL_DIGITS: [u8; 3000] = {
+    let mut digits = [b'0'; 3000];
+    let mut number = 0;
+    while number < 1000 {
+        // Remainders of 10 fit.
+        digits[number * 3] += (number / 100) as u8;
+        digits[number * 3 + 1] += (number / 10 % 10) as u8;
+        digits[number * 3 + 2] += (number % 10) as u8;
+        number += 1;
+    }
+    digits
+};
 
 /// 504 to a request that wants nothing but a stored response (RFC 9111 §5.2.1.7).
 pub(crate) fn not_cached(cache: &Inner, request: &Parts) -> Response<OwnBody> {
@@ -201,4 +234,17 @@ pub(crate) fn not_cached(cache: &Inner, request: &Parts) -> Response<OwnBody> {
     response.extensions_mut().insert(outcome);
     cache.count(outcome);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_whole_seconds_in_decimal() {
+        for number in (0..2000).chain([9_999, 10_000, 1 << 31]) {
+            assert_eq!(seconds(Duration::from_millis(number * 1000 + 999)).unwrap(), *number.to_string());
+        }
+        assert_eq!(seconds(Duration::MAX).unwrap(), "2147483648");
+    }
 }

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
 use crate::flight::Reader;
-use crate::store::StoredBody;
+use crate::store::{Entry, StoredBody};
 
 pin_project! {
     /// The inner service's body, passed through untouched (data, trailers, size hint) and perhaps stored meanwhile; or
@@ -118,6 +118,14 @@ impl OwnBody {
 
     pub(crate) fn data(data: Bytes) -> Self {
         Self::Data(Some(data).filter(|data| !data.is_empty()))
+    }
+
+    /// All of what is stored.
+    pub(crate) fn whole(entry: &Entry) -> Self {
+        match &entry.whole {
+            Some(content) => Self::Data(Some(content.clone())),
+            None => Self::stored(Arc::clone(&entry.body)),
+        }
     }
 
     pub(crate) fn stored(body: Arc<StoredBody>) -> Self {

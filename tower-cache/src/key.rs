@@ -180,9 +180,10 @@ impl KeyRules {
 
     /// Scheme and host do not regard case (RFC 9110 §4.2.3).
     fn push_uri(&self, bytes: &mut Vec<u8>, scheme: &str, authority: &str, uri: &Uri) {
-        bytes.extend(scheme.bytes().map(|byte| byte.to_ascii_lowercase()));
+        bytes.extend_from_slice(scheme.as_bytes());
         bytes.extend_from_slice(b"://");
-        bytes.extend(without_default_port(scheme, authority).bytes().map(|byte| byte.to_ascii_lowercase()));
+        bytes.extend_from_slice(without_default_port(scheme, authority).as_bytes());
+        bytes.make_ascii_lowercase();
         if !uri.path().starts_with('/') {
             bytes.push(b'/');
         }

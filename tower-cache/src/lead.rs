@@ -465,7 +465,7 @@ impl Lead {
                 match self.question.found.stamp {
                     Some(stamp) => {
                         let lease = std::mem::replace(&mut self.lease, Lease::none());
-                        let entry = Entry { head: Arc::clone(&head), body: Arc::clone(&stored.body), stamp };
+                        let entry = stored.with_head(Arc::clone(&head), stamp);
                         cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight), lease);
                     }
                     None => cache.flights.close(&self.question.key, &self.flight),
@@ -503,7 +503,7 @@ impl Lead {
         }
         let Question { cache, asks, .. } = &self.question;
         let answer = Answer { cache, request: &self.request, asks: *asks, head, age, outcome, forwarded };
-        answer.with(Content::Stored(&stored.body))
+        answer.with(Content::Stored(stored))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::passing::Passing;
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
 use crate::store::{
-    Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError, StoreErrorKind, StoreFuture,
+    Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError, StoreErrorKind, StoreFuture, Variants,
 };
 
 /// The next thing to do.
@@ -162,11 +162,11 @@ fn decide(
             outcome,
             forwarded: None,
         };
-        answer.with(Content::Stored(&entry.body))
+        answer.with(Content::Stored(entry))
     };
     let found = |miss, on_error, on_disconnect| Found {
         stamp: Some(lookup.stamp),
-        stored: Some(Arc::clone(entry)),
+        stored: Some(Arc::new(entry.clone())),
         on_error,
         on_disconnect,
         miss,
@@ -203,10 +203,9 @@ fn select<'a>(
     asks: Asks,
     request: &Parts,
     lookup: &'a Lookup,
-) -> Result<&'a Arc<Entry>, MissReason> {
-    let Some(variants) = &lookup.variants else { return Err(MissReason::Uri) };
+) -> Result<&'a Entry, MissReason> {
     let (mut miss, mut part) = (MissReason::Uri, None);
-    for entry in variants.iter().filter(|entry| entry.stamp() >= lookup.purged_before) {
+    for entry in lookup.variants.iter().filter(|entry| entry.stamp() >= lookup.purged_before) {
         if entry.key() != key {
             // Whatever answers one question with the answer to another is not to be believed.
             cache.metrics.failure(Operation::Lookup, StoreErrorKind::Corrupt);
@@ -224,12 +223,13 @@ fn select<'a>(
 }
 
 /// The lookup again, of this entry alone and with its content.
-fn load(cache: &Inner, entry: &Arc<Entry>, lookup: &Lookup) -> StoreFuture<Lookup> {
-    let loading = cache.guard.store().load(Arc::clone(entry));
-    let lookup = Lookup { variants: None, ..lookup.clone() };
+fn load(cache: &Inner, entry: &Entry, lookup: &Lookup) -> StoreFuture<Lookup> {
+    let loading = cache.guard.store().load(Arc::new(entry.clone()));
+    let lookup = Lookup { variants: Variants::None, ..lookup.clone() };
     StoreFuture::new(async move {
         let entry = loading.await?.filter(|entry| !entry.is_detached());
-        Ok(Lookup { variants: entry.map(|entry| Arc::from([entry])), ..lookup })
+        let variants = entry.map_or(Variants::None, |entry| Variants::List(Arc::from([entry])));
+        Ok(Lookup { variants, ..lookup })
     })
 }
 
@@ -349,7 +349,7 @@ pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<L
     let lookup = lookup.unwrap_or_else(|_| Err(StoreError::timeout()));
     cache.note(Operation::Lookup, &lookup);
     let lookup = lookup.ok()?;
-    let mut stored = select(cache, &key, asks, request, &lookup).ok().map(Arc::clone);
+    let mut stored = select(cache, &key, asks, request, &lookup).ok().map(|entry| Arc::new(entry.clone()));
 impl Question {
     /// The origin has just failed for somebody else: what is stored may do for this one too.
     fn fall_back(self, request: &Parts, status: Option<http::StatusCode>) -> Plan {
@@ -401,7 +401,7 @@ pub(crate) fn fresh_now(
     let outcome = CacheOutcome::Hit;
     let answer =
         Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
-    Some(answer.with(Content::Stored(&entry.body)))
+    Some(answer.with(Content::Stored(entry)))
 }
 
 /// The entry that answers, if it is fresh, and its age.
@@ -411,7 +411,7 @@ fn fresh<'a>(
     asks: Asks,
     request: &Parts,
     lookup: &'a Lookup,
-) -> Option<(&'a Arc<Entry>, Duration)> {
+) -> Option<(&'a Entry, Duration)> {
     let entry = select(cache, key, asks, request, lookup).ok()?;
     let resident = cache::now().saturating_duration_since(entry.head.stored_at);
     let soft = entry.stamp() < lookup.stale_before;
@@ -442,5 +442,5 @@ pub(crate) fn landed(question: &Question, request: &Parts, lookup: &Lookup) -> L
     let (asks, outcome) = (*asks, CacheOutcome::Collapsed);
     let answer =
         Answer { cache, request: &request.headers, asks, head: &entry.head, age, outcome, forwarded: None };
-    Landed::Fresh(answer.with(Content::Stored(&entry.body)), Arc::clone(entry))
+    Landed::Fresh(answer.with(Content::Stored(entry)), Arc::new(entry.clone()))
 }

@@ -1,7 +1,5 @@
 //! `Cache-Status` (RFC 9211).
 
-use std::io::Write;
-
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::error::ConfigError;
@@ -37,32 +35,29 @@ pub(crate) struct Details {
 
 /// The member this cache adds.
 pub(crate) fn value(name: &str, outcome: CacheOutcome, details: Details) -> Option<HeaderValue> {
-    let mut buffer = [0_u8; 256];
-    let capacity = buffer.len();
-    let mut rest = &mut buffer[..];
-    let _ = write!(rest, "{name}");
+    let mut text = Text { buffer: [0; MAX_VALUE], length: 0 };
+    text.push(name);
     match outcome {
         CacheOutcome::Hit | CacheOutcome::Stale(StaleReason::Request | StaleReason::Revalidating) => {
-            let _ = rest.write_all(b"; hit");
+            text.push("; hit");
         }
-        CacheOutcome::Collapsed => {
-            let _ = rest.write_all(b"; fwd=miss; collapsed");
-        }
-        CacheOutcome::NotCached => {
-            let _ = rest.write_all(b"; detail=\"only-if-cached\"");
-        }
+        CacheOutcome::Collapsed => text.push("; fwd=miss; collapsed"),
+        CacheOutcome::NotCached => text.push("; detail=\"only-if-cached\""),
         forwarded => {
-            let _ = write!(rest, "; fwd={}", forwarded.forwarded().unwrap_or("miss"));
+            text.push("; fwd=");
+            text.push(forwarded.forwarded().unwrap_or("miss"));
         }
     }
     if let Some(status) = details.forwarded {
-        let _ = write!(rest, "; fwd-status={}", status.as_u16());
+        text.push("; fwd-status=");
+        text.push(status.as_str());
     }
     if let Some(ttl) = details.ttl {
-        let _ = write!(rest, "; ttl={ttl}");
+        text.push(if ttl < 0 { "; ttl=-" } else { "; ttl=" });
+        text.push(Digits::of(ttl.unsigned_abs()).as_str());
     }
     if details.stored {
-        let _ = rest.write_all(b"; stored");
+        text.push("; stored");
     }
     let detail = match outcome {
         CacheOutcome::Miss(MissReason::Store)
@@ -77,10 +72,54 @@ pub(crate) fn value(name: &str, outcome: CacheOutcome, details: Details) -> Opti
         _ => None,
     };
     if let Some(detail) = detail {
-        let _ = write!(rest, "; detail={detail}");
+        text.push("; detail=");
+        text.push(detail);
     }
-    let written = capacity - rest.len();
-    HeaderValue::from_bytes(&buffer[..written]).ok()
+    HeaderValue::from_bytes(&text.buffer[..text.length]).ok()
+}
+
+/// Longer than a name at its longest with all that can follow.
+const MAX_VALUE: usize = 256;
+
+/// Written by hand: this runs for every response, and the machinery of `write!` costs more than all the rest here.
+struct Text {
+    buffer: [u8; MAX_VALUE],
+    length: usize,
+}
+
+impl Text {
+    fn push(&mut self, text: &str) {
+        if let Some(place) = self.buffer.get_mut(self.length..self.length + text.len()) {
+            place.copy_from_slice(text.as_bytes());
+            self.length += text.len();
+        }
+    }
+}
+
+/// A number as text.
+pub(crate) struct Digits {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    pub(crate) fn of(mut number: u64) -> Self {
+        let mut digits = [b'0'; 20];
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            // A remainder of 10 fits.
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return Self { digits, start };
+            }
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.digits[self.start..]).unwrap_or_default()
+    }
 }
 
 /// Adds the member behind those of caches nearer to the origin.

@@ -40,7 +40,7 @@ use crate::error::ConfigError;
 use crate::key::CacheKey;
 use crate::policy::conditional;
 use crate::store::{Entry, Head, Kept, Lease, Lookup, Purge, PurgeTarget, Stamp, Store, StoreError};
-use crate::store::{StoreFuture, StoredBody};
+use crate::store::{StoreFuture, StoredBody, Variants};
 
 /// Responses in Redis or Valkey. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -293,7 +293,7 @@ impl Shared {
             .map(|(stored, soft)| stored.entry.stamped(Stamp::new(FRESH - u128::from(soft))));
         let variants: Arc<[Arc<Entry>]> = variants.map(Arc::new).collect();
         let lookup = Lookup::nothing(stamp(generation, count)).stale_before(Stamp::new(FRESH));
-        Ok(Lookup { variants: Some(variants).filter(|variants| !variants.is_empty()), ..lookup })
+        Ok(Lookup { variants: Variants::List(variants), ..lookup })
     }
 
     /// Tags are purged by generations of their own, which only what has them asks for.
@@ -348,7 +348,7 @@ impl Shared {
         let StoredBody { len, trailers, kept, .. } = &*entry.body;
         let body =
             StoredBody { chunks: chunks.into(), len: *len, trailers: trailers.clone(), kept: kept.clone() };
-        Ok(Some(Arc::new(Entry { head: Arc::clone(&entry.head), body: Arc::new(body), stamp: entry.stamp })))
+        Ok(Some(Arc::new(Entry::new(Arc::clone(&entry.head), body, entry.stamp))))
     }
 
     /// Writes a response; where only its fields are new, its content stays where it is.
@@ -371,7 +371,7 @@ impl Shared {
         };
         let StoredBody { chunks, len, trailers, .. } = &*entry.body;
         let body = StoredBody { chunks: chunks.clone(), len: *len, trailers: trailers.clone(), kept };
-        let entry = Entry { head: Arc::clone(&entry.head), body: Arc::new(body), stamp: at };
+        let entry = Entry::new(Arc::clone(&entry.head), body, at);
         let field = layout::hash(&wire::variant(&entry));
         let value = wire::encode(&entry, at, Now::read());
         let mut call = scripts::COMMIT.key(names.generation());

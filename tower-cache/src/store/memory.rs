@@ -9,7 +9,8 @@ use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
-use super::{Entry, Lookup, Purge, PurgeTarget, Stamp, Store, StoreFuture, StoreStatistics};
+use super::recent::{Recent, Record};
+use super::{Entry, Lookup, Purge, PurgeTarget, Stamp, Store, StoreFuture, StoreStatistics, Variants};
 use crate::key::CacheKey;
 
 /// Responses in memory, bounded by octets. Cheap to clone; clones share everything.
@@ -29,7 +30,8 @@ pub struct MemoryStoreBuilder {
 }
 
 struct Shared {
-    records: Cache<CacheKey, Arc<[Arc<Entry>]>, Prehashed>,
+    records: Cache<CacheKey, Arc<Record>, Prehashed>,
+    recent: Arc<Recent>,
     max_variants: usize,
     generations: Generations,
     evictions: Arc<AtomicU64>,
@@ -77,13 +79,16 @@ impl MemoryStoreBuilder {
     pub fn build(self) -> MemoryStore {
         let evictions = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&evictions);
+        let recent = Arc::new(Recent::new(self.max_bytes));
+        let gone = Arc::clone(&recent);
         let records = Cache::builder()
             .max_capacity(self.max_bytes)
-            .weigher(|key: &CacheKey, variants: &Arc<[Arc<Entry>]>| {
-                let weight = variants.iter().map(|entry| entry.weight()).sum::<u64>();
+            .weigher(|key: &CacheKey, record: &Arc<Record>| {
+                let weight = record.entries().map(Entry::weight).sum::<u64>();
                 u32::try_from(weight + key.as_bytes().len() as u64 + RECORD_OVERHEAD).unwrap_or(u32::MAX)
             })
-            .eviction_listener(move |_, _, cause| {
+            .eviction_listener(move |_, record, cause| {
+                gone.forget(&record);
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
@@ -91,6 +96,7 @@ impl MemoryStoreBuilder {
             .build_with_hasher(Prehashed);
         let shared = Shared {
             records,
+            recent,
             max_variants: self.max_variants.max(1),
             generations: Generations::new(),
             evictions,
@@ -103,21 +109,26 @@ impl MemoryStoreBuilder {
 
 impl Store for MemoryStore {
     fn lookup(&self, key: &CacheKey) -> StoreFuture<Lookup> {
-        let generations = &self.shared.generations;
+        let Shared { records, recent, generations, .. } = &*self.shared;
         let stamp = generations.now();
-        let mut lookup =
-            Lookup::nothing(stamp).purged_before(generations.hard(key)).stale_before(generations.soft(key));
-        lookup.variants = self.shared.records.get(key);
-        if let Some(variants) = &lookup.variants
-            && variants.iter().any(|entry| generations.is_tag_purged(entry))
+        let mut lookup = Lookup::nothing(stamp);
+        if Generations::is_any_purged(stamp) {
+            lookup = lookup.purged_before(generations.hard(key)).stale_before(generations.soft(key));
+        }
+        let record = recent.get(key).or_else(|| records.get(key).inspect(|record| recent.note(record)));
+        let Some(record) = record else { return StoreFuture::ready(Ok(lookup)) };
+        lookup.variants = Variants::Record(record);
+        if Generations::is_any_purged(stamp)
+            && lookup.variants.iter().any(|entry| generations.is_tag_purged(entry))
         {
-            let usable = variants.iter().filter(|entry| entry.stamp() >= generations.tags(entry, false));
+            let entries = lookup.variants.iter();
+            let usable = entries.filter(|entry| entry.stamp() >= generations.tags(entry, false));
             let marked = usable.map(|entry| match entry.stamp() < generations.tags(entry, true) {
                 // Older than whatever a soft purge looks for.
                 true => Arc::new(entry.stamped(Stamp(0))),
-                false => Arc::clone(entry),
+                false => Arc::new(entry.clone()),
             });
-            lookup.variants = Some(marked.collect());
+            lookup.variants = Variants::List(marked.collect());
             lookup.stale_before = lookup.stale_before.max(Stamp(1));
         }
         StoreFuture::ready(Ok(lookup))
@@ -132,9 +143,10 @@ impl Store for MemoryStore {
         let weight = entry.weight();
         shared.records.entry_by_ref(entry.key()).and_compute_with(|known| {
             let known = known.map(moka::Entry::into_value);
-            let others = known.iter().flat_map(|known| known.iter());
+            let others = known.iter().flat_map(|known| known.entries());
             let others = others.filter(|other| !other.same_variant(&entry) && other.stamp() >= hard);
-            Op::Put(std::iter::once(&entry).chain(others).take(shared.max_variants).cloned().collect())
+            let others = others.take(shared.max_variants - 1).cloned();
+            Op::Put(Arc::new(Record::new(Entry::clone(&entry), others)))
         });
         // moka evicts when some number of writes has come together; large bodies must not wait for so many.
         if shared.unsettled.fetch_add(weight, Ordering::Relaxed) + weight > shared.settle_after {
@@ -155,9 +167,8 @@ impl Store for MemoryStore {
                 }
             }
             PurgeTarget::Prefix(prefix) => {
-                if !soft {
-                    generations.purge_prefix();
-                }
+                // What is being fetched now is not among the records: it is not stored.
+                generations.purge_prefix();
                 for (key, _) in records.iter().filter(|(key, _)| key.uri().starts_with(&**prefix)) {
                     generations.purge_uri(&key, soft);
                     if !soft {
@@ -228,6 +239,11 @@ impl Generations {
 
     fn now(&self) -> Stamp {
         Stamp(self.now.load(Ordering::SeqCst).into())
+    }
+
+    /// Whether there has ever been a purge, as this stamp knows it.
+    fn is_any_purged(now: Stamp) -> bool {
+        now > Stamp(1)
     }
 
     fn slot(key: &CacheKey) -> usize {

@@ -8,6 +8,7 @@
 mod entry;
 mod lease;
 mod memory;
+mod recent;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,6 +23,7 @@ pub(crate) use entry::Kept;
 pub(crate) use entry::{Head, StoredBody};
 pub use lease::{Held, Lease};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
+pub(crate) use recent::Record;
 
 use crate::error::BoxError;
 use crate::key::CacheKey;
@@ -173,20 +175,39 @@ pub struct Lookup {
     pub(crate) stamp: Stamp,
     pub(crate) purged_before: Stamp,
     pub(crate) stale_before: Stamp,
-    pub(crate) variants: Option<Arc<[Arc<Entry>]>>,
+    pub(crate) variants: Variants,
+}
+
+/// What is stored under one key, in the store's own form or in that of other stores.
+#[derive(Debug, Clone)]
+pub(crate) enum Variants {
+    None,
+    Record(Arc<Record>),
+    List(Arc<[Arc<Entry>]>),
+}
+
+impl Variants {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        let (record, list) = match self {
+            Self::None => (None, &[][..]),
+            Self::Record(record) => (Some(record.entries()), &[][..]),
+            Self::List(list) => (None, &list[..]),
+        };
+        record.into_iter().flatten().chain(list.iter().map(|entry| &**entry))
+    }
 }
 
 impl Lookup {
     /// Nothing is stored.
     #[must_use]
     pub const fn nothing(stamp: Stamp) -> Self {
-        Self { stamp, purged_before: Stamp(0), stale_before: Stamp(0), variants: None }
+        Self { stamp, purged_before: Stamp(0), stale_before: Stamp(0), variants: Variants::None }
     }
 
     /// These variants are stored, the newest first.
     #[must_use]
     pub fn variants(stamp: Stamp, variants: Arc<[Arc<Entry>]>) -> Self {
-        Self { variants: Some(variants), ..Self::nothing(stamp) }
+        Self { variants: Variants::List(variants), ..Self::nothing(stamp) }
     }
 
     /// Variants with an older [`Entry::stamp`] have been purged and are to be passed over.
