@@ -40,7 +40,9 @@ curl -i {front}/api/v2/orders
 # a version that does not exist: the problem document names those that do
 curl -i -H \"Authorization: Bearer $TOKEN\" {front}/api/v9/orders
 # orders asks inventory through the balancer and a gateway, under one correlation id
-curl -i -H \"Authorization: Bearer $TOKEN\" -H 'X-Request-Id: hello' {front}/api/v2/orders/1/availability
+curl -i -H \"Authorization: Bearer $TOKEN\" -H 'X-Request-Id: hello' -H 'Cache-Control: no-cache' {front}/api/v2/orders/1/availability
+# without no-cache, from the second time on, with what it keeps and renews every second
+curl -i -H \"Authorization: Bearer $TOKEN\" {front}/api/v2/orders/1/availability
 # a new order: 201 and Location
 curl -i -H \"Authorization: Bearer $TOKEN\" --json '{{\"item\":{{\"article\":\"bolt\",\"quantity\":3}},\"customer\":\"you\"}}' {front}/api/v2/orders
 # what the first gateway counted

@@ -38,12 +38,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BoxError> {
             client_secret: secret::read(
                 arguments.client_secret_file.as_deref().ok_or_else(|| needs("--client-secret-file PATH"))?,
             )?,
+            redis: arguments.redis.clone(),
         };
         return demo::block_on(tour::run(config));
     }
     let system = launch::system(arguments)?;
     let code = if arguments.tour {
-        demo::block_on(tour::run(tour_of(&system)))?
+        demo::block_on(tour::run(tour_of(&system, arguments)))?
     } else {
         demo::block_on(demo::introduce(&system))??;
         demo::until_told_to_stop()?;
@@ -55,7 +56,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BoxError> {
 }
 
 /// What a client of the system would be told.
-fn tour_of(system: &System) -> tour::Config {
+fn tour_of(system: &System, arguments: &Arguments) -> tour::Config {
     let admin = |instance: &Running| (instance.name.clone(), url(instance.admin));
     tour::Config {
         target: url(system.front),
@@ -63,5 +64,6 @@ fn tour_of(system: &System) -> tour::Config {
         admins: system.instances.iter().map(admin).collect(),
         client_id: system.client.id.clone(),
         client_secret: system.client.secret.clone(),
+        redis: arguments.redis.clone(),
     }
 }

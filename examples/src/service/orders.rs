@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::database::Database;
-use super::inventory_client::{self, InventoryClient};
+use super::inventory_client::{self, InventoryClient, Stock};
 use super::problem::Problem;
 use super::{CACHEABLE, Layers, UNCACHEABLE, around};
 use crate::BoxError;
@@ -165,9 +165,9 @@ async fn create<S: Shape>(
 ) -> Result<Response, Problem> {
     let Json(new) = new?;
     let mut order = S::read(new);
-    if orders.inventory.stock(&order.article).await.map_err(Problem::Dependency)?.unwrap_or(0)
-        < u64::from(order.quantity)
-    {
+    // What is promised must be there.
+    let stock = orders.inventory.stock_now(&order.article).await.map_err(Problem::Dependency)?;
+    if stock.quantity.unwrap_or(0) < u64::from(order.quantity) {
         return Err(Problem::Conflict("not enough of the article in stock"));
     }
     let row = order.clone();
@@ -206,10 +206,28 @@ async fn delete(State(orders): State<Orders>, Path(id): Path<i64>) -> Result<Sta
     if deleted.await? == 0 { Err(Problem::NotFound) } else { Ok(StatusCode::NO_CONTENT) }
 }
 
-/// Whether the order could be filled from stock now: never cached, `inventory` is asked each time.
-async fn availability(State(orders): State<Orders>, Path(id): Path<i64>) -> Result<Response, Problem> {
+/// Whether the order could be filled from stock. The number is at most a refresh period old, or as old as `inventory` has
+/// been gone; who does not want that sends `no-cache`. Never cached as a whole: it is put together anew each time.
+async fn availability(
+    State(orders): State<Orders>,
+    Path(id): Path<i64>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let order = orders.find(id).await?;
-    let stock = orders.inventory.stock(&order.article).await.map_err(Problem::Dependency)?.unwrap_or(0);
-    let body = json!({ "id": id, "article": order.article, "available": stock >= u64::from(order.quantity), "stock": stock });
+    let stock = match wants_the_truth(&headers) {
+        true => orders.inventory.stock_now(&order.article).await,
+        false => orders.inventory.stock(&order.article).await,
+    };
+    let Stock { quantity, kept } = stock.map_err(Problem::Dependency)?;
+    let stock = quantity.unwrap_or(0);
+    let available = stock >= u64::from(order.quantity);
+    let body =
+        json!({ "id": id, "article": order.article, "available": available, "stock": stock, "kept": kept });
     Ok(([UNCACHEABLE], Json(body)).into_response())
+}
+
+/// `Cache-Control: no-cache` (RFC 9111 §5.2.1.4).
+fn wants_the_truth(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    lines.any(|line| line.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache")))
 }

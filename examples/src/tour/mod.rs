@@ -28,6 +28,8 @@ pub struct Config {
     pub client_id: String,
     /// That client's secret.
     pub client_secret: String,
+    /// The Redis that the caches share, if they do: a tour with one has steps of its own about it.
+    pub redis: Option<String>,
 }
 
 impl fmt::Debug for Config {
@@ -49,7 +51,8 @@ pub async fn run(config: Config) -> ExitCode {
         }
     };
     let mut failed = Vec::new();
-    for step in steps::all() {
+    let steps = steps::all(guide.config.redis.is_some());
+    for step in &steps {
         println!("\nstep {} — {} (decided by {})", step.number, step.title, step.decided_by);
         match (step.walk)(&mut guide).await {
             Ok(()) => println!("  as it should be"),
@@ -61,7 +64,7 @@ pub async fn run(config: Config) -> ExitCode {
         }
     }
     if failed.is_empty() {
-        println!("\nall {} steps as they should be", steps::all().len());
+        println!("\nall {} steps as they should be", steps.len());
         return ExitCode::SUCCESS;
     }
     println!("\nfailed steps: {}", failed.join(", "));

@@ -6,6 +6,8 @@ mod cache;
 mod client_version;
 mod correlation;
 mod counters;
+mod kept;
+mod redis;
 mod versioning;
 
 use futures_util::future::LocalBoxFuture;
@@ -33,9 +35,9 @@ macro_rules! step {
     };
 }
 
-/// All steps, in order.
-pub(super) fn all() -> Vec<Step> {
-    vec![
+/// All steps, in order; those about Redis only where there is one.
+pub(super) fn all(redis: bool) -> Vec<Step> {
+    let mut steps = vec![
         step!("1", "tower-auth", "no token: 401 with a challenge", auth::no_token),
         step!("2", "tower-auth", "a token: 200", auth::token),
         step!("3", "tower-auth", "a token without the scope: 403", auth::wrong_scope),
@@ -73,6 +75,19 @@ pub(super) fn all() -> Vec<Step> {
         ),
         step!("8", "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
         step!("9", "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
-        step!("10", "all of them", "the counters equal the tour's own tally", counters::tally),
-    ]
+        step!(
+            "9a",
+            "tower-cache",
+            "inventory is gone: orders answers with what it keeps; a change is seen after one refresh",
+            kept::gone_and_changed
+        ),
+    ];
+    if redis {
+        steps.extend([
+            step!("9b", "tower-cache", "what one gateway stored, the other one answers", redis::two_gateways),
+            step!("9c", "tower-cache", "Redis hangs and comes back while reads go on", redis::hangs),
+        ]);
+    }
+    steps.push(step!("10", "all of them", "the counters equal the tour's own tally", counters::tally));
+    steps
 }

@@ -41,7 +41,7 @@ pub(super) async fn own_token(guide: &mut Guide) -> Result<(), String> {
     let ask = async |guide: &mut Guide, calls: u64| -> Result<(), String> {
         guide.quiet = true;
         for call in 1..=calls {
-            let answer = guide.get_past_gateway_cache("/api/v2/orders/1/availability").await?;
+            let answer = guide.get_past_all_caches("/api/v2/orders/1/availability").await?;
             expect(answer.status == 200, || format!("call {call}: {} {}", answer.status, answer.text()))?;
         }
         guide.quiet = false;
@@ -84,7 +84,7 @@ async fn keys_are_fetched_again(guide: &mut Guide) -> Result<(), String> {
     let before = fetches(guide).await?;
     eventually(guide, "the gateways that asked in vain have keys again", async |guide: &mut Guide| {
         // `orders` asks through the balancer, so that each gateway in use has something to verify.
-        let answer = guide.get_past_gateway_cache("/api/v2/orders/1/availability").await?;
+        let answer = guide.get_past_all_caches("/api/v2/orders/1/availability").await?;
         expect(answer.status == 200, || format!("{} {}", answer.status, answer.text()))?;
         let now = fetches(guide).await?;
         Ok(now.iter().zip(&before).all(|([now, failed], [before, _])| now > before || *failed == 0))

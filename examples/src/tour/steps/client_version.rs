@@ -9,7 +9,7 @@ pub(super) async fn warned_once(guide: &mut Guide) -> Result<(), String> {
     let mut replicas = Vec::new();
     guide.quiet = true;
     for _ in 0..CALLS {
-        let answer = guide.get_past_gateway_cache("/api/v2/orders/1/availability").await?;
+        let answer = guide.get_past_all_caches("/api/v2/orders/1/availability").await?;
         expect(answer.status == 200, || format!("availability answers {}", answer.status))?;
         replicas.push(answer.header("x-served-by").to_owned());
     }

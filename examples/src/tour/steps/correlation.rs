@@ -1,6 +1,8 @@
+use http::header::CACHE_CONTROL;
 use http::{HeaderName, Method};
 use serde_json::Value;
 
+use super::super::client::Call;
 use super::super::guide::{Guide, expect};
 
 /// 7: `orders` asks `inventory` through the front door, so the id passes two gateways and both services.
@@ -11,7 +13,8 @@ pub(super) async fn one_id(guide: &mut Guide) -> Result<(), String> {
     // A parameter that nobody has used: no cache on the way answers.
     let number = guide.unique();
     let path = format!("/api/v2/orders/1/availability?utm_source={number}");
-    let answer = guide.send(guide.call(Method::GET, &path)?.bearer(&token).header(name, &id)).await?;
+    let answer =
+        guide.send(passing(guide.call(Method::GET, &path)?).bearer(&token).header(name, &id)).await?;
     expect(answer.status == 200, || format!("status {}: {}", answer.status, answer.text()))?;
     expect(answer.header("x-request-id") == id, || format!("echoed {:?}", answer.header("x-request-id")))?;
     for (role, path) in [("gateway", "/orders"), ("orders", "/availability"), ("gateway", "/stock/")] {
@@ -30,6 +33,11 @@ pub(super) async fn one_id(guide: &mut Guide) -> Result<(), String> {
     guide.sampling(1.0).await?;
     sampled?;
     measured(guide).await
+}
+
+/// A call that the caches between the services do not answer.
+fn passing(call: Call) -> Call {
+    call.header(CACHE_CONTROL, "no-cache")
 }
 
 /// The route of a line about a call that was answered, not made.
@@ -56,7 +64,8 @@ async fn sampled(guide: &mut Guide) -> Result<(), String> {
         let (path, _) = ways[number as usize % ways.len()];
         let path = format!("{path}?utm_source={}", guide.unique());
         let name = HeaderName::from_static("x-request-id");
-        let call = guide.call(Method::GET, &path)?.bearer(&token).header(name, &format!("sampled-{number}"));
+        let call = passing(guide.call(Method::GET, &path)?).bearer(&token);
+        let call = call.header(name, &format!("sampled-{number}"));
         let answer = guide.send(call).await;
         sent = answer.and_then(|answer| expect(answer.status == 200, || format!("status {}", answer.status)));
         if sent.is_err() {
