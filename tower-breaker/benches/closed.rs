@@ -34,7 +34,7 @@ fn bench(criterion: &mut Criterion) {
             criterion.bench_function(&format!("closed/{name}, 2 threads"), |bencher| {
                 bencher.iter_custom(|times| two(&mut services, times, Result::is_ok));
             });
-            assert!(breaker.snapshot().calls > 1_000);
+            assert!(breaker.snapshot().calls > 0);
         }
     }
 }

@@ -2,25 +2,24 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::builder::BreakerBuilder;
-use crate::cells::Tally;
-use crate::circuit::{Circuit, Observer, wait};
+use crate::circuit::{Circuit, wait};
 use crate::classify::{Classify, ErrorIsFailure};
 pub(crate) use crate::clock::now;
 use crate::clock::{Clock, Reader};
 use crate::defect::{Defect, put_back};
 use crate::error::{ConfigError, Error, RejectReason, Rejected};
-use crate::events::{Event, Events, Subscription};
+use crate::events::{Event, Subscription};
 use crate::metrics::Metrics;
 use crate::name::Name;
-use crate::permit::{Permit, UNANSWERED};
-use crate::policy::{Admission, CancelPolicy, Config, Outcome, Refusal, State, Verdict};
+use crate::permit::Permit;
+use crate::policy::{Config, Refusal, State};
+use crate::seat::{Seat, Shell, shards, thread};
 
 /// The longest time that a timer is set for at once.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -58,124 +57,6 @@ struct Family {
     /// Not by way of a seat: its count is another thread's to write.
     circuit: Arc<Circuit<Shell>>,
     seats: Box<[Arc<Seat>]>,
-}
-
-/// What a permit holds. The count of who holds it is the only word that every call of the shard writes besides the
-/// window's: with one count for all threads, that alone would be most of what a call costs. Aligned, so that the count
-/// has a cache line of its own.
-#[repr(align(64))]
-pub(crate) struct Seat {
-    circuit: Arc<Circuit<Shell>>,
-    shard: usize,
-}
-
-/// What stands around the machine: everybody who hears of it. Made when somebody asks, for a breaker may be one of many.
-struct Shell {
-    name: Name,
-    reader: Reader,
-    states: OnceLock<watch::Sender<State>>,
-    /// Wakes those who wait in gate mode: at every transition and whenever a probe slot comes back.
-    gate: OnceLock<watch::Sender<()>>,
-    events: OnceLock<Arc<Events>>,
-    metrics: Arc<Metrics>,
-}
-
-impl Observer for Shell {
-    fn changed(&self, from: State, to: State) {
-        if let Some(states) = self.states.get() {
-            states.send_replace(to);
-        }
-        if let Some(events) = self.events.get() {
-            events.push(Event::Transition { from, to });
-        }
-        self.metrics.transition(to);
-        #[cfg(feature = "tracing")]
-        tracing::info!(breaker = &*self.name, %from, %to, "circuit breaker changed");
-    }
-
-    fn crossed(&self) {
-        if let Some(events) = self.events.get() {
-            events.push(Event::WouldOpen);
-        }
-        #[cfg(feature = "tracing")]
-        tracing::info!(breaker = &*self.name, "circuit breaker would open");
-    }
-
-    fn freed(&self) {
-        if let Some(gate) = self.gate.get() {
-            gate.send_replace(());
-        }
-    }
-
-    fn gathered(&self, tally: Tally) {
-        self.metrics.gathered(tally);
-    }
-
-    fn finished(&self, outcome: Outcome) {
-        self.metrics.call(outcome);
-    }
-
-    fn told(&self) {
-        if let Some(events) = self.events.get() {
-            events.deliver();
-        }
-    }
-}
-
-impl Seat {
-    pub(crate) fn name(&self) -> &str {
-        &self.circuit.observer.name
-    }
-
-    pub(crate) fn cancel_policy(&self) -> CancelPolicy {
-        self.circuit.read(self.now(), |machine, _| machine.config().cancel)
-    }
-
-    pub(crate) fn age(&self, started: u64) -> Duration {
-        Duration::from_nanos(self.now().saturating_sub(started))
-    }
-
-    #[inline]
-    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, started: u64, took: u64) {
-        let now = self.now();
-        let took = if took == UNANSWERED { now.saturating_sub(started) } else { took };
-        self.circuit.record(self.shard, admission, verdict, now, took);
-    }
-
-    /// What the call took so far, unless nobody will ask.
-    pub(crate) fn answered(&self, admission: Admission, started: u64) -> u64 {
-        if admission.probe.is_none() && !self.circuit.times() {
-            return UNANSWERED;
-        }
-        let now = self.now();
-        self.circuit.answered(admission, now);
-        now.saturating_sub(started)
-    }
-
-    #[inline]
-    fn now(&self) -> u64 {
-        self.circuit.observer.reader.now()
-    }
-}
-
-/// Shards of a breaker that is not one of many: a power of two, no fewer than there are processors.
-fn shards() -> usize {
-    static SHARDS: OnceLock<usize> = OnceLock::new();
-    *SHARDS.get_or_init(|| {
-        std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(MAX_SHARDS)
-    })
-}
-
-const MAX_SHARDS: usize = 16;
-
-/// A number of this thread; neighbours have different shards.
-#[inline]
-fn thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    NUMBER.with(|number| *number)
 }
 
 /// What a breaker has seen.
@@ -219,16 +100,9 @@ impl Template {
         // Keys differ in every state: randomness enough for jitter, without a dependency.
         let seed = RandomState::new().hash_one(&*name);
         let reader = Reader::new(self.clock);
-        let shell = Shell {
-            name,
-            reader,
-            states: OnceLock::new(),
-            gate: OnceLock::new(),
-            events: OnceLock::new(),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let shell = Shell::new(name, reader, Arc::clone(&self.metrics));
         let circuit = Arc::new(Circuit::new(Arc::clone(&self.config), seed, shards, reader.now(), shell));
-        let seat = |shard| Arc::new(Seat { circuit: Arc::clone(&circuit), shard });
+        let seat = |shard| Arc::new(Seat::new(&circuit, shard));
         let seats = (0..circuit.shards()).map(seat).collect();
         Breaker { family: Arc::new(Family { circuit, seats }) }
     }
@@ -294,16 +168,14 @@ impl Breaker {
     /// none may be missed, see [`on_event`](Self::on_event).
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<State> {
-        self.circuit().read(self.now(), |machine, _| {
-            self.shell().states.get_or_init(|| watch::Sender::new(machine.state())).subscribe()
-        })
+        self.circuit().read(self.now(), |machine, _| self.shell().states(machine.state()))
     }
 
     /// Calls `handler` with everything this breaker does from now on, in order, on the thread on which it happens and
     /// without any lock: it may use the breaker, and should be quick. Should it panic, the call that led to the event
     /// and the other handlers go on. It stays until [`Subscription::remove`].
     pub fn on_event(&self, handler: impl Fn(Event) + Send + Sync + 'static) -> Subscription {
-        self.shell().events.get_or_init(Arc::default).add(handler)
+        self.shell().events().add(handler)
     }
 
     /// Moves with time alone: the returned future ends open periods (and leases, and probe phases) when their time has
@@ -390,22 +262,23 @@ impl Breaker {
         }
     }
 
-    /// A permit, where every call passes.
-    #[inline]
+    /// A permit, where every call passes. Inlined, for to move a permit costs more than to count the call.
+    #[inline(always)]
     pub(crate) fn acquire_at_once(&self) -> Option<Permit> {
         let seat = self.seat();
         let circuit = &*seat.circuit;
         circuit.observer.metrics.resolve(|| self.state());
         let admission = circuit.admit_at_once()?;
-        Some(Permit::new(Arc::clone(seat), admission, circuit.observer.reader.now()))
+        Some(Permit::new(Arc::clone(seat), admission, circuit.observer.reader.stamp()))
     }
 
+    #[cold]
     #[inline(never)]
     fn ask(&self) -> Result<Permit, Rejected> {
-        let (seat, now) = (self.seat(), self.now());
-        match seat.circuit.admit(seat.shard, now) {
-            Ok(admission) => Ok(Permit::new(Arc::clone(seat), admission, now)),
-            Err(refusal) => Err(rejection(&seat.circuit.observer.name, refusal)),
+        let (seat, stamp) = (self.seat(), self.shell().reader.stamp());
+        match seat.circuit.admit(&seat.place, self.shell().reader.since(stamp)) {
+            Ok(admission) => Ok(Permit::new(Arc::clone(seat), admission, stamp)),
+            Err(refusal) => Err(rejection(&self.shell().name, refusal)),
         }
     }
 
@@ -438,19 +311,26 @@ impl Breaker {
         result.map_err(Error::Inner)
     }
 
-    /// A rejection that was decided outside at that time; it is counted.
-    pub(crate) fn rejected(&self, refusal: Refusal, at: u64) -> Rejected {
-        let seat = self.seat();
-        let shell = self.shell();
-        shell.metrics.resolve(|| self.state());
-        seat.circuit.refused(seat.shard, at);
-        rejection(&shell.name, refusal)
-    }
-
     /// Rejects a call whatever the state.
     pub(crate) fn refuse(&self) -> Rejected {
-        let (refusal, at) = self.refusal_at().unwrap_or((Refusal::Open { wait: Duration::ZERO }, self.now()));
-        self.rejected(refusal, at)
+        let mut at = None;
+        let refusal = self.circuit().refusal(|| *at.insert(self.now()));
+        self.count_rejection(at.unwrap_or_else(|| self.now()));
+        rejection(&self.shell().name, refusal.unwrap_or(Refusal::Open { wait: Duration::ZERO }))
+    }
+
+    /// The rejection that was decided outside.
+    #[inline(always)]
+    pub(crate) fn reject(&self, shut: Shut) -> Rejected {
+        self.count_rejection(shut.at);
+        Rejected::open(self.shell().name.clone(), shut.wait)
+    }
+
+    #[inline]
+    fn count_rejection(&self, at: u64) {
+        let seat = self.seat();
+        self.shell().metrics.resolve(|| self.state());
+        seat.circuit.refused(&seat.place, at);
     }
 
     /// Whether every call passes at this moment: the answer that costs next to nothing.
@@ -459,15 +339,15 @@ impl Breaker {
         self.circuit().passes()
     }
 
-    /// Why a call would not pass now, and when that is.
-    #[inline(never)]
-    pub(crate) fn refusal_at(&self) -> Option<(Refusal, u64)> {
+    /// Whether it is certain that the open period lasts.
+    #[inline]
+    pub(crate) fn shut(&self) -> Option<Shut> {
         let mut at = 0;
-        let refusal = self.circuit().refusal(|| {
+        let wait = self.circuit().shut(|| {
             at = self.now();
             at
         })?;
-        Some((refusal, at))
+        Some(Shut { wait, at })
     }
 
     /// Why a call would not pass now.
@@ -477,12 +357,19 @@ impl Breaker {
 
     /// Changes whenever a refused call might pass.
     pub(crate) fn gate(&self) -> watch::Receiver<()> {
-        self.shell().gate.get_or_init(|| watch::Sender::new(())).subscribe()
+        self.shell().gate()
     }
 
     fn force(&self, state: State) {
         self.circuit().force(state, self.now());
     }
+}
+
+/// An open period that lasts `wait` nanoseconds longer, seen at that time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shut {
+    wait: u64,
+    at: u64,
 }
 
 fn rejection(name: &Name, refusal: Refusal) -> Rejected {

@@ -1,6 +1,8 @@
 //! Where calls are counted without a lock: one set of words per shard, and every call is one step of one word.
 
-use crate::policy::{ARMED, Counts, SLOTS, Step, Word};
+use std::sync::atomic::AtomicU64 as Hint;
+
+use crate::policy::{ARMED, Counts, SLOTS, Slotting, Step, Word};
 use crate::sync::{AtomicU64, Ordering};
 
 const RING: usize = SLOTS as usize;
@@ -29,6 +31,25 @@ pub(crate) struct Tally {
     pub(crate) rejections: u64,
 }
 
+impl Tally {
+    /// What was counted since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            successes: self.successes.saturating_sub(before.successes),
+            failures: self.failures.saturating_sub(before.failures),
+            rejections: self.rejections.saturating_sub(before.rejections),
+        }
+    }
+
+    pub(crate) fn and(self, more: Self) -> Self {
+        Self {
+            successes: self.successes + more.successes,
+            failures: self.failures + more.failures,
+            rejections: self.rejections + more.rejections,
+        }
+    }
+}
+
 /// What counting a call asks of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
@@ -36,6 +57,34 @@ pub(crate) enum Counted {
     Quietly,
     /// A look at the rates: a slot was begun, or the rates are near their limit.
     Look,
+}
+
+/// Where a caller counts: its shard, and the number of the slot that was the newest when it last looked. Any number
+/// would do, for it is believed only where it is right: so it is none of the words that loom knows.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) shard: usize,
+    newest: Hint,
+}
+
+impl Place {
+    pub(crate) fn new(shard: usize) -> Self {
+        Self { shard, newest: Hint::new(0) }
+    }
+
+    #[inline]
+    pub(crate) fn epoch(&self, slotting: Slotting, now: u64) -> u64 {
+        let index = self.newest.load(std::sync::atomic::Ordering::Relaxed);
+        if slotting.holds(index, now) { slotting.epoch_of(index) } else { self.another(slotting, now) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn another(&self, slotting: Slotting, now: u64) -> u64 {
+        let index = slotting.index(now);
+        self.newest.store(index, std::sync::atomic::Ordering::Relaxed);
+        slotting.epoch_of(index)
+    }
 }
 
 #[derive(Debug)]

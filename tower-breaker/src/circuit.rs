@@ -1,30 +1,32 @@
 //! The state of a breaker between threads. What most calls do takes no lock: one word says whether they may pass, and
 //! their results go into [`Cells`]. Everything else is a step of the [`Machine`], behind its lock.
 
+use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::cells::{Cells, Counted, Kind, Tally};
+use crate::cells::{Cells, Counted, Kind, Place, Tally};
 use crate::defect::{Defect, put_back};
 use crate::policy::{
     Admission, After, Config, Counts, Machine, Outcome, Pass, Refusal, Slotting, State, Verdict,
 };
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
-/// Hears what happens, in order. All of it but [`told`](Self::told) within the lock.
+/// Hears what happens. What others have written (wakers, recorders, subscribers, handlers) may use the breaker, so none
+/// of it runs within the lock: what has an order is noted there, and told when the lock is free.
 pub(crate) trait Observer {
-    /// The breaker has changed its state.
+    /// Within the lock: the breaker has changed its state.
     fn changed(&self, from: State, to: State);
-    /// It would have opened, were it not for metrics-only.
+    /// Within the lock: it would have opened, were it not for metrics-only.
     fn crossed(&self);
+    /// The lock is free: the moment to tell of changes.
+    fn told(&self);
     /// A refused call might pass now.
     fn freed(&self);
     /// What was counted without the lock since the last time.
     fn gathered(&self, tally: Tally);
     /// A call that was counted nowhere else: ignored, late, or a probe.
     fn finished(&self, outcome: Outcome);
-    /// After the lock: the moment to run what others have written.
-    fn told(&self);
 }
 
 pub(crate) struct Circuit<O: Observer> {
@@ -40,6 +42,31 @@ struct Guarded {
     reported: Tally,
     /// Successes ask for a look.
     armed: bool,
+    /// What is to be told once the lock is free.
+    notes: Notes,
+}
+
+/// What needs no order among threads.
+#[derive(Default)]
+struct Notes {
+    gathered: Tally,
+    finished: Option<Outcome>,
+    freed: bool,
+}
+
+impl Notes {
+    fn tell(self, observer: &impl Observer) {
+        if self.gathered != Tally::default() {
+            observer.gathered(self.gathered);
+        }
+        if let Some(outcome) = self.finished {
+            observer.finished(outcome);
+        }
+        observer.told();
+        if self.freed {
+            observer.freed();
+        }
+    }
 }
 
 /// What lock-free callers read. Written within the lock only, all but `run`; a reader that finds the same control word
@@ -56,6 +83,9 @@ struct Hot {
     /// Nobody else's words in this cache line.
     _apart: [u64; 8],
 }
+
+/// No call takes that long.
+const NEVER: u64 = u64::MAX;
 
 /// The control word: `generation 61 | what may be done without asking 3`.
 fn control(generation: u64, pass: Pass) -> u64 {
@@ -82,7 +112,12 @@ impl<O: Observer> Circuit<O> {
                 _apart: [0; 8],
             },
             cells: Cells::new(shards),
-            machine: Mutex::new(Guarded { machine, reported: Tally::default(), armed: false }),
+            machine: Mutex::new(Guarded {
+                machine,
+                reported: Tally::default(),
+                armed: false,
+                notes: Notes::default(),
+            }),
             observer,
         };
         circuit.publish(&circuit.lock().machine);
@@ -102,18 +137,17 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Asks for one call.
-    pub(crate) fn admit(&self, shard: usize, now: u64) -> Result<Admission, Refusal> {
+    pub(crate) fn admit(&self, place: &Place, now: u64) -> Result<Admission, Refusal> {
         if let Some(admission) = self.admit_at_once() {
             return Ok(admission);
         }
-        let seen = self.hot.control.load(Ordering::Acquire);
-        if let Some(refusal) = self.open(seen, now) {
-            self.refused(shard, now);
-            return Err(refusal);
+        if let Some(wait) = self.shut(|| now) {
+            self.refused(place, now);
+            return Err(Refusal::Open { wait: Duration::from_nanos(wait) });
         }
         let result = self.step(now, |guarded, now| guarded.machine.admit(now));
         if result.is_err() {
-            self.refused(shard, now);
+            self.refused(place, now);
         }
         result
     }
@@ -132,53 +166,65 @@ impl<O: Observer> Circuit<O> {
             return None;
         }
         let now = now();
-        self.open(seen, now).or_else(|| self.step(now, |guarded, now| guarded.machine.refusal(now)))
+        match self.shut(|| now) {
+            Some(wait) => Some(Refusal::Open { wait: Duration::from_nanos(wait) }),
+            None => self.step(now, |guarded, now| guarded.machine.refusal(now)),
+        }
     }
 
-    /// Whether it is certain without the lock that the open period lasts.
-    fn open(&self, seen: u64, now: u64) -> Option<Refusal> {
+    /// How long the open period lasts, in nanoseconds, where it is certain without the lock that it does.
+    #[inline]
+    pub(crate) fn shut(&self, now: impl FnOnce() -> u64) -> Option<u64> {
+        let seen = self.hot.control.load(Ordering::Acquire);
         if !passes(seen, Pass::Reject) {
             return None;
         }
+        let now = now();
         let until = self.hot.until.load(Ordering::Acquire);
-        let open = now < until && self.hot.control.load(Ordering::Acquire) == seen;
-        open.then(|| Refusal::Open { wait: Duration::from_nanos(until - now) })
+        (now < until && self.hot.control.load(Ordering::Acquire) == seen).then(|| until - now)
     }
 
     /// Counts a rejection.
-    pub(crate) fn refused(&self, shard: usize, now: u64) {
-        if self.cells.reject(shard, self.slotting().epoch(now)) == Counted::Look {
+    #[inline]
+    pub(crate) fn refused(&self, place: &Place, now: u64) {
+        if self.cells.reject(place.shard, place.epoch(self.slotting(), now)) == Counted::Look {
             self.gather();
         }
     }
 
     /// The outcome of a call that was admitted with `admission` and took `elapsed`.
-    #[inline]
+    #[cfg(loom)]
     pub(crate) fn record(
         &self,
-        shard: usize,
+        place: &Place,
         admission: Admission,
         verdict: Verdict,
         now: u64,
         elapsed: u64,
     ) {
-        if verdict.outcome() != Outcome::Success || !self.succeed(shard, admission.generation, now, elapsed) {
-            self.tell(shard, admission, verdict, now, elapsed);
+        let success = verdict.outcome() == Outcome::Success;
+        if !(success && self.succeed(place, admission.generation, now, || elapsed)) {
+            self.tell(place, admission, verdict, now, elapsed);
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn tell(&self, shard: usize, admission: Admission, verdict: Verdict, now: u64, elapsed: u64) {
-        self.step(now, |guarded, now| self.finish(guarded, shard, admission, verdict, now, elapsed));
-        if admission.probe.is_some() {
-            self.observer.freed();
-        }
+    /// The outcome of a call, whatever it is.
+    pub(crate) fn tell(&self, place: &Place, admission: Admission, verdict: Verdict, now: u64, elapsed: u64) {
+        self.step(now, |guarded, now| {
+            guarded.notes.freed = admission.probe.is_some();
+            self.finish(guarded, place.shard, admission, verdict, now, elapsed);
+        });
     }
 
     /// The path of a success without the lock; false when the machine has to be told.
     #[inline]
-    fn succeed(&self, shard: usize, generation: u64, now: u64, elapsed: u64) -> bool {
+    pub(crate) fn succeed(
+        &self,
+        place: &Place,
+        generation: u64,
+        now: u64,
+        elapsed: impl FnOnce() -> u64,
+    ) -> bool {
         let seen = self.hot.control.load(Ordering::Acquire);
         if seen != control(generation, Pass::Count) {
             return false;
@@ -187,13 +233,13 @@ impl<O: Observer> Circuit<O> {
         let run = self.hot.run.load(Ordering::Acquire);
         // From here on the settings read are those of this generation, and should it end before the call is counted,
         // then its epoch is too old for the windows of the next.
-        if elapsed >= slow || self.hot.control.load(Ordering::Acquire) != seen {
+        if self.hot.control.load(Ordering::Acquire) != seen || slow != NEVER && elapsed() >= slow {
             return false;
         }
         if run as u32 != 0 {
             self.end_run(generation);
         }
-        if self.cells.count(shard, Kind::Success, slotting.epoch(now)) == Counted::Look {
+        if self.cells.count(place.shard, Kind::Success, place.epoch(slotting, now)) == Counted::Look {
             self.look_after_success(generation, now);
         }
         true
@@ -230,7 +276,7 @@ impl<O: Observer> Circuit<O> {
             } else if current && machine.state() == State::Disabled {
                 return;
             }
-            self.observer.finished(outcome);
+            guarded.notes.finished = Some(outcome);
             return;
         }
         let (failed, slow) = (outcome == Outcome::Failure, elapsed >= machine.slow());
@@ -302,7 +348,7 @@ impl<O: Observer> Circuit<O> {
 
     /// Whether it matters how long a call takes. Other settings make whatever is under way stale.
     pub(crate) fn times(&self) -> bool {
-        self.hot.slow.load(Ordering::Acquire) != u64::MAX
+        self.hot.slow.load(Ordering::Acquire) != NEVER
     }
 
     pub(crate) fn answered(&self, admission: Admission, now: u64) {
@@ -346,29 +392,24 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Tells the observer what was counted without the lock.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn gather(&self) {
-        self.report(&mut self.lock());
+        let mut guarded = self.lock();
+        self.report(&mut guarded);
+        self.free(guarded);
     }
 
+    /// Notes what was counted without the lock.
     fn report(&self, guarded: &mut Guarded) {
         let (tally, before) = (self.cells.tally(), guarded.reported);
         // A slot that is rotating may hide some of what was reported already; it comes back.
-        let new = Tally {
-            successes: tally.successes.saturating_sub(before.successes),
-            failures: tally.failures.saturating_sub(before.failures),
-            rejections: tally.rejections.saturating_sub(before.rejections),
-        };
-        if new != Tally::default() {
-            guarded.reported = Tally {
-                successes: before.successes + new.successes,
-                failures: before.failures + new.failures,
-                rejections: before.rejections + new.rejections,
-            };
-            self.observer.gathered(new);
-        }
+        let new = tally.since(before);
+        guarded.reported = before.and(new);
+        guarded.notes.gathered = guarded.notes.gathered.and(new);
     }
 
-    /// A step of the machine. Whatever it changes is published and told before the lock is given back.
+    /// A step of the machine. Whatever it changes is published before the lock is given back, and told after.
     fn step<T>(&self, now: u64, step: impl FnOnce(&mut Guarded, u64) -> T) -> T {
         let mut guarded = self.lock();
         let (before, generation, pass) =
@@ -382,11 +423,17 @@ impl<O: Observer> Circuit<O> {
                 self.report(&mut guarded);
                 self.observer.changed(before, state);
             }
-            self.observer.freed();
+            guarded.notes.freed = true;
         }
-        drop(guarded);
-        self.observer.told();
+        self.free(guarded);
         result
+    }
+
+    /// Gives the lock back, and then tells.
+    fn free(&self, mut guarded: MutexGuard<'_, Guarded>) {
+        let notes = mem::take(&mut guarded.notes);
+        drop(guarded);
+        notes.tell(&self.observer);
     }
 
     /// While the settings are written, everybody has to ask.
@@ -402,6 +449,7 @@ impl<O: Observer> Circuit<O> {
         self.hot.control.store(control(generation, machine.pass()), Ordering::Release);
     }
 
+    #[inline]
     fn slotting(&self) -> Slotting {
         Slotting {
             slot: self.hot.slot.load(Ordering::Acquire),
@@ -410,7 +458,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// A panicking recorder leaves a whole machine behind, so a poisoned lock is as good as any.
+    /// Nothing panics within the lock; should it, what is left behind is a whole machine.
     fn lock(&self) -> MutexGuard<'_, Guarded> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -30,44 +30,61 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Nanoseconds since the breaker was made.
+/// A reading of the clock as it comes: most calls never ask how long they took.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Reader {
-    Tokio {
-        origin: Instant,
-    },
+pub(crate) enum Stamp {
+    Tokio(Instant),
     #[cfg(feature = "fast-clock")]
-    Fast {
-        origin: u64,
-    },
+    Fast(u64),
+}
+
+/// Reads nanoseconds since the breaker was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader {
+    origin: Stamp,
 }
 
 impl Reader {
     pub(crate) fn new(clock: Clock) -> Self {
-        match clock {
-            Clock::Tokio => Self::Tokio { origin: now() },
+        let origin = match clock {
+            Clock::Tokio => Stamp::Tokio(now()),
             #[cfg(feature = "fast-clock")]
-            Clock::Fast if paused() => Self::Tokio { origin: now() },
+            Clock::Fast if paused() => Stamp::Tokio(now()),
             #[cfg(feature = "fast-clock")]
-            Clock::Fast => Self::Fast { origin: fast().raw() },
+            Clock::Fast => Stamp::Fast(fast().raw()),
+        };
+        Self { origin }
+    }
+
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        match self.origin {
+            Stamp::Tokio(_) => Stamp::Tokio(now()),
+            #[cfg(feature = "fast-clock")]
+            Stamp::Fast(_) => Stamp::Fast(fast().raw()),
         }
     }
 
     /// A clock that goes backwards stands still at the origin.
     #[inline]
-    pub(crate) fn now(self) -> u64 {
-        match self {
-            Self::Tokio { origin } => {
-                let since = now().saturating_duration_since(origin);
+    pub(crate) fn since(&self, stamp: Stamp) -> u64 {
+        match (self.origin, stamp) {
+            (Stamp::Tokio(origin), Stamp::Tokio(now)) => {
+                let since = now.saturating_duration_since(origin);
                 // 2^64 ns are 584 years.
                 since.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(since.subsec_nanos()))
             }
             #[cfg(feature = "fast-clock")]
-            Self::Fast { origin } => {
-                let clock = fast();
-                clock.delta_as_nanos(origin, clock.raw())
-            }
+            (Stamp::Fast(origin), Stamp::Fast(now)) => fast().delta_as_nanos(origin, now),
+            // Each reader keeps to its own clock.
+            #[cfg(feature = "fast-clock")]
+            _ => 0,
         }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.since(self.stamp())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Handlers that hear what a breaker does.
+//! What a breaker does, in order, for those who hear of it once its lock is free.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -34,17 +34,24 @@ impl Subscription {
     /// Takes the handler away. An event that is just being delivered may still reach it.
     pub fn remove(self) {
         if let Some(events) = self.events.upgrade() {
-            events.lock().handlers.retain(|(id, _)| *id != self.id);
+            let mut inner = events.lock();
+            let place = inner.handlers.iter().position(|(id, _)| *id == self.id);
+            let removed = place.map(|place| inner.handlers.remove(place));
+            // What the handler owns may use the breaker when it goes.
+            drop(inner);
+            drop(removed);
         }
     }
 
     /// Puts another handler in its place; there is no moment with both or without any.
     pub fn replace(&self, handler: impl Fn(Event) + Send + Sync + 'static) {
         if let Some(events) = self.events.upgrade() {
-            let mut inner = events.lock();
-            if let Some((_, old)) = inner.handlers.iter_mut().find(|(id, _)| *id == self.id) {
-                *old = Arc::new(handler);
+            let mut new: Handler = Arc::new(handler);
+            if let Some((_, old)) = events.lock().handlers.iter_mut().find(|(id, _)| *id == self.id) {
+                std::mem::swap(old, &mut new);
             }
+            // The old one goes without the lock: what it owns may use the breaker.
+            drop(new);
         }
     }
 }
@@ -79,14 +86,12 @@ impl Events {
     }
 
     pub(crate) fn push(&self, event: Event) {
-        let mut inner = self.lock();
-        if !inner.handlers.is_empty() {
-            inner.waiting.push_back(event);
-        }
+        self.lock().waiting.push_back(event);
     }
 
-    /// Runs the handlers, without any lock: they may use the breaker. What they do to it is told after they return.
-    pub(crate) fn deliver(&self) {
+    /// Tells `first` and then the handlers, without any lock: they may use the breaker. What they do to it is told after
+    /// they return.
+    pub(crate) fn deliver(&self, first: impl Fn(Event)) {
         let mut inner = self.lock();
         if inner.delivering {
             return;
@@ -95,9 +100,9 @@ impl Events {
             inner.delivering = true;
             let handlers: Vec<_> = inner.handlers.iter().map(|(_, handler)| Arc::clone(handler)).collect();
             drop(inner);
+            // One that panics harms neither the call that led here nor the others. The panic hook has told of it.
+            let _ = catch_unwind(AssertUnwindSafe(|| first(event)));
             for handler in handlers {
-                // A handler that panics harms neither the call that led here nor the other handlers. The panic hook
-                // has told of it.
                 let _ = catch_unwind(AssertUnwindSafe(|| handler(event)));
             }
             inner = self.lock();

@@ -6,10 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
-use crate::breaker::{Breaker, now, wait_of};
+use crate::breaker::{Breaker, Shut, now, wait_of};
 use crate::error::Rejected;
 use crate::permit::Permit;
-use crate::policy::Refusal;
 
 /// What an open breaker does to the readiness of its service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,21 +34,22 @@ pub(crate) struct Gate {
     /// The inner service is ready. Kept when a call is rejected: a readiness may hold a permit, and is not asked for
     /// twice.
     inner: bool,
-    /// Why the inner service was not asked, and when that was found.
-    refused: Option<(Refusal, u64)>,
+    /// Why the inner service was not asked.
+    shut: Option<Shut>,
     /// Boxed, for it exists only while the breaker is open.
     wait: Option<Wait>,
 }
 
 impl Gate {
     pub(crate) fn new(breaker: Breaker, mode: Mode) -> Self {
-        Self { breaker, mode, said: false, inner: false, refused: None, wait: None }
+        Self { breaker, mode, said: false, inner: false, shut: None, wait: None }
     }
 
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
+    #[inline]
     pub(crate) fn poll_ready<S, R>(
         &mut self,
         service: &mut S,
@@ -63,7 +63,7 @@ impl Gate {
         }
         match self.mode {
             Mode::Reject => {
-                if !self.inner && (self.breaker.passes() || self.passes_now()) {
+                if !self.inner && !self.refuses() {
                     match service.poll_ready(cx) {
                         Poll::Ready(result) => {
                             result?;
@@ -110,10 +110,15 @@ impl Gate {
         }
     }
 
-    /// Whether a call would pass; keeps why not.
-    fn passes_now(&mut self) -> bool {
-        self.refused = self.breaker.refusal_at();
-        self.refused.is_none()
+    /// Whether a call would be refused; keeps why, for a second reading of the clock would cost as much as the rest of a
+    /// rejection.
+    #[inline]
+    fn refuses(&mut self) -> bool {
+        if self.breaker.passes() {
+            return false;
+        }
+        self.shut = self.breaker.shut();
+        self.shut.is_some() || self.breaker.refusal().is_some()
     }
 
     /// Waits until a call would be refused.
@@ -142,7 +147,7 @@ impl Gate {
     }
 
     /// Admits a call where every call passes, as nearly always; a path of its own, so that the permit is made in its place.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit_at_once(&mut self) -> Option<Permit> {
         if !self.inner {
             return None;
@@ -153,16 +158,22 @@ impl Gate {
         Some(permit)
     }
 
-    /// Decides a call. Without a ready inner service there is none to make, whatever the breaker says meanwhile.
-    #[inline]
+    /// Refuses a call where an open breaker said in `poll_ready` that it would; likewise. Without a ready inner service
+    /// there is none to make, whatever the breaker says meanwhile.
+    #[inline(always)]
+    pub(crate) fn refuse_at_once(&mut self) -> Option<Rejected> {
+        let shut = self.shut.take()?;
+        self.said = false;
+        Some(self.breaker.reject(shut))
+    }
+
+    /// Decides a call.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn admit(&mut self) -> Result<Permit, Rejected> {
         self.said = false;
         if !self.inner {
-            // A second reading of the clock would cost as much as the rest of a rejection.
-            return Err(match self.refused.take() {
-                Some((refusal, at)) => self.breaker.rejected(refusal, at),
-                None => self.breaker.refuse(),
-            });
+            return Err(self.breaker.refuse());
         }
         let permit = self.breaker.try_acquire()?;
         self.inner = false;

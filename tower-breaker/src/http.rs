@@ -105,6 +105,16 @@ impl<S: Clone, C> HttpBreakerService<S, C> {
     }
 }
 
+impl<S, C> HttpBreakerService<S, C> {
+    /// A call was rejected; also one before which the inner service was not ready, for it may wait in a queue.
+    fn released(&mut self) {
+        if let Some(release) = self.release {
+            release(&mut self.inner);
+            self.gate.released();
+        }
+    }
+}
+
 impl<S: fmt::Debug, C> fmt::Debug for HttpBreakerService<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpBreakerService")
@@ -134,15 +144,17 @@ where
         if let Some(permit) = self.gate.admit_at_once() {
             return ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
         }
+        if let Some(rejected) = self.gate.refuse_at_once() {
+            self.released();
+            let response = reject(&*self.render, rejected, request);
+            return ResponseFuture { kind: Kind::Rejected { response: Some(response) } };
+        }
         match self.gate.admit() {
             Ok(permit) => {
                 ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
             }
             Err(rejected) => {
-                if let Some(release) = self.release {
-                    release(&mut self.inner);
-                    self.gate.released();
-                }
+                self.released();
                 let response = reject(&*self.render, rejected, request);
                 ResponseFuture { kind: Kind::Rejected { response: Some(response) } }
             }

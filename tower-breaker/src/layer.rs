@@ -85,6 +85,16 @@ impl<S: Clone, C> BreakerService<S, C> {
     }
 }
 
+impl<S, C> BreakerService<S, C> {
+    /// A call was rejected; also one before which the inner service was not ready, for it may wait in a queue.
+    fn released(&mut self) {
+        if let Some(release) = self.release {
+            release(&mut self.inner);
+            self.gate.released();
+        }
+    }
+}
+
 /// The clone is not ready, and the one that was is dropped.
 pub(crate) fn refresh<S: Clone>(inner: &mut S) {
     let fresh = inner.clone();
@@ -117,16 +127,17 @@ where
         if let Some(permit) = self.gate.admit_at_once() {
             return ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
         }
+        if let Some(rejected) = self.gate.refuse_at_once() {
+            self.released();
+            return ResponseFuture { kind: Kind::Rejected { rejected } };
+        }
         match self.gate.admit() {
             Ok(permit) => {
                 ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
             }
             Err(rejected) => {
-                if let Some(release) = self.release {
-                    release(&mut self.inner);
-                    self.gate.released();
-                }
-                ResponseFuture { kind: Kind::Rejected { rejected: Some(rejected) } }
+                self.released();
+                ResponseFuture { kind: Kind::Rejected { rejected } }
             }
         }
     }
@@ -144,7 +155,7 @@ pin_project! {
     #[project = KindProj]
     enum Kind<F, C> {
         Guarded { #[pin] inner: F, permit: Option<Permit>, classify: C },
-        Rejected { rejected: Option<Rejected> },
+        Rejected { rejected: Rejected },
     }
 }
 
@@ -190,10 +201,8 @@ where
                 };
                 Poll::Ready(result.map_err(Error::Inner))
             }
-            KindProj::Rejected { rejected } => match rejected.take() {
-                Some(rejected) => Poll::Ready(Err(Error::Rejected(rejected))),
-                None => Poll::Pending,
-            },
+            // Word by word, where `take` would move the whole and wait for what has just been written.
+            KindProj::Rejected { rejected } => Poll::Ready(Err(Error::Rejected(rejected.clone()))),
         }
     }
 }

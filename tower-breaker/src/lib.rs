@@ -22,6 +22,7 @@ mod problem;
 #[cfg(any(feature = "retry", feature = "throttle"))]
 mod random;
 mod rejection;
+mod seat;
 mod sync;
 
 pub mod bulkhead;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cells::Tally;
+use crate::cells::{Place, Tally};
 use crate::circuit::{Circuit, Observer};
 use crate::policy::{Admission, Outcome, State, Verdict};
 
@@ -54,6 +54,7 @@ impl Observer for Listener {
 /// A breaker of two shards, with seconds for time.
 pub struct Model {
     circuit: Circuit<Listener>,
+    places: [Place; 2],
     pub heard: Arc<Heard>,
 }
 
@@ -79,15 +80,15 @@ impl Model {
         let heard = Arc::new(Heard::default());
         let config = settings.config().unwrap_or_else(|error| panic!("{error}"));
         let circuit = Circuit::new(Arc::new(config), 7, 2, 0, Listener(Arc::clone(&heard)));
-        Self { circuit, heard }
+        Self { circuit, places: [0, 1].map(Place::new), heard }
     }
 
     pub fn admit(&self, shard: usize, at: u64) -> Option<Ticket> {
-        self.circuit.admit(shard, nanos(at)).ok().map(Ticket)
+        self.circuit.admit(&self.places[shard], nanos(at)).ok().map(Ticket)
     }
 
     pub fn record(&self, shard: usize, ticket: Ticket, verdict: Verdict, at: u64) {
-        self.circuit.record(shard, ticket.0, verdict, nanos(at), 0);
+        self.circuit.record(&self.places[shard], ticket.0, verdict, nanos(at), 0);
     }
 
     pub fn force(&self, state: State, at: u64) {

@@ -1,8 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::breaker::Seat;
+use crate::clock::Stamp;
 use crate::policy::{Admission, CancelPolicy, Verdict};
+use crate::seat::Seat;
 
 /// The right to one call, from [`Breaker::try_acquire`](crate::Breaker::try_acquire).
 ///
@@ -12,7 +13,7 @@ use crate::policy::{Admission, CancelPolicy, Verdict};
 pub struct Permit {
     seat: Arc<Seat>,
     admission: Admission,
-    started: u64,
+    started: Stamp,
     /// What the call took until its answer had begun, where anybody asks; else [`UNANSWERED`].
     took: u64,
     told: bool,
@@ -25,7 +26,7 @@ pub(crate) const UNANSWERED: u64 = u64::MAX;
 
 impl Permit {
     #[inline]
-    pub(crate) fn new(seat: Arc<Seat>, admission: Admission, started: u64) -> Self {
+    pub(crate) fn new(seat: Arc<Seat>, admission: Admission, started: Stamp) -> Self {
         Self { seat, admission, started, took: UNANSWERED, told: false, polling: false }
     }
 

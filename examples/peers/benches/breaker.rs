@@ -10,6 +10,7 @@
 use std::future::{Future, Ready, ready};
 use std::hint::black_box;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -68,6 +69,12 @@ struct Row {
     /// Not where waiting for the other thread needs a runtime.
     two: bool,
     make: Box<dyn Fn() -> Call>,
+}
+
+impl Row {
+    fn kind(&self) -> &'static str {
+        if self.open { "open" } else { "closed" }
+    }
 }
 
 /// In cache lines of its own: a service writes to itself.
@@ -161,7 +168,7 @@ fn failsafe(open: bool) -> Row {
     Row { name: "failsafe 1.3, rate over 10 s".into(), open, two: true, make }
 }
 
-/// What the clocks cost by themselves.
+/// `read`, and then the bare service.
 fn reading(name: &str, read: impl Fn() + Clone + Send + 'static) -> Row {
     let make = Box::new(move || -> Call {
         let (read, mut bare) = (read.clone(), layered(&Bare));
@@ -171,6 +178,37 @@ fn reading(name: &str, read: impl Fn() + Clone + Send + 'static) -> Row {
         })
     });
     Row { name: name.into(), open: false, two: true, make }
+}
+
+/// What a call cannot be without, each by itself: the clocks, and a step of a word that another thread may read.
+fn floors() -> [Row; 6] {
+    let clock = quanta::Clock::new();
+    let fast = move || {
+        black_box(clock.delta_as_nanos(0, clock.raw()));
+    };
+    let twice = fast.clone();
+    let tokio = || {
+        black_box(tokio::time::Instant::now());
+    };
+    let (added, shared) = (Arc::new(Apart(AtomicU64::new(0))), Arc::new(Apart(0_u64)));
+    [
+        reading("one reading of tokio's Instant alone", tokio),
+        reading("two readings of tokio's Instant alone", move || {
+            tokio();
+            tokio();
+        }),
+        reading("one reading of the fast clock alone", fast),
+        reading("two readings of the fast clock alone", move || {
+            twice();
+            twice();
+        }),
+        reading("one step of an atomic word alone", move || {
+            black_box(added.0.fetch_add(1, Ordering::AcqRel));
+        }),
+        reading("clone and drop of an Arc alone", move || {
+            black_box(Arc::clone(&shared));
+        }),
+    ]
 }
 
 /// The handle alone.
@@ -196,20 +234,8 @@ fn rows() -> Vec<Row> {
         ours("fast clock", Clock::Fast, false, false),
         ours("fast clock, slow calls", Clock::Fast, true, false),
     ];
-    rows.extend([
-        permits(),
-        reading("two readings of tokio's Instant alone", || {
-            black_box(tokio::time::Instant::now());
-            black_box(tokio::time::Instant::now());
-        }),
-        reading("two readings of the fast clock alone", {
-            let clock = quanta::Clock::new();
-            move || {
-                black_box(clock.delta_as_nanos(0, clock.raw()));
-                black_box(clock.delta_as_nanos(0, clock.raw()));
-            }
-        }),
-    ]);
+    rows.push(permits());
+    rows.extend(floors());
     rows.extend(rivals(false));
     rows.extend([
         ours("default clock", Clock::Tokio, false, true),
@@ -258,7 +284,8 @@ fn main() {
     let filter = std::env::args().nth(1).filter(|filter| !filter.starts_with("--"));
     let mut rows = rows();
     // The bare service stays: it is what the others are compared with.
-    rows.retain(|row| row.name == "bare" || filter.as_ref().is_none_or(|filter| row.name.contains(filter)));
+    let wanted = |row: &Row| format!("{} {}", row.kind(), row.name);
+    rows.retain(|row| row.name == "bare" || filter.as_ref().is_none_or(|filter| wanted(row).contains(filter)));
     let mut callers: Vec<[Call; 3]> =
         rows.iter().map(|row| [(row.make)(), (row.make)(), (row.make)()]).collect();
     for (row, [call, ..]) in rows.iter().zip(&mut callers) {
@@ -297,13 +324,13 @@ fn main() {
         sorted.sort_by(f64::total_cmp);
         let low = sorted[sorted.len() / 10] - bare.0;
         let one = median(one) - bare.0;
-        let kind = if row.open { "open" } else { "closed" };
         let rounds = two.len();
         let two = if two.is_empty() { None } else { Some(median(two) - bare.1) };
         let (second, ratio) =
             two.map_or(("".into(), "".into()), |two| (format!("{two:.1}"), format!("{:.2}", two / one)));
         println!(
-            "| {kind} | {} | {one:.1} | {low:.1} | {second} | {ratio} | {rounds} | {allocated:.2} |",
+            "| {} | {} | {one:.1} | {low:.1} | {second} | {ratio} | {rounds} | {allocated:.2} |",
+            row.kind(),
             row.name
         );
     }

@@ -52,12 +52,26 @@ impl Slotting {
 
     #[inline]
     pub(crate) fn epoch(&self, now: u64) -> u64 {
+        self.epoch_of(self.index(now))
+    }
+
+    /// The number of the slot that `now` is in.
+    pub(crate) fn index(&self, now: u64) -> u64 {
         let product = u128::from(now) * u128::from(self.reciprocal);
-        let mut index = (product >> 64) as u64;
+        let index = (product >> 64) as u64;
         // The reciprocal is rounded up, so the quotient may be one too high, never more for times below 2^63.
-        if index.saturating_mul(self.slot) > now {
-            index -= 1;
-        }
+        if index.saturating_mul(self.slot) > now { index - 1 } else { index }
+    }
+
+    /// Whether `now` is in the slot of this number. Nothing is computed from `now` but a difference: a processor that
+    /// expects the answer to be yes need not wait for the clock.
+    #[inline]
+    pub(crate) fn holds(&self, index: u64, now: u64) -> bool {
+        index.checked_mul(self.slot).is_some_and(|start| now.wrapping_sub(start) < self.slot)
+    }
+
+    #[inline]
+    pub(crate) fn epoch_of(&self, index: u64) -> u64 {
         index.wrapping_add(self.offset) & EPOCH
     }
 
@@ -182,6 +196,9 @@ mod tests {
                 assert_eq!(slotting.epoch(edge), index);
                 assert_eq!(slotting.epoch(edge + slotting.slot - 1), index);
                 assert_eq!(slotting.epoch(edge.saturating_sub(1)), index.saturating_sub(1));
+                assert!(slotting.holds(index, edge) && slotting.holds(index, edge + slotting.slot - 1));
+                assert!(!slotting.holds(index, edge + slotting.slot) && !slotting.holds(index + 1, edge));
+                assert!(index == 0 || !slotting.holds(index, edge - 1));
             }
         }
         let longest = Slotting::new(Duration::MAX);
