@@ -90,6 +90,16 @@ impl CacheHandle {
         self.run(Purge::hard(PurgeTarget::Everything)).await
     }
 
+    /// Makes everything stale: each response is validated before it is used again, or used stale where that is allowed,
+    /// so that the origin is not asked for all of it anew. What is being fetched now is stored, and stale too.
+    ///
+    /// # Errors
+    ///
+    /// As [`purge`](Self::purge).
+    pub async fn soft_purge_all(&self) -> Result<(), StoreError> {
+        self.run(Purge::soft(PurgeTarget::Everything)).await
+    }
+
     fn target(&self, uri: &Uri) -> Result<PurgeTarget, StoreError> {
         let key = self.inner.config.keys.of_uri(uri);
         key.map(PurgeTarget::Uri).ok_or_else(|| StoreError::unavailable("the URI has no authority"))

@@ -41,6 +41,6 @@ pub use cache::Cache;
 pub use error::{BoxError, CacheError, ConfigError};
 pub use handle::{CacheHandle, Statistics};
 pub use layer::CacheLayer;
-pub use outcome::{CacheBypass, CacheOutcome};
+pub use outcome::{CacheBypass, CacheOnly, CacheOutcome};
 pub use service::CacheService;
 pub use store::{MemoryStore, Store};

@@ -129,3 +129,12 @@ impl CacheOutcome {
 /// stored. An unsafe method still invalidates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheBypass;
+
+/// A request with this among its extensions is answered by what is stored, or with 504 and
+/// [`CacheError::NotCached`](crate::CacheError::NotCached): it never waits for the inner service. The wish of one's own
+/// code, where `Cache-Control: only-if-cached` (RFC 9111 §5.2.1.7) is that of a client; it counts even when
+/// [clients' wishes do not](crate::CacheBuilder::honour_request_directives), and also for what the cache never answers,
+/// such as other methods, gRPC, and requests with [`CacheBypass`]. Of what is served stale meanwhile, the validation in
+/// the background still takes place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheOnly;

@@ -16,7 +16,7 @@ use crate::flight::{Part, Reader, Release};
 use crate::key::CacheKey;
 use crate::lead::{Found, Lead};
 use crate::metrics::Operation;
-use crate::outcome::{BypassReason, CacheBypass, CacheOutcome, MissReason, StaleReason};
+use crate::outcome::{BypassReason, CacheBypass, CacheOnly, CacheOutcome, MissReason, StaleReason};
 use crate::passing::Passing;
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
@@ -81,7 +81,11 @@ impl Question {
 pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
     cache.metrics.resolve();
     let admission = request::admit(request, cache.config.honour_requests);
+    let only = request.extensions.get::<CacheOnly>().is_some();
     let bypass = match admission {
+        _ if only && !matches!(admission, Admission::Lookup(_)) => {
+            return Plan::Answer(answer::not_cached(cache, request));
+        }
         Admission::Untouched => return Plan::Pass(Passing::untouched()),
         Admission::Pass(reason) => Err(reason),
         Admission::Lookup(_) if request.extensions.get::<CacheBypass>().is_some() => {
@@ -90,7 +94,11 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
         Admission::Lookup(asks) => Ok(asks),
     };
     let asks = match bypass {
-        Ok(asks) => asks,
+        Ok(mut asks) => {
+            asks.directives.only_if_cached |= only;
+            asks
+        }
+        Err(_) if only => return Plan::Answer(answer::not_cached(cache, request)),
         Err(reason) => {
             let target =
                 request::invalidates(&request.method).then(|| cache.config.keys.of_target(request)).flatten();
@@ -107,6 +115,9 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
         }
     };
     let Some(key) = cache.config.keys.of_request(request) else {
+        if only {
+            return Plan::Answer(answer::not_cached(cache, request));
+        }
         return Plan::Pass(Passing::new(cache, CacheOutcome::Bypass(BypassReason::Authority), None));
     };
     let now = cache::now();
@@ -350,20 +361,20 @@ pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<L
     cache.note(Operation::Lookup, &lookup);
     let lookup = lookup.ok()?;
     let mut stored = select(cache, &key, asks, request, &lookup).ok().map(|entry| Arc::new(entry.clone()));
-impl Question {
-    /// The origin has just failed for somebody else: what is stored may do for this one too.
-    fn fall_back(self, request: &Parts, status: Option<http::StatusCode>) -> Plan {
-        let found = &self.found;
-        let allowed = if status.is_some() { found.on_error } else { found.on_disconnect };
-        let Some(stored) = found.stored.as_ref().filter(|_| allowed) else { return self.alone(request) };
-        let head = &*stored.head;
-        let age = head.freshness.age(cache::now().saturating_duration_since(head.stored_at));
-        let (cache, asks, request) = (&*self.cache, self.asks, &request.headers);
-        let outcome = CacheOutcome::Stale(StaleReason::Error);
-        let answer = Answer { cache, request, asks, head, age, outcome, forwarded: status };
-        Plan::Answer(answer.with(Content::Stored(&stored.body)))
+    impl Question {
+        /// The origin has just failed for somebody else: what is stored may do for this one too.
+        fn fall_back(self, request: &Parts, status: Option<http::StatusCode>) -> Plan {
+            let found = &self.found;
+            let allowed = if status.is_some() { found.on_error } else { found.on_disconnect };
+            let Some(stored) = found.stored.as_ref().filter(|_| allowed) else { return self.alone(request) };
+            let head = &*stored.head;
+            let age = head.freshness.age(cache::now().saturating_duration_since(head.stored_at));
+            let (cache, asks, request) = (&*self.cache, self.asks, &request.headers);
+            let outcome = CacheOutcome::Stale(StaleReason::Error);
+            let answer = Answer { cache, request, asks, head, age, outcome, forwarded: status };
+            Plan::Answer(answer.with(Content::Stored(&stored.body)))
+        }
     }
-}
 
     if let Some(detached) = stored.take_if(|stored| stored.is_detached()) {
         let load = cache.guard.store().load(detached);

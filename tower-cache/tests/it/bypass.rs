@@ -1,5 +1,5 @@
 use http::Method;
-use tower_cache::{Cache, CacheBypass};
+use tower_cache::{Cache, CacheBypass, CacheError, CacheOnly};
 
 use crate::support::{Origin, URI, get, request, send};
 
@@ -36,6 +36,41 @@ async fn the_extension_passes_a_request() {
     assert_eq!((got.outcome(), &*got.body), ("bypass", "2"));
     let hit = get(&cache, &[]).await;
     assert_eq!((hit.outcome(), &*hit.body), ("hit", "1"), "and what passed was not stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_extension_keeps_a_request_from_the_origin() {
+    let origin = Origin::sends(&[("cache-control", "max-age=60")]);
+    let cache = origin.behind(Cache::builder().honour_request_directives(false));
+    let only = |method, uri: &str, fields: &[(&str, &str)]| {
+        let mut only = request(method, uri, fields);
+        only.extensions_mut().insert(CacheOnly);
+        only
+    };
+    let got = send(&cache, only(Method::GET, URI, &[])).await;
+    assert_eq!((got.status.as_u16(), got.outcome(), origin.calls()), (504, "not_cached", 0));
+    let response = tower::ServiceExt::oneshot(cache.clone(), only(Method::GET, URI, &[])).await.unwrap();
+    assert_eq!(response.extensions().get::<CacheError>(), Some(&CacheError::NotCached));
+    get(&cache, &[]).await;
+    assert_eq!(send(&cache, only(Method::GET, URI, &[])).await.outcome(), "hit");
+    assert_eq!(send(&cache, only(Method::HEAD, URI, &[])).await.outcome(), "hit");
+    crate::support::seconds(60).await;
+    for (method, uri, field) in [
+        (Method::GET, URI, ("accept", "*/*")),
+        (Method::HEAD, URI, ("accept", "*/*")),
+        (Method::POST, URI, ("accept", "*/*")),
+        (Method::GET, URI, ("if-match", "\"a\"")),
+        (Method::GET, URI, ("upgrade", "websocket")),
+        (Method::GET, "/no-host", ("accept", "*/*")),
+    ] {
+        let got = send(&cache, only(method, uri, &[field])).await;
+        assert_eq!((got.status.as_u16(), got.outcome()), (504, "not_cached"), "{uri} {field:?}");
+    }
+    let mut both = only(Method::GET, URI, &[]);
+    both.extensions_mut().insert(CacheBypass);
+    assert_eq!(send(&cache, both).await.outcome(), "not_cached");
+    assert_eq!(origin.calls(), 1, "it has never been asked");
+    assert_eq!(get(&cache, &[]).await.outcome(), "miss", "others reach it");
 }
 
 #[tokio::test(start_paused = true)]

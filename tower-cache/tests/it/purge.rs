@@ -34,16 +34,62 @@ async fn softly_it_becomes_stale() {
     let origin = Origin::sends(&[("cache-control", "max-age=60, stale-while-revalidate=60")]);
     let cache = Cache::builder().build().unwrap();
     let (service, handle) = (origin.behind_cache(&cache), cache.handle());
-    for soft_purge in ["uri", "prefix"] {
+    for soft_purge in ["uri", "prefix", "all"] {
         get(&service, &[]).await;
         assert_eq!(get(&service, &[]).await.outcome(), "hit");
         match soft_purge {
             "uri" => handle.soft_purge(&URI.parse().unwrap()).await.unwrap(),
-            _ => handle.soft_purge_prefix("http://example.com/").await.unwrap(),
+            "prefix" => handle.soft_purge_prefix("http://example.com/").await.unwrap(),
+            _ => handle.soft_purge_all().await.unwrap(),
         }
         assert_eq!(get(&service, &[]).await.outcome(), "stale");
         settle().await;
         assert_eq!(get(&service, &[]).await.outcome(), "hit", "validated meanwhile");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn softly_it_is_validated_where_it_may_not_be_stale() {
+    let origin = Origin::new(|parts| {
+        let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+        let mut response = crate::support::answer(&fields, "content");
+        if parts.headers.contains_key("if-none-match") {
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        }
+        response
+    });
+    let cache = Cache::builder().build().unwrap();
+    let (service, handle) = (origin.behind_cache(&cache), cache.handle());
+    get(&service, &[]).await;
+    handle.soft_purge_all().await.unwrap();
+    let validated = get(&service, &[]).await;
+    assert_eq!((validated.outcome(), &*validated.body), ("revalidated", "content"));
+    assert_eq!(get(&service, &[]).await.outcome(), "hit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fill_that_began_before_a_soft_purge_never_lands_fresh() {
+    for purge in ["uri", "prefix", "all"] {
+        let fields = &[("cache-control", "max-age=60, stale-while-revalidate=60")];
+        let origin = Origin { delay: Duration::from_secs(1), ..Origin::sends(fields) };
+        let cache = Cache::builder().build().unwrap();
+        let (service, handle) = (origin.behind_cache(&cache), cache.handle());
+        get(&service, &[]).await;
+        handle.purge_all().await.unwrap();
+        let fill = tokio::spawn({
+            let service = service.clone();
+            async move { get(&service, &[]).await }
+        });
+        settle().await;
+        match purge {
+            "uri" => handle.soft_purge(&URI.parse().unwrap()).await.unwrap(),
+            "prefix" => handle.soft_purge_prefix("http://example.com/").await.unwrap(),
+            _ => handle.soft_purge_all().await.unwrap(),
+        }
+        assert_eq!(fill.await.unwrap().body, "2");
+        // Of a prefix nobody knows what is being fetched: nothing of that is stored.
+        let expected = if purge == "prefix" { "miss" } else { "stale" };
+        assert_eq!(get(&service, &[]).await.outcome(), expected, "{purge}");
     }
 }
 
