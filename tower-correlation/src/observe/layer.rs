@@ -19,7 +19,8 @@ use crate::context::Correlation;
 use crate::policy::record::Outcome;
 use crate::policy::sampling::with_threshold;
 
-/// Observes all calls through a service.
+/// Observes all calls through a service. One stands on each side: each records every call that passes it, so that two
+/// around the same router count a call twice.
 #[derive(Clone)]
 pub struct ObserveLayer {
     shared: Arc<Shared>,
