@@ -197,14 +197,16 @@ impl CacheBuilder {
     }
 
     /// How long past its freshness a response that says nothing about it may be served while it is validated in the
-    /// background (RFC 5861 §3). Default: zero; a response's own `stale-while-revalidate` is honoured.
+    /// background (RFC 5861 §3). Default: zero, as whether old is good enough is the origin's to say; a response's own
+    /// `stale-while-revalidate` is honoured.
     pub fn stale_while_revalidate(mut self, duration: Duration) -> Self {
         self.stale_while_revalidate = duration;
         self
     }
 
     /// How long past its freshness a response that says nothing about it may be served when the origin answers 500,
-    /// 502, 503 or 504, or fails (RFC 5861 §4). Default: zero; a response's own `stale-if-error` is honoured.
+    /// 502, 503 or 504, or fails (RFC 5861 §4). Default: zero, as an error may be the answer that counts; a response's
+    /// own `stale-if-error` is honoured.
     pub fn stale_if_error(mut self, duration: Duration) -> Self {
         self.stale_if_error = duration;
         self
@@ -240,7 +242,8 @@ impl CacheBuilder {
         self
     }
 
-    /// The largest body to store, in octets; larger ones pass. Default 8 MiB.
+    /// The largest body to store, in octets; larger ones pass. Default 8 MiB: more than nearly all answers of an API, and
+    /// little enough that one response does not push out all others.
     pub fn max_body(mut self, bytes: u64) -> Self {
         self.max_body = bytes;
         self
@@ -262,7 +265,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Whether requests for what another request is fetching wait for that and read along. Default: yes.
+    /// Whether requests for what another request is fetching wait for that and read along (RFC 9111 §4). Default: yes,
+    /// so that a herd is one call.
     pub fn collapse(mut self, collapse: bool) -> Self {
         self.collapse = collapse;
         self
@@ -276,21 +280,24 @@ impl CacheBuilder {
         self
     }
 
-    /// The wall clock, to which `Date` and `Expires` are compared. Default [`SystemTime::now`].
+    /// The wall clock, to which `Date` and `Expires` are compared (RFC 9111 §4.2); how long a response has been stored is
+    /// measured by the runtime's monotonic clock. Default [`SystemTime::now`]; tests replace it.
     pub fn wall_clock(mut self, clock: fn() -> SystemTime) -> Self {
         self.wall_clock = clock;
         self
     }
 
     /// How many background tasks may run at once, and for how long each. Beyond that they are dropped: what they
-    /// would have stored is fetched again. Default 1,024 for 60 s.
+    /// would have stored is fetched again. Default 1,024 for 60 s: more than a busy server needs, and an origin that
+    /// hangs cannot make them pile up.
     pub fn background(mut self, tasks: usize, each: Duration) -> Self {
         self.max_background = tasks;
         self.background_timeout = each;
         self
     }
 
-    /// Where background work runs. Default [`TokioSpawn`].
+    /// Where background work runs: fills that others wait for, validation of what is served stale, slow stores. Default
+    /// [`TokioSpawn`]. A hit spawns nothing.
     pub fn spawn_with(mut self, spawn: impl Spawn) -> Self {
         self.spawn = Arc::new(spawn);
         self

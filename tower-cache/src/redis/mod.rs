@@ -125,8 +125,8 @@ impl RedisStoreBuilder {
         Self { dial, namespace, max_variants: 64, max_body: 4 << 20, retention, wait, step }
     }
 
-    /// What the names of all keys begin with. Default `tower-cache`: 1 to 64 ASCII letters, digits, `.`, `_`, `-` and
-    /// `:`.
+    /// What the names of all keys begin with: 1 to 64 ASCII letters, digits, `.`, `_`, `-` and `:`. Default
+    /// `tower-cache`. Processes that share it must have the same rules of keys and the same origins.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
@@ -146,15 +146,17 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// How long anything is kept at most, fresh or not. Default seven days; responses that can neither be used nor
-    /// validated any longer go before.
+    /// How long anything is kept at most, fresh or not: from a second to a year. Default seven days: long enough for
+    /// what can still be validated, and nothing is left for ever by a process that is no more. Responses that can
+    /// neither be used nor validated any longer go before.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
-    /// How long a request waits at most for another process that is fetching the same. Default 5 s; zero does without
-    /// this: each process asks the origin.
+    /// How long a request waits at most for another process that is fetching the same. Default 5 s, longer than most
+    /// origins take; zero does without this: each process asks the origin. It is no wait for the store, and not part of
+    /// [`store_timeout`](crate::CacheBuilder::store_timeout): a holder that dies is replaced after a second.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
