@@ -19,6 +19,10 @@ pub(crate) fn tokio_spawn() -> Spawn {
     Arc::new(|task| drop(tokio::spawn(task)))
 }
 
+/// Most frames without data of one answer. They are free of the cap on bytes, and where they are always ready no timeout
+/// gets its turn.
+const MAX_EMPTY: usize = 1_000;
+
 /// Sends the request and reads the whole answer. `None` is a failure of any kind: refused, too late, too long.
 pub(crate) async fn exchange<S, B, R>(
     service: S,
@@ -45,9 +49,16 @@ where
     if body.size_hint().lower() > max_body as u64 {
         return None;
     }
-    let mut bytes = Vec::new();
+    let (mut bytes, mut empty) = (Vec::new(), 0);
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        let Ok(mut data) = frame.ok()?.into_data() else { continue };
+        let data = frame.ok()?.into_data().ok().filter(Buf::has_remaining);
+        let Some(mut data) = data else {
+            empty += 1;
+            if empty > MAX_EMPTY {
+                return None;
+            }
+            continue;
+        };
         if bytes.len() + data.remaining() > max_body {
             return None;
         }

@@ -26,6 +26,8 @@ use crate::policy::introspection::{self as rules, Answer};
 
 /// After a failure the endpoint is not asked about the same token for so long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So long a token may live on after it was revoked, at most.
+const MAX_KEEP: Duration = Duration::from_secs(86_400);
 /// Nothing that is not active is remembered longer: a token may be asked about before it is valid everywhere.
 const MAX_INACTIVE: Duration = Duration::from_secs(5);
 
@@ -138,7 +140,7 @@ impl<S> IntrospectionBuilder<S> {
     }
 
     /// How long an answer is kept: so long a token may live on after it was revoked. 30 seconds by default; zero asks
-    /// each time. What is not active is kept for at most 5 seconds, and nothing beyond `exp`.
+    /// each time; at most a day. What is not active is kept for at most 5 seconds, and nothing beyond `exp`.
     #[must_use]
     pub fn keep_for(mut self, keep: Duration) -> Self {
         self.keep = keep;
@@ -212,6 +214,9 @@ impl<S> IntrospectionBuilder<S> {
         }
         if self.timeout.is_zero() {
             return wrong("fetch_timeout", "zero");
+        }
+        if self.keep > MAX_KEEP {
+            return wrong("keep_for", "more than a day");
         }
         if self.entries == 0 {
             return wrong("max_tokens", "zero");

@@ -294,8 +294,12 @@ fn read_answer(body: &[u8], scheme: &str) -> Option<(AccessToken, Duration)> {
     if !answer.token_type.eq_ignore_ascii_case(scheme) {
         return None;
     }
-    // Without a stated life five minutes are assumed; no token is kept beyond a day.
+    // Without a stated life five minutes are assumed; no token is kept beyond a day. One that is over at once is none:
+    // with it every call would be a token request.
     let life = Duration::from_secs(answer.expires_in.unwrap_or(300).min(86_400));
+    if life.is_zero() {
+        return None;
+    }
     AccessToken::by(scheme, &answer.access_token).map(|token| (token, life))
 }
 

@@ -113,6 +113,10 @@ async fn read<B: Body + From<Bytes>>(body: B, length: usize) -> Result<(B, B), R
             data.advance(read);
         }
     }
+    // Less than it said: a `Content-Length` made of that would be wrong.
+    if bytes.len() < length {
+        return Err(Rejected::Body);
+    }
     let bytes = Bytes::from(bytes);
     Ok((B::from(bytes.clone()), B::from(bytes)))
 }

@@ -94,9 +94,7 @@ impl DpopKey {
             text(&uri)?,
             seconds(now)
         );
-        let authorization =
-            parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        if let Credentials::Token(token) = credentials_of("DPoP", authorization) {
+        if let Credentials::Token(token) = bound_token(parts) {
             claims.push_str(&format!(r#","ath":"{}""#, hash(token.as_bytes())));
         }
         if let Some(nonce) = nonce {
@@ -196,6 +194,8 @@ struct Prover {
     key: DpopKey,
     clock: fn() -> SystemTime,
     origin: String,
+    /// Whether the request brings a bound token, so that it is for a resource and not for a token endpoint.
+    with_token: bool,
 }
 
 impl Prover {
@@ -212,7 +212,8 @@ impl Prover {
         let before = self.key.nonce(&self.origin);
         let learned = self.key.learn(&self.origin, response.headers());
         let asked = match response.status() {
-            StatusCode::BAD_REQUEST => true,
+            // Of a resource a 400 is about the request itself.
+            StatusCode::BAD_REQUEST => !self.with_token,
             StatusCode::UNAUTHORIZED => crate::policy::unauthorized::asks_for_nonce(
                 response.headers().get_all(header::WWW_AUTHENTICATE),
             ),
@@ -239,7 +240,8 @@ where
         let (parts, body) = request.into_parts();
         let origin = parts.uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
         let (key, clock) = (self.layer.key.clone(), self.layer.clock);
-        let prover = Prover { key, clock, origin: origin.unwrap_or_default() };
+        let with_token = matches!(bound_token(&parts), Credentials::Token(_));
+        let prover = Prover { key, clock, origin: origin.unwrap_or_default(), with_token };
         let state = match self.layer.replay.copy(&parts, body) {
             Replayable::No(body) => {
                 State::First { future: self.inner.call(prover.prove(parts, body)), prover, again: None }
@@ -253,6 +255,12 @@ where
         };
         DpopFuture { state }
     }
+}
+
+/// What `Authorization: DPoP` holds, if that is what there is.
+fn bound_token(parts: &Parts) -> Credentials<'_> {
+    let value = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    credentials_of("DPoP", value)
 }
 
 fn send<S, B, R>(service: &mut S, prover: Prover, parts: Parts, bodies: (B, B)) -> State<S, B, S::Future>

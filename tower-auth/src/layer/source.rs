@@ -214,15 +214,30 @@ impl TokenSource for FirstOf {
 
 /// "Server success (2XX status) responses to these requests SHOULD contain a Cache-Control header with the 'private'
 /// option" (RFC 6750 §2.3).
+/// What the answer says besides stays, but for what invites shared caches.
 pub(super) fn keep_private<B>(response: &mut Response<B>) {
-    let says = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|text| {
-            let mut directives = text.split(',').map(str::trim);
-            directives
-                .any(|name| name.eq_ignore_ascii_case("private") || name.eq_ignore_ascii_case("no-store"))
-        })
-    };
-    if response.status().is_success() && !response.headers().get_all(header::CACHE_CONTROL).iter().any(says) {
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    if !response.status().is_success() {
+        return;
     }
+    let values = response.headers().get_all(header::CACHE_CONTROL).iter();
+    let mut said = Vec::new();
+    for directive in values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+        let directive = directive.trim();
+        let name = directive.split('=').next().unwrap_or_default().trim_ascii_end();
+        // `private` with a list of fields is about these fields alone (RFC 9111 §5.2.2.7).
+        if directive.eq_ignore_ascii_case("private") || name.eq_ignore_ascii_case("no-store") {
+            return;
+        }
+        let shared = ["public", "s-maxage", "private", "proxy-revalidate"];
+        if !directive.is_empty() && !shared.iter().any(|shared| name.eq_ignore_ascii_case(shared)) {
+            said.push(directive);
+        }
+    }
+    said.push("private");
+    // Quotes may hold commas; such lists of fields are not taken apart.
+    if said.iter().any(|directive| directive.contains('"')) {
+        said = vec!["no-cache", "private"];
+    }
+    let value = HeaderValue::try_from(said.join(", ")).unwrap_or(HeaderValue::from_static("private"));
+    response.headers_mut().insert(header::CACHE_CONTROL, value);
 }

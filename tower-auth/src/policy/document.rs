@@ -31,7 +31,7 @@ pub(crate) fn life(headers: &HeaderMap, cap: Duration) -> Duration {
 /// When the next fetch begins ahead of the end: between 70 and 80 % of the life, by chance, so that the instances of a
 /// service do not ask all at once.
 pub(crate) fn ahead(life: Duration, chance: u64) -> Duration {
-    life * (700 + u32::try_from(chance % 101).unwrap_or(0)) / 1_000
+    life / 1_000 * (700 + u32::try_from(chance % 101).unwrap_or(0))
 }
 
 /// Where the issuer's metadata is: OpenID Connect Discovery 1.0 §4 first, then RFC 8414 §3.1.
@@ -89,6 +89,7 @@ mod tests {
         }
         assert_eq!(life(&HeaderMap::new(), Duration::from_secs(5)).as_secs(), 5);
         assert_eq!((ahead(cap, 0).as_secs(), ahead(cap, 100).as_secs()), (210, 240));
+        assert!(ahead(Duration::MAX, 100) < Duration::MAX);
     }
 
     #[test]

@@ -5,8 +5,13 @@ use std::time::{Duration, Instant};
 
 /// Most unknown ids that are remembered; more are still held back by the bucket.
 const MAX_UNKNOWN: usize = 1_024;
+/// Longest time for which an id is taken as absent.
+const MAX_ABSENT: Duration = Duration::from_secs(3_600);
 /// Longest pause after failed fetches.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// So long after a failed fetch the next one is not waited for where there is a set that may still serve: an issuer that
+/// hangs must not hold up everybody once in each pause. Longer than the longest pause and a fetch after it.
+const LATELY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
@@ -56,6 +61,7 @@ pub(crate) struct Refresh {
     schedule: Schedule,
     failures: u32,
     not_before: Option<Instant>,
+    failed_at: Option<Instant>,
     bucket: u32,
     refilled: Option<Instant>,
     unknown: HashMap<String, Instant>,
@@ -64,7 +70,15 @@ pub(crate) struct Refresh {
 impl Refresh {
     pub(crate) fn new(schedule: Schedule) -> Self {
         let bucket = schedule.burst;
-        Self { schedule, failures: 0, not_before: None, bucket, refilled: None, unknown: HashMap::new() }
+        Self {
+            schedule,
+            failures: 0,
+            not_before: None,
+            failed_at: None,
+            bucket,
+            refilled: None,
+            unknown: HashMap::new(),
+        }
     }
 
     /// `held`: the set there is, `None` before the first. `kid`: the wanted id when the set does not have it.
@@ -82,10 +96,12 @@ impl Refresh {
             return if may_fetch { Act::FetchAndWait } else { Act::Unavailable(retry) };
         };
         if held.age >= held.life {
-            if may_fetch {
+            let dead = held.age >= held.life.saturating_add(self.schedule.stale_for);
+            let failing = self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < LATELY);
+            if may_fetch && (dead || !failing) {
                 return Act::FetchAndWait;
             }
-            if held.age >= held.life.saturating_add(self.schedule.stale_for) {
+            if dead {
                 return Act::Unavailable(retry);
             }
         }
@@ -138,19 +154,21 @@ impl Refresh {
             self.unknown.retain(|_, until| now < *until);
         }
         if self.unknown.len() < MAX_UNKNOWN {
-            self.unknown.insert(kid.to_owned(), now + self.schedule.refill);
+            // As long as the bucket needs for one more, but not for ever.
+            self.unknown.insert(kid.to_owned(), now + self.schedule.refill.min(MAX_ABSENT));
         }
     }
 
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
-        self.not_before = None;
+        (self.not_before, self.failed_at) = (None, None);
     }
 
     pub(crate) fn failed(&mut self, now: Instant) {
         let backoff = Duration::from_secs(1 << self.failures.min(5)).min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + backoff.min(self.schedule.refresh_every));
+        self.failed_at = Some(now);
     }
 }
 
@@ -190,6 +208,11 @@ mod tests {
         refresh.failed(now);
         assert_eq!(refresh.decide(now, held(100), None, false), Act::Use);
         assert_eq!(refresh.decide(now, held(1_099), None, false), Act::Use);
+        // After the pause the next fetch is not waited for, unless the last one is long ago.
+        assert_eq!(refresh.decide(now + S, held(100), None, false), Act::UseAndFetch);
+        assert_eq!(refresh.decide(now + S, held(1_100), None, false), Act::FetchAndWait);
+        assert_eq!(refresh.decide(now + 59 * S, held(1_099), None, false), Act::UseAndFetch);
+        assert_eq!(refresh.decide(now + 60 * S, held(1_099), None, false), Act::FetchAndWait);
         assert_eq!(refresh.decide(now, held(1_100), None, false), Act::Unavailable(S));
         assert_eq!(refresh.decide(now, held(100), Some("new"), false), Act::Unavailable(S));
     }

@@ -123,3 +123,75 @@ async fn a_proxy_passes_its_request_on_and_one_task_does_not_see_the_token_of_an
     let spawned = tokio::spawn(client.oneshot(request()));
     assert!(!spawned.await.unwrap().unwrap().into_body().0);
 }
+
+/// Clients that begin in `call` find the token as those do that begin when they are polled.
+#[tokio::test]
+async fn services_that_begin_in_call_find_the_token() {
+    let upstream = service_fn(async |request: Request<Empty<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(request.headers().contains_key(header::AUTHORIZATION)))
+    });
+    let client = BearerLayer::new(ForwardToken::to_hosts(["inventory.internal"]).unwrap()).layer(upstream);
+    let handler = service_fn(move |_: Request<Empty<Bytes>>| {
+        // Here, and not in the future.
+        let sent =
+            client.clone().oneshot(Request::get("https://inventory.internal/").body(Empty::new()).unwrap());
+        let mut sent = Box::pin(sent);
+        let at_once = futures_util::FutureExt::now_or_never(sent.as_mut());
+        let seen = at_once.is_some_and(|answer| answer.unwrap().into_body());
+        std::future::ready(Ok::<_, Infallible>(Response::new(http_body_util::Full::<Bytes>::from(
+            seen.to_string(),
+        ))))
+    });
+    let server = AuthLayer::new(authenticator()).layer(InboundLayer::new().layer(handler));
+    let authorization = format!("Bearer {}", token(CLAIMS));
+    let request = Request::get("/").header(header::AUTHORIZATION, authorization).body(Empty::new()).unwrap();
+    let body = http_body_util::BodyExt::collect(server.oneshot(request).await.unwrap().into_body()).await;
+    assert_eq!(body.unwrap().to_bytes(), "true");
+}
+
+/// A token that is bound to its sender's key is worth nothing to anybody else, and is not shown to them (RFC 9449 §11.3).
+#[cfg(feature = "dpop")]
+#[tokio::test]
+async fn bound_tokens_are_not_passed_on() {
+    use tower_auth::client::{Rejected, find_rejection};
+    use tower_auth::dpop::{DpopKey, DpopLayer, DpopPolicy};
+
+    let (key, calls) = (DpopKey::generate().unwrap(), std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    let log = std::sync::Arc::clone(&calls);
+    let upstream = service_fn(move |request: Request<Empty<Bytes>>| {
+        log.lock().unwrap().push(request.headers().contains_key(header::AUTHORIZATION));
+        std::future::ready(Ok::<_, Infallible>(Response::new(())))
+    });
+    let client = BearerLayer::new(ForwardToken::to_hosts(["inventory.internal"]).unwrap()).layer(upstream);
+    let handler = service_fn(move |request: Request<Empty<Bytes>>| {
+        let client = client.clone();
+        async move {
+            let to = |uri: &str| Request::get(uri).body(Empty::new()).unwrap();
+            let refused = client.clone().oneshot(to("https://inventory.internal/")).await.err();
+            let elsewhere = client.clone().oneshot(to("https://other.internal/")).await.is_ok();
+            let mut explicit = to("https://inventory.internal/");
+            forward_with(explicit.extensions_mut(), request.extensions().get::<Verified>().unwrap());
+            let also = client.oneshot(explicit).await.err();
+            let bound = |error: &Option<tower_auth::client::Error<Infallible>>| {
+                error.as_ref().and_then(|error| find_rejection(error)) == Some(&Rejected::SenderConstrained)
+            };
+            let seen = format!("{} {} {elsewhere}", bound(&refused), bound(&also));
+            Ok::<_, Infallible>(Response::new(http_body_util::Full::<Bytes>::from(seen)))
+        }
+    });
+    let policy = DpopPolicy::builder("https://api.example".parse().unwrap()).build().unwrap();
+    let server = AuthLayer::new(authenticator()).dpop(policy).layer(InboundLayer::new().layer(handler));
+    let sender = DpopLayer::new(key.clone()).wall_clock(clock).layer(server);
+    let bound = CLAIMS.replace("\"sub\"", &format!(r#""cnf":{{"jkt":"{}"}},"sub""#, key.thumbprint()));
+    let send = async |authorization: String| {
+        let request = Request::get("https://api.example/").header(header::AUTHORIZATION, authorization);
+        let answer = sender.clone().oneshot(request.body(Empty::new()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes()
+    };
+    // The same with a token that anybody may carry: passed on to the one host.
+    assert_eq!(send(format!("Bearer {}", token(CLAIMS))).await, "false false true");
+    assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [true, false, true]);
+    assert_eq!(send(format!("DPoP {}", token(&bound))).await, "true true true");
+    assert_eq!(*calls.lock().unwrap(), [false], "only the other host was called, without a token");
+}

@@ -232,3 +232,70 @@ async fn a_token_of_ones_own_is_kept_and_never_repeated() {
     assert_eq!(service.oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(counted(&world), (0, 1));
 }
+
+/// What cannot be repeated as it is, is sent once as it came: announced trailers, gRPC.
+#[tokio::test(start_paused = true)]
+async fn trailers_and_grpc_are_sent_once() {
+    let post = |name: &'static str, value: &'static str| {
+        Request::post("/").header(name, value).body(AnyBody::from(Bytes::from_static(b"short"))).unwrap()
+    };
+    for (name, value, attempts) in [
+        ("content-type", "application/json", 2),
+        ("trailer", "x-checksum", 1),
+        ("content-type", "application/grpc", 1),
+        ("content-type", "application/grpc+proto", 1),
+    ] {
+        let (world, provider) = setup("Bearer t2");
+        let service = BearerLayer::new(provider).replay(UpTo(100)).layer(api(&world));
+        let answer = service.oneshot(post(name, value)).await.unwrap();
+        assert_eq!(answer.status() == StatusCode::OK, attempts == 2, "{name}: {value}");
+        assert_eq!(world.lock().unwrap().bodies, vec![Bytes::from_static(b"short"); attempts], "{value}");
+    }
+}
+
+/// A body that says one length and has another.
+struct Liar(Vec<http_body::Frame<Bytes>>);
+
+impl http_body::Body for Liar {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Ready(self.0.pop().map(Ok))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(5)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_are_not_what_they_say_are_refused() {
+    let data = |text: &'static str| http_body::Frame::data(Bytes::from_static(text.as_bytes()));
+    let trailers = || http_body::Frame::trailers(http::HeaderMap::new());
+    for (frames, good) in [
+        (vec![data("12345")], true),
+        (vec![data("45"), data("123")], true),
+        (vec![data("123456")], false),
+        (vec![data("456"), data("123")], false),
+        (vec![data("1234")], false),
+        (vec![], false),
+        (vec![trailers(), data("12345")], false),
+    ] {
+        let (world, provider) = setup("Bearer t1");
+        let service = BearerLayer::new(provider).replay(UpTo(100)).layer(api(&world));
+        let body = AnyBody(Some(Liar(frames).boxed_unsync()));
+        let sent = service.oneshot(Request::post("/").body(body).unwrap()).await;
+        if good {
+            assert_eq!(sent.unwrap().status(), StatusCode::OK);
+            assert_eq!(world.lock().unwrap().bodies, [Bytes::from_static(b"12345")]);
+        } else {
+            let error = sent.unwrap_err();
+            assert_eq!(find_rejection(&error), Some(&Rejected::Body));
+            assert!(world.lock().unwrap().calls.is_empty(), "nothing was sent");
+        }
+    }
+}

@@ -212,3 +212,66 @@ fn settings_that_cannot_work() {
     assert_eq!(nobody.build().unwrap_err().field(), "id");
     assert_eq!(StaticToken::new("a b").unwrap_err().field(), "token");
 }
+
+/// The life of a token begins when it was asked for, because nobody knows when on the way it was made.
+#[tokio::test(start_paused = true)]
+async fn a_life_begins_with_the_question() {
+    let (world, builder) = setup();
+    {
+        let mut world = world.lock().unwrap();
+        world.slow = Duration::from_secs(4);
+        world.answer = Some(r#"{"access_token":"abc","token_type":"Bearer","expires_in":10}"#);
+    }
+    let provider = builder.build().unwrap();
+    assert!(call(&provider).await.is_ok());
+    let asked = || world.lock().unwrap().asked;
+    // Four of ten seconds are gone, and at five the next one is asked for.
+    tokio::time::advance(Duration::from_millis(990)).await;
+    assert!(call(&provider).await.is_ok());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(asked(), 1);
+    assert!(call(&provider).await.is_ok());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(asked(), 2);
+    // And at ten it is dead.
+    world.lock().unwrap().down = true;
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(matches!(call(&provider).await, Err(Rejected::TokenUnavailable { .. })));
+}
+
+/// An issuer that gives the same token again has none that could help.
+#[tokio::test(start_paused = true)]
+async fn a_call_is_not_repeated_with_the_token_that_was_rejected() {
+    let (world, builder) = setup();
+    world.lock().unwrap().answer = Some(r#"{"access_token":"abc","token_type":"Bearer","expires_in":600}"#);
+    let provider = builder.build().unwrap();
+    let calls = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&calls);
+    let api = service_fn(move |_: Request<Empty<Bytes>>| {
+        *counter.lock().unwrap() += 1;
+        std::future::ready(Ok::<_, Infallible>(Response::builder().status(401).body(()).unwrap()))
+    });
+    let client = BearerLayer::new(provider.clone()).layer(api);
+    let answer = client.oneshot(Request::new(Empty::new())).await.unwrap();
+    assert_eq!((answer.status(), *calls.lock().unwrap()), (StatusCode::UNAUTHORIZED, 1));
+    assert_eq!(world.lock().unwrap().asked, 2, "one that might have been another");
+    // The same where a provider answers at once.
+    #[derive(Clone)]
+    struct Stubborn(AccessToken);
+    impl tower_auth::client::TokenProvider for Stubborn {
+        fn token(&self, _: &http::request::Parts) -> tower_auth::client::TokenAnswer {
+            tower_auth::client::TokenAnswer::Ready(Ok(self.0.clone()))
+        }
+        fn rejected(&self, _: &AccessToken) -> bool {
+            true
+        }
+    }
+    let counter = Arc::clone(&calls);
+    let api = service_fn(move |_: Request<Empty<Bytes>>| {
+        *counter.lock().unwrap() += 1;
+        std::future::ready(Ok::<_, Infallible>(Response::builder().status(401).body(()).unwrap()))
+    });
+    let client = BearerLayer::new(Stubborn(AccessToken::new("abc").unwrap())).layer(api);
+    let answer = client.oneshot(Request::new(Empty::new())).await.unwrap();
+    assert_eq!((answer.status(), *calls.lock().unwrap()), (StatusCode::UNAUTHORIZED, 2));
+}

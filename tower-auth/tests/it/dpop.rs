@@ -218,3 +218,140 @@ fn settings_that_cannot_work_and_what_debug_shows() {
     let key = DpopKey::generate().unwrap();
     assert_eq!(format!("{key:?}"), format!("DpopKey {{ thumbprint: {:?}, .. }}", key.thumbprint()));
 }
+
+/// A server that answers as told, and the nonces that came with the proofs it got.
+async fn nonces_sent(
+    answers: Vec<(u16, Option<&'static str>, Option<&'static str>)>,
+    authorization: &'static str,
+    calls: usize,
+) -> Vec<Option<String>> {
+    use base64::Engine;
+    let (left, seen) = (Arc::new(Mutex::new(answers)), Arc::new(Mutex::new(Vec::new())));
+    let log = Arc::clone(&seen);
+    let server = service_fn(move |request: Request<Empty<Bytes>>| {
+        let proof = request.headers()["dpop"].to_str().unwrap();
+        let payload = proof.split('.').nth(1).unwrap();
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims.get("ath").is_some(), authorization.starts_with("DPoP"));
+        log.lock().unwrap().push(claims.get("nonce").map(|nonce| nonce.as_str().unwrap().to_owned()));
+        let (status, nonce, challenge) = left.lock().unwrap().remove(0);
+        let mut response = Response::builder().status(status);
+        if let Some(nonce) = nonce {
+            response = response.header("dpop-nonce", nonce);
+        }
+        if let Some(challenge) = challenge {
+            response = response.header(header::WWW_AUTHENTICATE, challenge);
+        }
+        std::future::ready(Ok::<_, Infallible>(response.body(()).unwrap()))
+    });
+    let client = DpopLayer::new(DpopKey::generate().unwrap()).wall_clock(clock).layer(server);
+    for _ in 0..calls {
+        client.clone().oneshot(request("https://api.example/", authorization)).await.unwrap();
+    }
+    let seen = seen.lock().unwrap().clone();
+    seen
+}
+
+/// RFC 9449 §8 and §9: when a request is repeated with a nonce, and when not.
+#[tokio::test]
+async fn which_answers_are_followed_by_a_proof_with_a_nonce() {
+    const ASKS: Option<&str> = Some(r#"DPoP error="use_dpop_nonce""#);
+    let long: &'static str = "x".repeat(257).leak();
+    let some = |nonce: &str| Some(nonce.to_owned());
+    let none: Option<&str> = None;
+    for (answers, authorization, calls, expected) in [
+        // The token endpoint asks with 400, a resource with 401 and a challenge.
+        (vec![(400, Some("n1"), none), (200, none, none)], "Basic YTpi", 1, vec![None, some("n1")]),
+        (vec![(401, Some("n1"), ASKS), (200, none, none)], "DPoP abc", 1, vec![None, some("n1")]),
+        // Of a resource a 400 is about the request, which may have been half done.
+        (vec![(400, Some("n1"), none)], "DPoP abc", 1, vec![None]),
+        // Nothing asked, nothing given, or nothing that could be sent.
+        (vec![(401, Some("n1"), Some("DPoP error=\"invalid_token\""))], "DPoP abc", 1, vec![None]),
+        (vec![(401, none, ASKS)], "DPoP abc", 1, vec![None]),
+        (vec![(401, Some(""), ASKS)], "DPoP abc", 1, vec![None]),
+        (vec![(401, Some("a b"), ASKS)], "DPoP abc", 1, vec![None]),
+        (vec![(401, Some("a\"b"), ASKS)], "DPoP abc", 1, vec![None]),
+        (vec![(401, Some(long), ASKS)], "DPoP abc", 1, vec![None]),
+        (vec![(401, Some(&long[1..]), ASKS), (200, none, none)], "DPoP abc", 1, vec![None, some(&long[1..])]),
+        // Once, however often it asks.
+        (vec![(401, Some("n1"), ASKS), (401, Some("n2"), ASKS)], "DPoP abc", 1, vec![None, some("n1")]),
+        // The nonce it has just refused is not sent again.
+        (
+            vec![(401, Some("n1"), ASKS), (200, none, none), (401, Some("n1"), ASKS)],
+            "DPoP abc",
+            2,
+            vec![None, some("n1"), some("n1")],
+        ),
+        // One that comes with a good answer is for the next request (§8.2).
+        (
+            vec![(200, Some("n1"), none), (200, Some("n2"), none), (200, none, none)],
+            "DPoP abc",
+            3,
+            vec![None, some("n1"), some("n2")],
+        ),
+    ] {
+        let what = format!("{answers:?}");
+        assert_eq!(nonces_sent(answers, authorization, calls).await, expected, "{what}");
+    }
+}
+
+/// Nonces are kept for each server, and for a bounded number of them.
+#[tokio::test]
+async fn nonces_are_of_one_server_each() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let server = service_fn(move |request: Request<Empty<Bytes>>| {
+        use base64::Engine;
+        let payload = request.headers()["dpop"].to_str().unwrap().split('.').nth(1).unwrap().to_owned();
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        log.lock().unwrap().push(claims.get("nonce").map(|nonce| nonce.as_str().unwrap().to_owned()));
+        let nonce = request.uri().host().unwrap().to_lowercase().replace('.', "-");
+        std::future::ready(Ok::<_, Infallible>(
+            Response::builder().header("dpop-nonce", nonce).body(()).unwrap(),
+        ))
+    });
+    let client = DpopLayer::new(DpopKey::generate().unwrap()).wall_clock(clock).layer(server);
+    let call = async |host: String| {
+        client.clone().oneshot(request(&format!("https://{host}/"), "DPoP abc")).await.unwrap();
+        seen.lock().unwrap().pop().unwrap()
+    };
+    for number in 0..64 {
+        assert_eq!(call(format!("h{number}.example")).await, None);
+    }
+    assert_eq!(call("H0.example".into()).await.as_deref(), Some("h0-example"));
+    // The one that was heard of longest ago makes room.
+    assert_eq!(call("h64.example".into()).await, None);
+    assert_eq!(call("h1.example".into()).await, None, "forgotten");
+    assert_eq!(call("h0.example".into()).await.as_deref(), Some("h0-example"));
+}
+
+/// A nonce is good for one to two periods, also where nobody came in between.
+#[tokio::test(start_paused = true)]
+async fn old_nonces_are_not_admitted() {
+    let key = DpopKey::generate().unwrap();
+    let authorization = format!("DPoP {}", bound_to(key.thumbprint()));
+    let server = api(&AuthLayer::new(authenticator(clock))
+        .dpop(policy().nonces(Duration::from_secs(100)).build().unwrap()));
+    for (later, good) in [(99, true), (100, true), (199, true), (200, false), (1_000, false)] {
+        // A client that knows a nonce, and another that does not follow when it is asked for another.
+        let known = key.clone();
+        let client = DpopLayer::new(known).wall_clock(clock).layer(server.clone());
+        assert_eq!(
+            client.oneshot(request("https://api.example/", &authorization)).await.unwrap().status(),
+            200
+        );
+        tokio::time::advance(Duration::from_secs(later)).await;
+        let with_old_nonce = proven(&key, request("https://api.example/", &authorization)).await;
+        let answer = server.clone().oneshot(with_old_nonce).await.unwrap();
+        let expected = if good { None } else { Some(AuthError::UseNonce) };
+        assert_eq!(error(&answer), expected, "{later}");
+        if !good {
+            assert!(answer.headers().contains_key("dpop-nonce"), "{later}");
+            let challenge = answer.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
+            assert!(challenge.contains(r#"error="use_dpop_nonce""#), "{challenge}");
+        }
+        tokio::time::advance(Duration::from_secs(1_000)).await;
+    }
+}

@@ -171,3 +171,97 @@ async fn trouble_is_503_and_memory_is_bounded() {
     assert_eq!(asked(&world), before + 1);
     assert!(!format!("{introspection:?} {auth:?}").contains("s3cr3t"));
 }
+
+/// Scopes and roles are found where the configuration says, in answers as in JWTs.
+#[tokio::test(start_paused = true)]
+async fn scopes_and_roles_at_custom_places() {
+    let (world, builder) = setup();
+    world.lock().unwrap().answer =
+        ACTIVE.replace("\"sub\"", r#""realm":{"roles":["clerk"]},"permissions":["stock"],"sub""#);
+    let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
+    let auth = Authenticator::builder()
+        .issuer(Issuer::new("https://issuer.example", keys))
+        .introspect(builder.build().unwrap())
+        .audience("api")
+        .roles_at("/realm/roles")
+        .scopes_at("/permissions")
+        .wall_clock(clock)
+        .build()
+        .unwrap();
+    let verified = auth.verify("opaque").await.unwrap();
+    assert!(verified.has_role("clerk") && verified.has_scope("stock") && verified.has_scope("read"));
+    // Of the wrong type they are no less wrong than in a JWT.
+    world.lock().unwrap().answer = ACTIVE.replace("\"sub\"", r#""realm":{"roles":7},"sub""#);
+    let refused = auth.verify("other").await.unwrap_err();
+    assert_eq!(refused, AuthError::InvalidToken(TokenFault::Claim("roles")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_and_for_how_long() {
+    let (world, builder) = setup();
+    let auth = authenticator(builder.keep_for(Duration::from_secs(600)).build().unwrap());
+    // No longer than five seconds that a token is not active.
+    world.lock().unwrap().answer = r#"{"active":false}"#.to_owned();
+    assert!(auth.verify("late").await.is_err());
+    world.lock().unwrap().answer = ACTIVE.to_owned();
+    tokio::time::advance(Duration::from_millis(4_999)).await;
+    assert_eq!(auth.verify("late").await.unwrap_err(), TokenFault::Inactive.into());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(auth.verify("late").await.is_ok());
+    assert_eq!(asked(&world), 2);
+    // Zero asks each time, and whoever waited gets the answer all the same.
+    let (world, builder) = setup();
+    let auth = authenticator(builder.keep_for(Duration::ZERO).build().unwrap());
+    for number in 1..=3 {
+        assert!(auth.verify("opaque").await.is_ok());
+        assert_eq!(asked(&world), number);
+    }
+    // Without `exp` a token lives as long as the answer.
+    let (world, builder) = setup();
+    world.lock().unwrap().answer = ACTIVE.replace("\"exp\":1800000300,", "");
+    let auth = authenticator(builder.build().unwrap());
+    let verified = auth.verify("opaque").await.unwrap();
+    assert_eq!(verified.expires_at(), clock() + Duration::from_secs(30));
+}
+
+/// A status besides 200 is no answer, whatever its body says; neither is one that is too long or too late.
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_none() {
+    let ask = async |status: u16, takes: u64, length: usize| {
+        let service = Http::new(service_fn(move |_: Request<Full<Bytes>>| async move {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+            let text = format!("{ACTIVE}{}", " ".repeat(length - ACTIVE.len()));
+            Ok(Response::builder().status(status).body(Full::from(text)).unwrap())
+        }));
+        let uri = "https://issuer.example/introspect".parse().unwrap();
+        let introspection = Introspection::builder(uri, "api", "secret", service).build().unwrap();
+        authenticator(introspection).verify("opaque").await
+    };
+    assert!(ask(200, 4_999, 64 * 1024).await.is_ok());
+    for (status, takes, length) in [
+        (201, 0, 300),
+        (302, 0, 300),
+        (401, 0, 300),
+        (500, 0, 300),
+        (200, 5_001, 300),
+        (200, 0, 64 * 1024 + 1),
+    ] {
+        let refused = ask(status, takes, length).await.unwrap_err();
+        let expected = AuthError::IntrospectionUnavailable { retry_after: Duration::from_secs(1) };
+        assert_eq!(refused, expected, "{status} {takes} {length}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_work() {
+    let field = |change: fn(IntrospectionBuilder<Http>) -> IntrospectionBuilder<Http>| {
+        change(setup().1).build().map(drop).map_err(|error| error.field().to_owned())
+    };
+    assert_eq!(field(|builder| builder), Ok(()));
+    assert_eq!(field(|builder| builder.keep_for(Duration::from_secs(86_400))), Ok(()));
+    assert_eq!(field(|builder| builder.keep_for(Duration::MAX)), Err("keep_for".into()));
+    assert_eq!(field(|builder| builder.fetch_timeout(Duration::ZERO)), Err("fetch_timeout".into()));
+    assert_eq!(field(|builder| builder.max_tokens(0)), Err("max_tokens".into()));
+    assert_eq!(field(|builder| builder.max_in_flight(0)), Err("max_in_flight".into()));
+    assert_eq!(field(|builder| builder.max_tokens(10).max_in_flight(11)), Err("max_in_flight".into()));
+}

@@ -14,22 +14,28 @@ mod attacks_state;
 mod attacks_transport;
 mod client;
 mod client_forward;
+mod client_hostile;
 mod client_retry;
 mod client_tokens;
 mod discovery;
 #[cfg(feature = "dpop")]
 mod dpop;
+#[cfg(feature = "dpop")]
+mod dpop_proofs;
 mod generators;
 mod grpc;
 #[cfg(feature = "introspection")]
 mod introspection;
+mod issuer_hostile;
 mod keysets;
 mod layer;
 #[cfg(feature = "metadata")]
 mod metadata;
+mod preflight;
 mod remote;
 mod rules;
 mod secrets;
+mod single_flight;
 mod sources;
 mod support;
 mod vectors;

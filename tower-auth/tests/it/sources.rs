@@ -101,8 +101,13 @@ async fn query_answers_are_private() {
     let (status, _, headers) = send(&layer, &uri, &[]).await;
     assert_eq!((status, &headers[header::CACHE_CONTROL]), (StatusCode::OK, &"private".parse().unwrap()));
     for (inner, outer) in [
-        ("public, max-age=60", "private"),
-        ("max-age=60", "private"),
+        ("public, max-age=60", "max-age=60, private"),
+        ("max-age=60", "max-age=60, private"),
+        // What forbids more than that stays.
+        ("no-cache", "no-cache, private"),
+        ("s-maxage=600,Public , must-revalidate", "must-revalidate, private"),
+        ("private=\"set-cookie, x\", max-age=60", "no-cache, private"),
+        ("", "private"),
         ("Private, max-age=60", "Private, max-age=60"),
         ("no-store", "no-store"),
     ] {

@@ -36,7 +36,8 @@ struct Snapshot {
     asked_at: Instant,
     life: Duration,
     ahead: Duration,
-    etag: Option<HeaderValue>,
+    /// With the place it is of: another one may use the same text for other keys (RFC 9110 §8.8.3).
+    etag: Option<(Uri, HeaderValue)>,
 }
 
 impl Snapshot {
@@ -95,8 +96,8 @@ impl<S, B, R> Source<S, B, R> {
         View { snapshot, held, known }
     }
 
-    fn finish(&self, asked_at: Instant, answer: Option<Response<Bytes>>) {
-        let fresh = answer.and_then(|answer| self.read(asked_at, &answer));
+    fn finish(&self, asked_at: Instant, answer: Option<(Uri, Response<Bytes>)>) {
+        let fresh = answer.and_then(|(place, answer)| self.read(asked_at, place, &answer));
         let mut state = self.state();
         self.fetches.ended(fresh.is_some());
         match fresh {
@@ -109,16 +110,19 @@ impl<S, B, R> Source<S, B, R> {
     }
 
     /// A document without a usable key is a mistake of the issuer; the last good set serves on, for its time.
-    fn read(&self, asked_at: Instant, answer: &Response<Bytes>) -> Option<Snapshot> {
+    fn read(&self, asked_at: Instant, place: Uri, answer: &Response<Bytes>) -> Option<Snapshot> {
         let before = self.snapshot.load_full();
         let headers = answer.headers();
         let (keys, etag) = match answer.status() {
             StatusCode::OK => {
                 let keys = KeySet::read(answer.body(), self.config.max_keys).ok()?.without_symmetric();
-                (Some(Arc::new(keys)).filter(|keys| !keys.is_empty())?, headers.get(header::ETAG).cloned())
+                let etag = headers.get(header::ETAG).cloned().map(|etag| (place, etag));
+                (Some(Arc::new(keys)).filter(|keys| !keys.is_empty())?, etag)
             }
             StatusCode::NOT_MODIFIED => {
-                let before = before.as_ref().filter(|before| before.etag.is_some())?;
+                let asked =
+                    |before: &&Arc<Snapshot>| before.etag.as_ref().is_some_and(|(of, _)| *of == place);
+                let before = before.as_ref().filter(asked)?;
                 (Arc::clone(&before.keys), before.etag.clone())
             }
             _ => return None,
@@ -253,13 +257,15 @@ where
         running
     }
 
-    async fn fetch(&self) -> Option<Response<Bytes>> {
+    async fn fetch(&self) -> Option<(Uri, Response<Bytes>)> {
         let uri = match &self.config.place {
             Place::At(uri) => uri.clone(),
             Place::Discovered(issuer) => self.discover(issuer).await?,
         };
         let etag = self.snapshot.load().as_ref().and_then(|snapshot| snapshot.etag.clone());
-        self.get(uri, "application/jwk-set+json, application/json", etag).await
+        let etag = etag.filter(|(of, _)| *of == uri).map(|(_, etag)| etag);
+        let answer = self.get(uri.clone(), "application/jwk-set+json, application/json", etag).await?;
+        Some((uri, answer))
     }
 
     /// Asked before every fetch of keys, so that an issuer may move them.

@@ -1,0 +1,393 @@
+//! Proofs made by hand: RFC 9449 §4.3 point by point, from a request that is accepted; thumbprints of RFC 7638.
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_auth::dpop::{DpopPolicy, MemoryReplayStore, ReplayStore};
+use tower_auth::keys::Algorithm;
+use tower_auth::layer::source::{BearerHeader, Cookie, FirstOf};
+use tower_auth::{AuthError, AuthLayer, Authenticator, Issuer, StaticKeys, TokenFault};
+
+use crate::attacks::{ED, ED_JWK, LONG, P256, P256_JWK, P384, P384_JWK, RSA, RSA_JWK, forge, with, x_of};
+use crate::support::{CLAIMS, NOW, SECRET, clock, token};
+
+/// A member of a JWK.
+fn member(jwk: &str, name: &str) -> String {
+    let rest = jwk.split_once(&format!("\"{name}\":\"")).unwrap().1;
+    rest[..rest.find('"').unwrap()].to_owned()
+}
+
+fn sha256(text: &str) -> String {
+    #[cfg(feature = "aws-lc-rs")]
+    use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+    #[cfg(not(feature = "aws-lc-rs"))]
+    use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+    let hash = jsonwebtoken::jwk::ThumbprintHash::SHA256;
+    B64.encode((DEFAULT_PROVIDER.key_utils.compute_digest)(text.as_bytes(), hash).unwrap())
+}
+
+/// RFC 7638 §3.2: the required members, in lexical order, and nothing else.
+fn thumbprint(jwk: &str) -> String {
+    let get = |name: &str| member(jwk, name);
+    sha256(&match get("kty").as_str() {
+        "RSA" => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, get("e"), get("n")),
+        "EC" => format!(r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#, get("crv"), get("x"), get("y")),
+        _ => format!(r#"{{"crv":"{}","kty":"OKP","x":"{}"}}"#, get("crv"), get("x")),
+    })
+}
+
+fn bound_to(thumbprint: &str) -> String {
+    token(&CLAIMS.replace("\"sub\"", &format!("\"cnf\":{{\"jkt\":\"{thumbprint}\"}},\"sub\"")))
+}
+
+fn layer() -> AuthLayer {
+    let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
+    let issuer = Issuer::new("https://issuer.example", keys);
+    let auth = Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock).build().unwrap();
+    AuthLayer::new(auth).dpop(DpopPolicy::builder("https://api.example".parse().unwrap()).build().unwrap())
+}
+
+/// The header and the claims of a proof, each as text, and what signs them.
+#[derive(Clone)]
+struct Proof {
+    header: String,
+    claims: String,
+    algorithm: Algorithm,
+    key: Vec<u8>,
+}
+
+impl Proof {
+    fn new(algorithm: Algorithm, key: &str, jwk: &str, token: &str, id: usize) -> Self {
+        let header = format!(r#"{{"typ":"dpop+jwt","alg":"{}","jwk":{}}}"#, algorithm.name(), jwk.trim());
+        let claims = format!(
+            r#"{{"jti":"id-{id}","htm":"GET","htu":"https://api.example/a","iat":{NOW},"ath":"{}"}}"#,
+            sha256(token)
+        );
+        Self { header, claims, algorithm, key: key.as_bytes().to_vec() }
+    }
+
+    fn text(&self) -> String {
+        forge(self.algorithm, &self.key, &self.header, &self.claims)
+    }
+}
+
+async fn send(layer: &AuthLayer, token: &str, proof: &str) -> Response<()> {
+    send_as(layer, &[format!("DPoP {token}")], None, proof).await
+}
+
+async fn send_as(layer: &AuthLayer, fields: &[String], cookie: Option<&str>, proof: &str) -> Response<()> {
+    let inner = service_fn(async |_: Request<Empty<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let mut request = Request::get("/a?b").header("dpop", proof);
+    for field in fields {
+        request = request.header(header::AUTHORIZATION, field);
+    }
+    if let Some(cookie) = cookie {
+        request = request.header(header::COOKIE, cookie);
+    }
+    layer.layer(inner).oneshot(request.body(Empty::new()).unwrap()).await.unwrap().map(drop)
+}
+
+fn error(response: &Response<()>) -> Option<AuthError> {
+    response.extensions().get().cloned()
+}
+
+/// RFC 7638 §3.1: the key of the example has the thumbprint that the RFC prints; as the key of a proof, for which nobody
+/// has the private half, it gets as far as its signature.
+#[tokio::test]
+async fn the_example_of_rfc_7638() {
+    const RFC: &str = r#"{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB","alg":"RS256","kid":"2011-04-29"}"#;
+    assert_eq!(thumbprint(RFC), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    let token = bound_to("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    let proof = Proof::new(Algorithm::Rs256, RSA, RFC, &token, 0);
+    let refused = error(&send(&layer(), &token, &proof.text()).await);
+    assert_eq!(refused, Some(AuthError::InvalidProof("The signature of the DPoP proof is not valid")));
+}
+
+/// What a token is bound to is the thumbprint of the key in the proof, for each kind of key, whatever else its JWK says
+/// and in whatever order.
+#[tokio::test]
+async fn tokens_are_bound_to_rfc_7638_thumbprints() {
+    let layer = layer();
+    let shuffled = |jwk: &str| {
+        let mut members: Vec<&str> = jwk.trim().trim_matches(['{', '}']).split(',').collect();
+        members.reverse();
+        with(r#""kid":"any","use":"sig""#, &format!("{{{}}}", members.join(",")))
+    };
+    let keys = [
+        (Algorithm::Rs256, RSA, RSA_JWK),
+        (Algorithm::Ps256, RSA, RSA_JWK),
+        (Algorithm::Es256, P256, P256_JWK),
+        (Algorithm::Es384, P384, P384_JWK),
+        (Algorithm::EdDsa, ED, ED_JWK),
+    ];
+    for (id, (algorithm, key, jwk)) in keys.into_iter().enumerate() {
+        let token = bound_to(&thumbprint(jwk));
+        for (further, jwk) in [jwk.to_owned(), shuffled(jwk)].into_iter().enumerate() {
+            let proof = Proof::new(algorithm, key, &jwk, &token, 10 * id + further);
+            let answer = send(&layer, &token, &proof.text()).await;
+            assert_eq!((answer.status(), error(&answer)), (StatusCode::OK, None), "{algorithm:?} {jwk}");
+        }
+        // Bound to another key: good proof, good token, wrong pair.
+        let other = bound_to(&thumbprint(if id == 2 { P384_JWK } else { P256_JWK }));
+        let proof = Proof::new(algorithm, key, jwk, &other, 10 * id + 2);
+        let refused = error(&send(&layer, &other, &proof.text()).await);
+        assert_eq!(refused, Some(AuthError::InvalidToken(TokenFault::SenderConstrained)), "{algorithm:?}");
+    }
+}
+
+type Change = fn(&mut Proof);
+
+/// RFC 9449 §4.3, points 2 to 7: the header of the proof.
+const HEADERS: [(&str, Change, &str); 22] = [
+    ("typ of another kind", |p| replace(p, "dpop+jwt", "at+jwt"), "The DPoP proof is of another type"),
+    ("typ in another case", |p| replace(p, "dpop+jwt", "DPoP+jwt"), "The DPoP proof is of another type"),
+    ("no typ", |p| replace(p, r#""typ":"dpop+jwt","#, ""), "The DPoP proof is of another type"),
+    (
+        "typ of the wrong type",
+        |p| replace(p, r#""dpop+jwt""#, r#"["dpop+jwt"]"#),
+        "The DPoP proof is malformed",
+    ),
+    ("alg none", |p| replace(p, "ES256", "none"), "The DPoP proof is malformed"),
+    ("no alg", |p| replace(p, r#""alg":"ES256","#, ""), "The DPoP proof is malformed"),
+    ("alg in another case", |p| replace(p, "ES256", "es256"), "The DPoP proof is malformed"),
+    (
+        "alg of another curve",
+        |p| replace(p, "ES256", "ES384"),
+        "The signature of the DPoP proof is not valid",
+    ),
+    (
+        "signed by a secret",
+        |p| {
+            replace(p, "ES256", "HS256");
+            (p.algorithm, p.key) = (Algorithm::Hs256, LONG.to_vec());
+        },
+        "The DPoP proof is not signed by a key pair",
+    ),
+    (
+        "a secret in place of the key",
+        |p| {
+            let jwk = jwk_of(p);
+            replace(p, &jwk, &format!(r#"{{"kty":"oct","k":"{}"}}"#, B64.encode(LONG)));
+        },
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "no key",
+        |p| {
+            let jwk = jwk_of(p);
+            replace(p, &format!(r#","jwk":{jwk}"#), "");
+        },
+        "The DPoP proof brings no key",
+    ),
+    (
+        "null for a key",
+        |p| {
+            let jwk = jwk_of(p);
+            replace(p, &jwk, "null");
+        },
+        "The DPoP proof brings no key",
+    ),
+    (
+        "a text for a key",
+        |p| {
+            let jwk = jwk_of(p);
+            replace(p, &jwk, "\"key\"");
+        },
+        "The DPoP proof is malformed",
+    ),
+    (
+        "private member d",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"d":"AAAA","#),
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "private member p",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"p":"AAAA","#),
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "private member q",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"q":"AAAA","#),
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "private member k",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"k":"AAAA","#),
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "a key for encryption",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"use":"enc","#),
+        "The key of the DPoP proof is not accepted",
+    ),
+    (
+        "a coordinate that is no point of the key",
+        |p| {
+            let x = x_of(P256_JWK);
+            replace(p, &x, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        },
+        "The signature of the DPoP proof is not valid",
+    ),
+    ("crit", |p| replace(p, r#"{"typ""#, r#"{"crit":["exp"],"typ""#), "The DPoP proof is malformed"),
+    ("the key twice", |p| replace(p, r#"{"typ""#, r#"{"jwk":{},"typ""#), "The DPoP proof is malformed"),
+    ("b64", |p| replace(p, r#"{"typ""#, r#"{"b64":false,"typ""#), "The DPoP proof is malformed"),
+];
+
+fn replace(proof: &mut Proof, from: &str, to: &str) {
+    let changed = proof.header.replacen(from, to, 1);
+    assert_ne!(changed, proof.header, "{from}");
+    proof.header = changed;
+}
+
+fn jwk_of(proof: &Proof) -> String {
+    let rest = proof.header.split_once(r#""jwk":"#).unwrap().1;
+    rest[..=rest.find('}').unwrap()].to_owned()
+}
+
+/// Points 8 to 12: the claims.
+const CLAIM_CHANGES: [(&str, &str, &str, &str); 12] = [
+    ("another method", "GET", "POST", "The DPoP proof is for another method"),
+    ("another host", "api.example", "evil.example", "The DPoP proof is for another URI"),
+    ("another path", "/a\"", "/b\"", "The DPoP proof is for another URI"),
+    ("another scheme", "https:", "http:", "The DPoP proof is for another URI"),
+    ("no URI", r#""htu":"https://api.example/a","#, "", "A claim of the DPoP proof is missing"),
+    ("no method", r#""htm":"GET","#, "", "A claim of the DPoP proof is missing"),
+    ("no id", r#""jti":"id-1","#, "", "A claim of the DPoP proof is missing"),
+    ("no time", r#""iat":1800000000,"#, "", "A claim of the DPoP proof is missing"),
+    ("too old", "1800000000", "1799999929", "The DPoP proof is too old or from the future"),
+    ("from the future", "1800000000", "1800000011", "The DPoP proof is too old or from the future"),
+    ("another token", r#""ath":""#, r#""ath":"A"#, "The DPoP proof is for another token"),
+    ("a claim twice", r#"{"jti""#, r#"{"jti":"x","jti""#, "The DPoP proof is malformed"),
+];
+
+#[tokio::test]
+async fn one_change_to_an_accepted_proof_is_refused() {
+    let layer = layer();
+    let token = bound_to(&thumbprint(P256_JWK));
+    let good = |id| Proof::new(Algorithm::Es256, P256, P256_JWK, &token, id);
+    let check = async |name: &str, text: &str, reason: &'static str| {
+        let answer = send(&layer, &token, text).await;
+        let expected = (StatusCode::UNAUTHORIZED, Some(AuthError::InvalidProof(reason)));
+        assert_eq!((answer.status(), error(&answer)), expected, "{name}");
+        let challenge = answer.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
+        assert!(
+            challenge.starts_with(r#"DPoP realm="api", error="invalid_dpop_proof", "#),
+            "{name}: {challenge}"
+        );
+        assert!(challenge.contains(r#"algs="ES256"#), "{name}: {challenge}");
+    };
+    for (id, (name, change, reason)) in HEADERS.into_iter().enumerate() {
+        let mut proof = good(100 + id);
+        assert_eq!(send(&layer, &token, &proof.text()).await.status(), StatusCode::OK, "{name}");
+        change(&mut proof);
+        check(name, &proof.text(), reason).await;
+    }
+    for (name, from, to, reason) in CLAIM_CHANGES {
+        let mut proof = good(1);
+        let changed = proof.claims.replacen(from, to, 1);
+        assert_ne!(changed, proof.claims, "{name}");
+        proof.claims = changed;
+        check(name, &proof.text(), reason).await;
+    }
+    // None of them has spent the id.
+    let proof = good(1).text();
+    for (name, bad) in [
+        ("cut", proof[..proof.len() - 4].to_owned()),
+        ("without a signature", proof[..=proof.rfind('.').unwrap()].to_owned()),
+        ("no JWS", "proof".to_owned()),
+        ("empty", String::new()),
+        ("too long", format!("{proof}{}", "A".repeat(16 * 1024))),
+    ] {
+        let answer = send(&layer, &token, &bad).await;
+        assert!(matches!(error(&answer), Some(AuthError::InvalidProof(_))), "{name}");
+    }
+    assert_eq!(send(&layer, &token, &proof).await.status(), StatusCode::OK);
+    // The edges of the time are accepted.
+    for (id, iat) in [(200, NOW - 70), (201, NOW + 10)] {
+        let mut proof = good(id);
+        proof.claims = proof.claims.replace(&NOW.to_string(), &iat.to_string());
+        assert_eq!(send(&layer, &token, &proof.text()).await.status(), StatusCode::OK, "{iat}");
+    }
+}
+
+/// One way for each request, and one `Authorization`, here too.
+#[tokio::test]
+async fn proofs_beside_other_credentials() {
+    let layer = layer().token_source(FirstOf::new(BearerHeader).or(Cookie::new("token")));
+    let token = bound_to(&thumbprint(P256_JWK));
+    let good = |id| Proof::new(Algorithm::Es256, P256, P256_JWK, &token, id).text();
+    let dpop = format!("DPoP {token}");
+    assert_eq!(send_as(&layer, &[dpop.clone()], Some("a=b"), &good(1)).await.status(), StatusCode::OK);
+    let plain = crate::support::token(CLAIMS);
+    let cookie = format!("token={plain}");
+    assert_eq!(send_as(&layer, &[], Some(&cookie), &good(2)).await.status(), StatusCode::OK);
+    let twice = [dpop.clone(), format!("Bearer {plain}")];
+    let reversed = [twice[1].clone(), twice[0].clone()];
+    let requests: [(&str, &[String], Option<&str>); 5] = [
+        ("a cookie besides", &twice[..1], Some(&cookie)),
+        ("DPoP and Bearer", &twice, None),
+        ("Bearer and DPoP", &reversed, None),
+        ("DPoP twice", &[dpop.clone(), dpop.clone()], None),
+        ("two words", &[format!("{dpop} x")], None),
+    ];
+    for (id, (name, fields, cookie)) in requests.into_iter().enumerate() {
+        let answer = send_as(&layer, fields, cookie, &good(10 + id)).await;
+        assert!(matches!(error(&answer), Some(AuthError::InvalidRequest(_))), "{name}: {:?}", error(&answer));
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{name}");
+    }
+}
+
+/// Without a token both ways are offered (RFC 9449 §7.1), and after a token that is not good, too.
+#[tokio::test]
+async fn both_schemes_are_offered() {
+    let layer = layer();
+    let token = bound_to(&thumbprint(P256_JWK));
+    let proof = Proof::new(Algorithm::Es256, P256, P256_JWK, &token, 1).text();
+    assert_eq!(send(&layer, &token, &proof).await.status(), StatusCode::OK);
+    let challenges = |answer: &Response<()>| -> Vec<String> {
+        let values = answer.headers().get_all(header::WWW_AUTHENTICATE).iter();
+        values.map(|value: &HeaderValue| value.to_str().unwrap().to_owned()).collect()
+    };
+    let algs = r#"algs="ES256 ES384 EdDSA RS256 PS256""#;
+    let missing = send_as(&layer, &[], None, &proof).await;
+    assert_eq!(
+        challenges(&missing),
+        [r#"Bearer realm="api""#.to_owned(), format!(r#"DPoP realm="api", {algs}"#)]
+    );
+    let bearer = send_as(&layer, &[format!("Bearer {token}")], None, &proof).await;
+    assert_eq!(error(&bearer), Some(AuthError::InvalidToken(TokenFault::SenderConstrained)));
+    let said =
+        r#"error="invalid_token", error_description="The access token is bound to a key of its sender""#;
+    let expected = [format!(r#"Bearer realm="api", {said}"#), format!(r#"DPoP realm="api", {said}, {algs}"#)];
+    assert_eq!(challenges(&bearer), expected);
+}
+
+/// What its documentation promises: a steady stream at the default age finds room, for as long as it lasts.
+#[test]
+fn the_store_has_room_for_the_stream_it_promises() {
+    let store = MemoryReplayStore::new(10_000);
+    let id = |number: u64| {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        id
+    };
+    let at = |second: u64| -> SystemTime { UNIX_EPOCH + Duration::from_secs(second) };
+    for second in 0..600 {
+        for number in 0..140 {
+            let id = id(second * 140 + number);
+            assert!(store.first(id, at(second), at(second + 70)), "second {second}");
+            assert!(!store.first(id, at(second), at(second + 70)), "second {second}, again");
+        }
+        // Still remembered in its last second.
+        if second >= 70 {
+            assert!(!store.first(id((second - 70) * 140), at(second), at(second + 70)), "second {second}");
+        }
+    }
+}
