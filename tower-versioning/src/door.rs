@@ -4,8 +4,10 @@ use http::Uri;
 use http::request::Parts;
 
 use crate::layer::VersionLayer;
+use crate::policy::decide::{Quick, Sources};
 use crate::policy::path;
 use crate::policy::source::{Kind, Source};
+use crate::policy::table::Table;
 use crate::policy::version::Version;
 
 /// The index of the registered version that a request selects: sources asked and answer looked up, nothing else.
@@ -15,15 +17,19 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
     let registered = config.registry.load();
     move |parts| {
         let (sources, table) = (&config.sources, &registered.table);
-        let slowly = || sources.decide(&sources.ask(parts), table, crate::Moment::from_unix(0)).ok();
         match sources.quick(&parts.uri, &parts.headers, table) {
-            Some((entry, ..)) => {
-                debug_assert_eq!(Some(entry), slowly());
+            Some(Quick { entry, .. }) => {
+                debug_assert_eq!(Some(entry), slowly(sources, table, parts));
                 Some(entry)
             }
-            None => slowly(),
+            None => slowly(sources, table, parts),
         }
     }
+}
+
+#[inline(never)]
+fn slowly(sources: &Sources, table: &Table, parts: &Parts) -> Option<usize> {
+    sources.decide(&sources.ask(parts), table, crate::Moment::from_unix(0)).ok()
 }
 
 /// The place among the registered versions of the one that is written there.
@@ -31,7 +37,7 @@ pub fn lookup(layer: &VersionLayer) -> impl Fn(&[u8]) -> Option<usize> + use<> {
     let registered = layer.config().registry.load();
     move |text| match registered.table.find_quick(text) {
         None => registered.table.choose(Version::from_octets(text).ok()?),
-        found => found,
+        Some((entry, _)) => Some(entry),
     }
 }
 

@@ -10,6 +10,7 @@ use http::Uri;
 use http::request::Parts;
 use tower_layer::Layer;
 
+use crate::kept::{self, Answer};
 use crate::policy::decide::Sources;
 use crate::policy::path;
 use crate::policy::source::{Conflict, Source, SourceKind};
@@ -17,7 +18,7 @@ use crate::policy::vary::Consulted;
 use crate::policy::version::Version;
 use crate::registry::{Registered, Registry};
 use crate::rejection::{Negotiated, RenderRejection};
-use crate::report::{API_VERSION, Reports};
+use crate::report::{self, API_VERSION, Reports};
 use crate::service::VersionService;
 
 /// The version a request is served as: the one entry that the layer puts into the request's extensions.
@@ -91,13 +92,35 @@ pub(crate) struct Bound {
     /// The request fields consulted, by how many sources were asked.
     pub(crate) consulted: Vec<Consulted>,
     pub(crate) reports: Reports,
+    /// What answers say of which nothing depends on the request or on time: as many rows as `consulted`, with as many
+    /// columns as there are versions.
+    kept: Vec<Option<&'static Answer>>,
+}
+
+impl Bound {
+    /// What is said about an answer of that version, if that is always the same.
+    #[inline]
+    pub(crate) fn kept(&self, entry: usize, asked: usize) -> Option<&'static Answer> {
+        *self.kept.get(asked * self.registered.table.entries.len() + entry)?
+    }
 }
 
 impl Config {
     fn bind(&self) -> Bound {
         let generation = self.registry.generation();
         let consulted = self.sources.consulted().to_vec();
-        Bound { registered: self.registry.load(), generation, consulted, reports: self.reports }
+        let (registered, reports) = (self.registry.load(), self.reports);
+        let mut kept = Vec::new();
+        for consulted in &consulted {
+            for entry in &registered.table.entries {
+                let values = registered
+                    .table
+                    .always(entry)
+                    .map(|lists| report::values(consulted.value.as_ref(), reports, entry, lists));
+                kept.push(values.and_then(kept::answer));
+            }
+        }
+        Bound { registered, generation, consulted, reports, kept }
     }
 
     /// What is bound now; made anew by the first to ask after the registry was replaced.

@@ -12,6 +12,7 @@ pub mod door;
 mod error;
 mod grpc;
 pub mod guard;
+mod kept;
 mod layer;
 mod metrics;
 #[cfg(feature = "migrate")]

@@ -1,10 +1,12 @@
 //! What answers say about versions. Nothing the handler said is overwritten.
 
 use http::HeaderValue;
-use http::header::{Entry, HeaderMap, HeaderName, LINK};
+use http::header::{Entry as Place, HeaderMap, HeaderName, LINK, VARY};
 
+use crate::kept::{Answer, Values};
 use crate::policy::moment::Moment;
-use crate::policy::table::{Lists, Table};
+use crate::policy::table::{Entry, Lists, Table};
+use crate::policy::vary;
 
 pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 pub(crate) const SUPPORTED: HeaderName = HeaderName::from_static("api-supported-versions");
@@ -28,7 +30,7 @@ pub enum Reports {
 
 /// Fields that stand alone: added when the handler did not say them.
 fn add(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    if let Ok(Entry::Vacant(place)) = headers.try_entry(name) {
+    if let Ok(Place::Vacant(place)) = headers.try_entry(name) {
         // Refused only by a map that is full, and then the answer goes without.
         let _ = place.try_insert(value.clone());
     }
@@ -38,11 +40,66 @@ fn add(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
 /// without.
 fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
     match headers.try_entry(name) {
-        Ok(Entry::Vacant(place)) => _ = place.try_insert(value.clone()),
-        Ok(Entry::Occupied(mut lines)) if lines.iter().all(|line| line != value) => {
+        Ok(Place::Vacant(place)) => _ = place.try_insert(value.clone()),
+        Ok(Place::Occupied(mut lines)) if lines.iter().all(|line| line != value) => {
             lines.append(value.clone());
         }
-        Ok(Entry::Occupied(_)) | Err(_) => {}
+        Ok(Place::Occupied(_)) | Err(_) => {}
+    }
+}
+
+/// Up to so many fields of an answer are looked through one by one.
+const FEW: usize = 16;
+
+/// What most answers say.
+#[inline]
+pub(crate) fn kept(headers: &mut HeaderMap, answer: &'static Answer) {
+    let ours = |name: &HeaderName| {
+        *name == VARY || *name == API_VERSION || *name == SUPPORTED || *name == DEPRECATED
+    };
+    if headers.keys_len() > FEW || headers.keys().any(ours) {
+        return beside_others(headers, answer);
+    }
+    let mut say = |name: HeaderName, value: &'static Option<HeaderValue>| {
+        if let Some(value) = value {
+            // Refused only by a map that is full, and then the answer goes without.
+            let _ = headers.try_append(name, value.clone());
+        }
+    };
+    say(VARY, &answer.vary);
+    say(API_VERSION, &answer.version);
+    say(SUPPORTED, &answer.supported);
+    say(DEPRECATED, &answer.deprecated);
+}
+
+/// The same where the handler has said some of it.
+#[cold]
+fn beside_others(headers: &mut HeaderMap, answer: &'static Answer) {
+    if let Some(fields) = &answer.vary {
+        vary::append(headers, fields);
+    }
+    if let Some(version) = &answer.version {
+        add(headers, API_VERSION, version);
+    }
+    if let Some(supported) = &answer.supported {
+        append(headers, SUPPORTED, supported);
+    }
+    if let Some(deprecated) = &answer.deprecated {
+        append(headers, DEPRECATED, deprecated);
+    }
+}
+
+/// The values that [`served`] and `Vary` come to, where nothing else is said about an entry.
+pub(crate) fn values<'a>(
+    vary: Option<&'a HeaderValue>,
+    reports: Reports,
+    entry: &'a Entry,
+    lists: &'a Lists,
+) -> Values<'a> {
+    match reports {
+        Reports::None => [vary, None, None, None],
+        Reports::NoLists => [vary, Some(&entry.text), None, None],
+        Reports::All => [vary, Some(&entry.text), lists.supported.as_ref(), lists.deprecated.as_ref()],
     }
 }
 

@@ -8,14 +8,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderValue, Request, Response, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, Uri};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
+use crate::kept::Answer;
 use crate::layer::{ApiVersion, Bound, Config};
 use crate::metrics::{Event, Metrics};
-use crate::policy::decide::{Named, Refusal, Sources};
+use crate::policy::decide::{Named, Quick, Refusal, Sources};
 use crate::policy::moment::Moment;
 use crate::policy::path::{self, Segment};
 use crate::policy::source::{Kind, SourceKind};
@@ -51,16 +52,14 @@ where
         if self.bound.generation != self.config.registry.generation() {
             self.bound = self.config.bound();
         }
-        let Self { config, bound, .. } = self;
-        let report = if let Some(named) = config.named_quickly(&request, bound) {
+        let Self { config, bound, misplaced, .. } = self;
+        let report = if let Some(resolved) = config.named_quickly(&request, bound) {
             // In place: taking a request apart and putting it together is a good part of what a layer costs.
-            let mut extensions = std::mem::take(request.extensions_mut());
-            let report = config.serve(bound, request.uri_mut(), &mut extensions, &named, self.misplaced);
-            *request.extensions_mut() = extensions;
-            report
+            let seen = config.seen(bound, &resolved, request.uri_mut(), *misplaced);
+            config.annotate(bound, &resolved, seen, request.extensions_mut())
         } else {
             let (mut parts, body) = request.into_parts();
-            match config.admit(bound, &mut parts, self.misplaced) {
+            match config.admit(bound, &mut parts, *misplaced) {
                 Ok(report) => {
                     request = Request::from_parts(parts, body);
                     report
@@ -84,6 +83,14 @@ struct Resolved {
     now: Moment,
 }
 
+/// What the target of a request said.
+struct Seen {
+    /// The link to the successor.
+    successor: Option<HeaderValue>,
+    /// The target as it was, when it is another one now.
+    original_uri: Option<Uri>,
+}
+
 impl Config {
     /// The commonest case, where neither time nor neutral requests matter.
     #[inline]
@@ -91,11 +98,11 @@ impl Config {
         if self.neutral.is_some() || !self.neutral_paths.is_empty() {
             return None;
         }
-        let (entry, requested, segment) =
+        let Quick { entry, version, segment } =
             self.sources.quick(request.uri(), request.headers(), &bound.registered.table)?;
         Some(Resolved {
             entry,
-            requested: Some(requested),
+            requested: Some(*version),
             source: Some(self.sources.list[0].kind()),
             segment: (!segment.is_none()).then_some((segment, 0)),
             asked: 1,
@@ -125,7 +132,8 @@ impl Config {
                 let requested = Sources::requested(&named);
                 let (source, segment) = (self.sources.kind(&named), named.segment());
                 let resolved = Resolved { entry, requested, source, segment, asked: named.asked, now };
-                Ok(self.serve(bound, &mut parts.uri, &mut parts.extensions, &resolved, misplaced))
+                let seen = self.seen(bound, &resolved, &mut parts.uri, misplaced);
+                Ok(self.annotate(bound, &resolved, seen, &mut parts.extensions))
             }
             Err(kind) => {
                 Metrics::count(&bound.registered, Event::Refused(kind));
@@ -152,37 +160,51 @@ impl Config {
         Some(std::mem::replace(uri, rest))
     }
 
-    /// Counts, rewrites and annotates; what is to be reported.
+    /// Counts the request, and rewrites its target.
     #[inline]
-    fn serve(
-        &self,
-        bound: &Arc<Bound>,
-        uri: &mut Uri,
-        extensions: &mut Extensions,
-        resolved: &Resolved,
-        misplaced: bool,
-    ) -> Option<Report> {
-        let &Resolved { entry, requested, source, segment, asked, now } = resolved;
+    fn seen(&self, bound: &Bound, resolved: &Resolved, uri: &mut Uri, misplaced: bool) -> Seen {
+        let &Resolved { entry, segment, now, .. } = resolved;
         let table = &bound.registered.table;
         let served = &table.entries[entry];
         let past_sunset = table.timed && served.is_past_sunset(now);
         Metrics::count(&bound.registered, Event::Served { entry, past_sunset });
+        if segment.is_none() {
+            return Seen { successor: None, original_uri: None };
+        }
         let successor = self.successor(uri, segment, served);
         let original_uri = self.rewrite(uri, segment);
-        if let Some(original_uri) = &original_uri {
-            if misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
-                say_misplaced();
-            }
-            #[cfg(feature = "axum")]
-            crate::axum::keep_original_uri(extensions, original_uri);
-            #[cfg(not(feature = "axum"))]
-            let _ = original_uri;
+        if original_uri.is_some() && misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
+            say_misplaced();
         }
+        Seen { successor, original_uri }
+    }
+
+    /// Tells the handler; what is to be reported.
+    #[inline]
+    fn annotate(
+        &self,
+        bound: &Arc<Bound>,
+        resolved: &Resolved,
+        seen: Seen,
+        extensions: &mut Extensions,
+    ) -> Option<Report> {
+        let &Resolved { entry, requested, source, asked, now, .. } = resolved;
+        let Seen { successor, original_uri } = seen;
+        #[cfg(feature = "axum")]
+        if let Some(original_uri) = &original_uri {
+            crate::axum::keep_original_uri(extensions, original_uri);
+        }
+        let table = &bound.registered.table;
         let version = table.versions.list[entry];
-        let deprecated = served.deprecated.is_some();
+        let deprecated = table.entries[entry].deprecated.is_some();
         extensions.insert(ApiVersion { version, requested, source, deprecated, original_uri });
+        if successor.is_none()
+            && let Some(answer) = bound.kept(entry, asked)
+        {
+            return Some(Report::Kept(answer));
+        }
         let says = self.reports != Reports::None || !bound.consulted[asked].is_empty();
-        says.then(|| Report { bound: bound.clone(), entry, asked, successor, now })
+        says.then(|| Report::Made { bound: bound.clone(), entry, asked, successor, now })
     }
 
     /// The same resource in the successor, where the path says the version and the successor has no place of its own
@@ -238,20 +260,22 @@ fn say_misplaced() {
 
 /// What is to be said about an answer, by the registry that decided.
 #[derive(Debug)]
-struct Report {
-    bound: Arc<Bound>,
-    entry: usize,
-    asked: usize,
-    successor: Option<HeaderValue>,
-    now: Moment,
+enum Report {
+    Kept(&'static Answer),
+    Made { bound: Arc<Bound>, entry: usize, asked: usize, successor: Option<HeaderValue>, now: Moment },
 }
 
 impl Report {
     #[inline]
-    fn write(&self, headers: &mut http::HeaderMap) {
-        let Self { bound, entry, asked, successor, now } = self;
-        bound.consulted[*asked].append_to(headers);
-        report::served(headers, bound.reports, &bound.registered.table, *entry, successor.as_ref(), *now);
+    fn write(self, headers: &mut HeaderMap) {
+        match self {
+            Self::Kept(answer) => report::kept(headers, answer),
+            Self::Made { bound, entry, asked, successor, now } => {
+                bound.consulted[asked].append_to(headers);
+                let table = &bound.registered.table;
+                report::served(headers, bound.reports, table, entry, successor.as_ref(), now);
+            }
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Which version a request means, and whether it is served.
 
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, StatusCode, Uri};
 
-use super::extract::{Found, Note};
+use super::extract::{self, Found, Note};
 use super::moment::Moment;
-use super::path::Segment;
+use super::path::{HurriedPath, Segment};
 use super::source::{Asked, Conflict, Kind, Source, SourceKind};
 use super::table::Table;
 use super::vary::Consulted;
@@ -37,6 +37,42 @@ pub(crate) struct Sources {
     /// Only the target carries versions: what names none of ours names nothing.
     target_only: bool,
     media_only: bool,
+    hurry: Hurry,
+}
+
+/// The only source, where it is one that is read at once.
+#[derive(Debug, Clone)]
+enum Hurry {
+    No,
+    Path(HurriedPath),
+    Field(HeaderName),
+}
+
+/// What was found at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quick<'a> {
+    pub(crate) entry: usize,
+    /// As the request names it.
+    pub(crate) version: &'a Version,
+    /// The segment of the path that names it.
+    pub(crate) segment: Segment,
+}
+
+/// The version in a segment of the path. This and the next are functions of their own, so that the commonest path is not
+/// the slower for them.
+#[inline(never)]
+fn in_path<'a>(path: &HurriedPath, uri: &Uri, table: &'a Table) -> Option<Quick<'a>> {
+    let (text, segment) = path.find(uri)?;
+    let (entry, version) = table.find_quick(text)?;
+    Some(Quick { entry, version, segment })
+}
+
+/// The version in the only line of a field.
+#[inline(never)]
+fn in_field<'a>(name: &HeaderName, headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>> {
+    let text = extract::only_line(headers, name)?.as_bytes();
+    let (entry, version) = table.find_quick(text)?;
+    Some(Quick { entry, version, segment: Segment::NONE })
 }
 
 /// A request that is not served.
@@ -78,7 +114,15 @@ impl Sources {
         let only = |kinds: &[SourceKind]| !list.is_empty() && list.iter().all(|s| kinds.contains(&s.kind()));
         let target_only = only(&[SourceKind::Path, SourceKind::Host, SourceKind::GrpcPackage]);
         let media_only = only(&[SourceKind::MediaType]);
-        Self { conflict, consulted, target_only, media_only, list }
+        let hurry = match &*list {
+            [source] => match &source.kind {
+                Kind::Path(path) => path.hurried().map_or(Hurry::No, Hurry::Path),
+                Kind::Header(name) => Hurry::Field(name.clone()),
+                _ => Hurry::No,
+            },
+            _ => Hurry::No,
+        };
+        Self { conflict, consulted, target_only, media_only, hurry, list }
     }
 
     /// The request fields consulted, by how many sources were asked.
@@ -91,18 +135,21 @@ impl Sources {
     }
 
     /// What [`ask`](Self::ask) and [`decide`](Self::decide) say together in the commonest case: one source, in the path
-    /// or in a field, a version that is quickly read, and an equal one registered that does not end. `None` in all
-    /// others, also where they say the same.
+    /// or in a field, and the text of a registered version that does not end. `None` in all others, also where they say
+    /// the same.
     #[inline(always)]
-    pub(crate) fn quick(
-        &self,
-        uri: &Uri,
-        headers: &HeaderMap,
-        table: &Table,
-    ) -> Option<(usize, Version, Segment)> {
-        let [source] = &*self.list else { return None };
-        let (text, segment) = source.text(uri, headers)?;
-        Some((table.find_quick(text)?, Version::quick(text)?, segment))
+    pub(crate) fn quick<'a>(&self, uri: &Uri, headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>> {
+        match &self.hurry {
+            Hurry::Path(path) => match path.find_digit(uri) {
+                Some((digit, segment)) => {
+                    let (entry, version) = table.find_digit(digit)?;
+                    Some(Quick { entry, version, segment })
+                }
+                None => in_path(path, uri, table),
+            },
+            Hurry::Field(name) => in_field(name, headers, table),
+            Hurry::No => None,
+        }
     }
 
     /// Asks the sources in order.

@@ -1,7 +1,7 @@
 //! What one source says about the version a request means.
 
 use http::Uri;
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::template::Template;
 use super::version::{ParseVersionError, Version};
@@ -74,6 +74,22 @@ pub(crate) fn header(headers: &HeaderMap, name: &HeaderName, note: &mut Note) ->
         return Found::Version(version);
     }
     header_list(headers, name, note)
+}
+
+/// Up to so many fields are looked through one by one, which takes less time than to hash a name.
+const FEW: usize = 16;
+
+/// The line of a field, where no field has two.
+#[inline(always)]
+pub(crate) fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    // As many lines as names.
+    if headers.len() != headers.keys_len() {
+        return None;
+    }
+    if headers.keys_len() > FEW {
+        return headers.get(name);
+    }
+    headers.iter().find_map(|(field, value)| (field == name).then_some(value))
 }
 
 fn header_list(headers: &HeaderMap, name: &HeaderName, note: &mut Note) -> Found {

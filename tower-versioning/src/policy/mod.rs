@@ -20,6 +20,7 @@ pub(crate) mod path;
 pub(crate) mod range;
 pub(crate) mod select;
 pub(crate) mod source;
+pub(crate) mod spelled;
 #[cfg(feature = "client")]
 pub(crate) mod stamp;
 pub(crate) mod table;

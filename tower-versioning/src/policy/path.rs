@@ -41,18 +41,17 @@ impl PathTemplate {
         let proper = (parent.is_empty() || parent.starts_with('/'))
             && !parent.contains('{')
             && !text.contains(['?', '#']);
-        Some(Self {
-            parent: parent.into(),
-            segment: Template::new(&segment[1..]).filter(|_| proper)?,
-            anywhere: false,
-            strip: true,
-        })
+        let segment = Template::new(&segment[1..]).filter(|_| proper)?;
+        Some(Self::of(parent.into(), segment, false))
     }
 
     /// A segment `v…` right below `parent`.
     pub(crate) fn below(parent: &str) -> Self {
-        let segment = Template::prefix("v");
-        Self { parent: prefix(parent), segment, anywhere: false, strip: true }
+        Self::of(prefix(parent), Template::prefix("v"), false)
+    }
+
+    fn of(parent: Box<str>, segment: Template, anywhere: bool) -> Self {
+        Self { parent, segment, anywhere, strip: true }
     }
 
     /// The segment of another version in the place of one.
@@ -63,7 +62,14 @@ impl PathTemplate {
     /// From `v{version}`, for whichever segment of the path is the first to match.
     pub(crate) fn anywhere(text: &str) -> Option<Self> {
         let segment = Template::new(text).filter(|_| !text.contains(['/', '?', '#']))?;
-        Some(Self { parent: Box::default(), segment, anywhere: true, strip: true })
+        Some(Self::of(Box::default(), segment, true))
+    }
+
+    /// The same, where it is read at once.
+    pub(crate) fn hurried(&self) -> Option<HurriedPath> {
+        let letter = self.segment.letter().filter(|_| !self.anywhere)?;
+        let letters = [letter.to_ascii_lowercase(), letter.to_ascii_uppercase()];
+        Some(HurriedPath { parent: self.parent.clone(), letters })
     }
 
     /// The segment that carries a version, and the octets of the version.
@@ -98,6 +104,46 @@ impl PathTemplate {
             start = end;
         }
         None
+    }
+}
+
+/// The commonest of path templates: a letter and the version, below a fixed parent.
+#[derive(Debug, Clone)]
+pub(crate) struct HurriedPath {
+    parent: Box<str>,
+    /// In both cases.
+    letters: [u8; 2],
+}
+
+impl HurriedPath {
+    /// What follows the letter.
+    #[inline(always)]
+    fn after_letter<'a>(&self, uri: &'a Uri) -> Option<&'a [u8]> {
+        let whole = uri.path_and_query()?.as_str().as_bytes();
+        let below =
+            if self.parent.is_empty() { whole } else { whole.strip_prefix(self.parent.as_bytes())? };
+        match below {
+            [b'/', letter, text @ ..] if self.letters.contains(letter) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What [`PathTemplate::find`] finds, where the version is one digit.
+    #[inline(always)]
+    pub(crate) fn find_digit(&self, uri: &Uri) -> Option<(u8, Segment)> {
+        let ([digit @ b'0'..=b'9'] | [digit @ b'0'..=b'9', b'/' | b'?', ..]) = self.after_letter(uri)? else {
+            return None;
+        };
+        let start = self.parent.len();
+        Some((digit - b'0', Segment { start, end: start + 3 }))
+    }
+
+    /// What [`PathTemplate::find`] finds: the octets of the version, and the segment.
+    pub(crate) fn find<'a>(&self, uri: &'a Uri) -> Option<(&'a [u8], Segment)> {
+        let text = self.after_letter(uri)?;
+        let length = text.iter().position(|octet| matches!(octet, b'/' | b'?')).unwrap_or(text.len());
+        let start = self.parent.len();
+        text.first()?.is_ascii_digit().then(|| (&text[..length], Segment { start, end: start + 2 + length }))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::spelled::Spelled;
 use super::version::Version;
 
 type Choose = dyn Fn(&[Version], Version) -> Option<Version> + Send + Sync;
@@ -88,8 +89,7 @@ pub(crate) struct Registered {
     pub(crate) list: Vec<Version>,
     /// A hash table of places in `list`, counted from one; zero is a free slot. At most a quarter is taken.
     slots: Box<[u32]>,
-    /// The same for the versions `0` to `9`, which most requests name.
-    digits: [u32; 10],
+    pub(crate) spelled: Spelled,
 }
 
 impl Registered {
@@ -103,21 +103,8 @@ impl Registered {
             }
             slots[slot] = u32::try_from(index + 1).unwrap_or(0);
         }
-        let mut registered = Self { list, slots, digits: [0; 10] };
-        registered.digits = std::array::from_fn(|digit| {
-            let found = registered.find(Version::major(u32::try_from(digit).unwrap_or(0)));
-            found.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(0)
-        });
-        registered
-    }
-
-    /// What is found for a digit or a date, which need no long reading; `None` for everything else.
-    #[inline(always)]
-    pub(crate) fn find_quick(&self, text: &[u8]) -> Option<usize> {
-        match text {
-            [digit @ b'0'..=b'9'] => (self.digits[usize::from(digit - b'0')] as usize).checked_sub(1),
-            _ => self.find(Version::quick(text)?),
-        }
+        let spelled = Spelled::new(&list);
+        Self { list, slots, spelled }
     }
 
     #[inline(always)]

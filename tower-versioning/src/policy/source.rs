@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use http::Uri;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 
 use super::extract::{self, Found, Note};
@@ -236,21 +235,6 @@ impl Source {
             },
             Kind::Header(name) => Asked::of(extract::header(&parts.headers, name, note)),
             _ => self.ask_otherwise(parts, note),
-        }
-    }
-
-    /// The text that stands for a version in the path or in the only line of a field, where it can be read at once.
-    #[inline(always)]
-    pub(crate) fn text<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Option<(&'a [u8], Segment)> {
-        match &self.kind {
-            Kind::Path(path) if !path.anywhere => {
-                path.find_below(uri.path().as_bytes()).map(|(segment, text)| (text, segment))
-            }
-            // As many lines as names: no field has a second line.
-            Kind::Header(name) if headers.len() == headers.keys_len() => {
-                Some((headers.get(name)?.as_bytes(), Segment::NONE))
-            }
-            _ => None,
         }
     }
 

@@ -94,6 +94,8 @@ pub(crate) struct Table {
     epochs: Vec<Epoch>,
     /// Whether any answer depends on the time.
     pub(crate) timed: bool,
+    /// Whether the text of a version is all that its choice depends on.
+    hurried: bool,
 }
 
 impl Table {
@@ -132,23 +134,31 @@ impl Table {
             (0..policies.len()).map(|index| entry(&policies, &versions, index)).collect();
         let epochs = epochs(&versions.list, &entries);
         let timed = epochs.len() > 1 || entries.iter().any(|entry| entry.sunset.is_some());
-        Ok(Self { versions, entries, default, select, epochs, timed })
+        let hurried = !timed && matches!(select, Select::Exact);
+        Ok(Self { versions, entries, default, select, epochs, timed, hurried })
     }
 
-    /// The version that is written there, where selection is exact and no version ends; `None` for all that is not
-    /// quickly read.
+    /// The place of the version that is written there, and the version as it is written, where selection is exact and no
+    /// version ends; `None` for all that is not known by its octets.
     #[inline(always)]
-    pub(crate) fn find_quick(&self, text: &[u8]) -> Option<usize> {
-        if self.timed || !matches!(self.select, Select::Exact) {
-            None
-        } else {
-            self.versions.find_quick(text)
-        }
+    pub(crate) fn find_quick(&self, text: &[u8]) -> Option<(usize, &Version)> {
+        if self.hurried { self.versions.spelled.find(text) } else { None }
+    }
+
+    /// The same for a digit.
+    #[inline(always)]
+    pub(crate) fn find_digit(&self, digit: u8) -> Option<(usize, &Version)> {
+        if self.hurried { self.versions.spelled.find_digit(digit) } else { None }
     }
 
     #[inline]
     pub(crate) fn choose(&self, version: Version) -> Option<usize> {
         self.select.choose(&self.versions, version)
+    }
+
+    /// The lists, where answers of that entry say the same at all times, and nothing but the version and these.
+    pub(crate) fn always(&self, entry: &Entry) -> Option<&Lists> {
+        (!self.timed && entry.is_plain()).then(|| &self.epochs[0].lists)
     }
 
     #[inline]

@@ -25,6 +25,14 @@ impl Template {
         Self { before: before.as_bytes().into(), after: Box::default() }
     }
 
+    /// What stands before the version, when that is one octet and nothing stands after it.
+    pub(crate) fn letter(&self) -> Option<u8> {
+        match (&*self.before, &*self.after) {
+            ([letter], []) => Some(*letter),
+            _ => None,
+        }
+    }
+
     /// The template with a version in its place.
     pub(crate) fn write(&self, version: Version) -> String {
         let (before, after) = (String::from_utf8_lossy(&self.before), String::from_utf8_lossy(&self.after));

@@ -1,12 +1,12 @@
 //! `Vary`: appended to what a handler says, without saying a thing twice (RFC 9110 §12.5.5).
 
-use http::header::{Entry, HeaderMap, HeaderName, HeaderValue, VARY};
+use http::header::{HeaderMap, HeaderName, HeaderValue, VARY};
 
 /// The request fields the choice of a version depends on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Consulted {
-    names: Vec<HeaderName>,
-    value: Option<HeaderValue>,
+    /// Their names, as a list; none for no field.
+    pub(crate) value: Option<HeaderValue>,
 }
 
 impl Consulted {
@@ -18,50 +18,44 @@ impl Consulted {
             }
         }
         let list = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
-        let value = written(&list).filter(|_| !names.is_empty());
-        Self { names, value }
+        Self { value: HeaderValue::from_str(&list).ok().filter(|_| !names.is_empty()) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.value.is_none()
     }
 
-    /// Adds the fields the answer does not name yet. `*` says everything already.
-    #[inline]
+    /// Adds the fields the answer does not name yet.
     pub(crate) fn append_to(&self, headers: &mut HeaderMap) {
-        let Some(value) = &self.value else { return };
-        match headers.try_entry(VARY) {
-            Ok(Entry::Vacant(place)) => {
-                // Refused only by a map that is full, and then the answer goes without.
-                let _ = place.try_insert(value.clone());
-            }
-            Ok(Entry::Occupied(_)) => self.append_missing(headers, value),
-            Err(_) => {}
-        }
-    }
-
-    fn append_missing(&self, headers: &mut HeaderMap, value: &HeaderValue) {
-        let told = |name: &str| {
-            headers.get_all(VARY).iter().any(|line| {
-                let mut members = line.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii);
-                members.any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes()))
-            })
-        };
-        let missing: Vec<&str> =
-            self.names.iter().map(HeaderName::as_str).filter(|name| !told(name)).collect();
-        if missing.len() == self.names.len() {
-            let _ = headers.try_append(VARY, value.clone());
-        } else if let Ok(value) = HeaderValue::from_str(&missing.join(", "))
-            && !missing.is_empty()
-        {
-            let _ = headers.try_append(VARY, value);
+        if let Some(value) = &self.value {
+            append(headers, value);
         }
     }
 }
 
-/// Values in static memory are cloned without counting references; so the commonest are.
-fn written(list: &str) -> Option<HeaderValue> {
-    const COMMON: [&str; 4] = ["api-version", "accept, content-type", "authorization", "x-api-version"];
-    let common = COMMON.into_iter().find(|common| *common == list);
-    common.map(HeaderValue::from_static).or_else(|| HeaderValue::from_str(list).ok())
+/// Adds the fields of a list that the answer does not name yet. `*` says everything already. A map that is full goes
+/// without.
+pub(crate) fn append(headers: &mut HeaderMap, list: &HeaderValue) {
+    if !headers.contains_key(VARY) {
+        let _ = headers.try_append(VARY, list.clone());
+        return;
+    }
+    let told = |name: &[u8]| {
+        headers
+            .get_all(VARY)
+            .iter()
+            .any(|line| members(line).any(|member| member == b"*" || member.eq_ignore_ascii_case(name)))
+    };
+    let missing: Vec<&[u8]> = members(list).filter(|name| !told(name)).collect();
+    if missing.len() == members(list).count() {
+        let _ = headers.try_append(VARY, list.clone());
+    } else if let Ok(value) = HeaderValue::from_bytes(&missing.join(&b", "[..]))
+        && !missing.is_empty()
+    {
+        let _ = headers.try_append(VARY, value);
+    }
+}
+
+fn members(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii)
 }
