@@ -211,13 +211,30 @@ impl Inner {
 
     /// Purges without anybody waiting for it.
     pub(crate) fn purge(self: &Arc<Self>, purge: &Purge) {
-        let purge = self.guard.store().purge(purge);
+        let purge = self.purging(purge);
         self.settle(Operation::Purge, purge, |_| ());
     }
 
-    /// Purges; what is left to wait for, if anything.
-    pub(crate) fn begin_purge(&self, purge: &Purge) -> Option<StoreFuture<()>> {
+    /// Purges. What was asked for before is no answer to those who ask afterwards: nobody joins it any more, once the
+    /// store has purged, or while it does.
+    pub(crate) fn purging(self: &Arc<Self>, purge: &Purge) -> StoreFuture<()> {
         let mut purging = self.guard.store().purge(purge);
+        let result = Pin::new(&mut purging).poll(&mut Context::from_waker(Waker::noop()));
+        self.flights.forget(purge.target());
+        if let Poll::Ready(result) = result {
+            return StoreFuture::ready(result);
+        }
+        let (cache, target) = (Arc::clone(self), purge.target().clone());
+        StoreFuture::new(async move {
+            let result = purging.await;
+            cache.flights.forget(&target);
+            result
+        })
+    }
+
+    /// Purges; what is left to wait for, if anything.
+    pub(crate) fn begin_purge(self: &Arc<Self>, purge: &Purge) -> Option<StoreFuture<()>> {
+        let mut purging = self.purging(purge);
         match Pin::new(&mut purging).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => {
                 self.note(Operation::Purge, &result);

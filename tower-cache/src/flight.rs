@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use crate::error::{BoxError, Interrupted};
 use crate::fill::Recorder;
 use crate::key::CacheKey;
-use crate::store::{Head, StoredBody};
+use crate::store::{Head, PurgeTarget, StoredBody};
 
 /// One response on its way.
 pub(crate) struct Flight {
@@ -448,8 +448,11 @@ impl Flights {
     }
 
     fn shard(&self, key: &CacheKey) -> MutexGuard<'_, HashMap<CacheKey, Arc<Flight>>> {
-        // The top bits: the low ones choose the slot in the map.
-        let shard = (key.hash64() >> 60) as usize % SHARDS;
+        // The top bits: the low ones choose the slot in the map. All partitions of a URI are in one shard.
+        self.lock((key.uri_hash() >> 60) as usize % SHARDS)
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, HashMap<CacheKey, Arc<Flight>>> {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -462,6 +465,22 @@ impl Flights {
         let flight = Arc::new(Flight::new());
         flights.insert(key.clone(), Arc::clone(&flight));
         Part::Lead(flight)
+    }
+
+    /// Nobody joins the flights of what is purged any more; they go on for those who have.
+    pub(crate) fn forget(&self, target: &PurgeTarget) {
+        if let PurgeTarget::Uri(key) = target {
+            let mut flights = self.shard(key);
+            flights.retain(|known, _| known.uri() != key.uri());
+            return;
+        }
+        for shard in 0..SHARDS {
+            self.lock(shard).retain(|known, _| match target {
+                PurgeTarget::Prefix(prefix) => !known.uri().starts_with(&**prefix),
+                // What tags a response will have is not known before it is there.
+                PurgeTarget::Uri(_) | PurgeTarget::Tag(_) | PurgeTarget::Everything => false,
+            });
+        }
     }
 
     /// Nobody joins this flight any more.

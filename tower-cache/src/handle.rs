@@ -106,7 +106,7 @@ impl CacheHandle {
     }
 
     async fn run(&self, purge: Purge) -> Result<(), StoreError> {
-        let purge = self.inner.guard.store().purge(&purge);
+        let purge = self.inner.purging(&purge);
         let result = tokio::time::timeout(self.inner.config.store_timeout, purge).await;
         let result = result.unwrap_or_else(|_| Err(StoreError::timeout()));
         self.inner.note(Operation::Purge, &result);

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, Uri, header, request::Parts};
+use http::{Uri, header, request::Parts};
 
 /// Keys come from the network: their hash is seeded, so that nobody chooses what collides.
 static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
@@ -141,7 +141,7 @@ impl KeyRules {
         let mut bytes = Vec::with_capacity(length);
         self.push_uri(&mut bytes, scheme(&request.uri), authority, &request.uri);
         let uri = bytes.len();
-        push_forwarded(&mut bytes, &request.headers);
+        push_forwarded(&mut bytes, request);
         for partition in &self.partitions {
             partition(request, &mut Partition { bytes: &mut bytes });
         }
@@ -241,15 +241,40 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
 }
 
 /// The fields that tell an upstream by which name and scheme it is called, and no `Vary` mentions.
-fn push_forwarded(bytes: &mut Vec<u8>, headers: &HeaderMap) {
-    for (name, value) in headers {
+fn push_forwarded(bytes: &mut Vec<u8>, request: &Parts) {
+    for (name, value) in &request.headers {
         let name = name.as_str();
-        if !name.starts_with("x-") && name != "forwarded" {
+        if !name.starts_with("x-") && !matches!(name, "host" | "forwarded" | "front-end-https") {
             continue;
         }
         match name {
-            "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-scheme" | "x-forwarded-port"
-            | "x-forwarded-prefix" | "x-host" | "x-forwarded-server" => {
+            // RFC 9112 §3.2.2: the URI counts where it has an authority. A handler that reads `Host` all the same must
+            // not answer those who are sincere.
+            "host" => {
+                let same = |authority: &str| {
+                    let (scheme, host) = (scheme(&request.uri), value.as_bytes());
+                    let host = std::str::from_utf8(host).unwrap_or_default();
+                    let plain = without_default_port(scheme, authority);
+                    plain.eq_ignore_ascii_case(without_default_port(scheme, host))
+                };
+                if request.uri.authority().is_some_and(|authority| !same(authority.as_str())) {
+                    Partition { bytes }.add(name).add(value.as_bytes());
+                }
+            }
+            "x-forwarded-host"
+            | "x-forwarded-proto"
+            | "x-forwarded-scheme"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-host"
+            | "x-forwarded-server"
+            | "x-forwarded-protocol"
+            | "x-forwarded-ssl"
+            | "x-forwarded-path"
+            | "x-forwarded-uri"
+            | "x-url-scheme"
+            | "x-original-host"
+            | "front-end-https" => {
                 Partition { bytes }.add(name).add(value.as_bytes());
             }
             // `for` and `by` differ with each client and name no resource.
@@ -338,6 +363,12 @@ mod tests {
             let divided = key("http://a.example/", &[field]).unwrap();
             assert_ne!(divided, plain, "{field:?}");
             assert_eq!(divided.uri_hash(), plain.uri_hash());
+        }
+        for field in [("host", "b.example"), ("front-end-https", "on"), ("x-original-host", "b.example")] {
+            assert_ne!(key("http://a.example/", &[field]).unwrap(), plain, "{field:?}");
+        }
+        for host in ["a.example", "A.Example", "a.example:80"] {
+            assert_eq!(key("http://a.example/", &[("host", host)]).unwrap(), plain, "{host}");
         }
         for field in [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1"), ("x-request-id", "1")]
         {

@@ -19,9 +19,10 @@ use crate::flight::{Flight, Notes, Reader, Release, Source};
 use crate::metrics::{FillResult, Operation};
 use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
 use crate::plan::{self, Plan, Question};
-use crate::policy::age::Exchange;
+use crate::policy::age::{self, Exchange};
 use crate::policy::conditional;
 use crate::policy::fields;
+use crate::policy::freshness::Freshness;
 use crate::policy::storable::{self, Requested, Storable};
 use crate::status::{self, Details};
 use crate::store::{Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError};
@@ -415,11 +416,29 @@ impl Lead {
         exchange: Exchange,
         now: Instant,
     ) -> Response<OwnBody> {
-        let head = self.update(stored, &newer.headers, exchange, now);
-        // What must not be kept any longer is good for this once.
-        let head = head.as_ref().unwrap_or(&stored.head);
+        let (headers, head) = self.update(stored, &newer.headers, exchange, now);
+        // What must not be kept any longer, and fields that must not, are good for this once.
+        let kept = head.filter(|head| headers.keys().all(|name| head.headers.contains_key(name)));
+        let head = kept.unwrap_or_else(|| self.once(&stored.head, headers, exchange, now));
         let age = head.freshness.age(Duration::ZERO);
-        self.stored_answer(stored, head, age, CacheOutcome::Revalidated, Some(newer.status))
+        self.stored_answer(stored, &head, age, CacheOutcome::Revalidated, Some(newer.status))
+    }
+
+    /// What is stored with newer fields, for the one who asked.
+    fn once(&self, stored: &Head, mut headers: HeaderMap, exchange: Exchange, now: Instant) -> Arc<Head> {
+        let freshness = Freshness { initial_age: age::initial(&headers, exchange), ..stored.freshness };
+        let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
+        Arc::new(Head {
+            key: stored.key.clone(),
+            variant: stored.variant.clone(),
+            status: stored.status,
+            headers,
+            freshness,
+            upstream_status,
+            tags: stored.tags.clone(),
+            part: stored.part.clone(),
+            stored_at: now,
+        })
     }
 
     /// A response to HEAD updates what is stored, or shows that it is no longer current (RFC 9111 §4.3.5).
@@ -438,14 +457,15 @@ impl Lead {
         }
     }
 
-    /// Takes newer fields over into what is stored; where they forbid to keep it, it goes.
+    /// Takes newer fields over into what is stored; where they forbid to keep it, it goes. All fields, and what is
+    /// stored.
     fn update(
         &mut self,
         stored: &Arc<Entry>,
         newer: &HeaderMap,
         exchange: Exchange,
         now: Instant,
-    ) -> Option<Arc<Head>> {
+    ) -> (HeaderMap, Option<Arc<Head>>) {
         self.settled = true;
         let mut headers = answer::restore(&stored.head);
         fields::update(&mut headers, newer);
@@ -459,7 +479,8 @@ impl Lead {
         let cache = Arc::clone(self.cache());
         let tags = Self::newer_tags(&stored.head, &headers).ok_or(storable::Refusal::Tags);
         match storable.and_then(|storable| Ok((storable, tags?))) {
-            Ok((storable, tags)) => {
+            Ok((mut storable, tags)) => {
+                storable.variant = storable.variant.beside(&stored.head.variant);
                 let head = self.head(storable, status, tags, now);
                 self.flight.supply(Arc::clone(&head), &stored.body);
                 match self.question.found.stamp {
@@ -470,14 +491,14 @@ impl Lead {
                     }
                     None => cache.flights.close(&self.question.key, &self.flight),
                 }
-                Some(head)
+                (headers, Some(head))
             }
             Err(refusal) => {
                 if refusal != storable::Refusal::RequestNoStore {
                     cache.purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
                 }
                 self.part(Release::NotShared);
-                None
+                (headers, None)
             }
         }
     }

@@ -350,6 +350,21 @@ impl Question {
     }
 }
 
+impl Question {
+    /// The origin has just failed for somebody else: what is stored may do for this one too.
+    fn fall_back(self, request: &Parts, status: Option<http::StatusCode>) -> Plan {
+        let found = &self.found;
+        let allowed = if status.is_some() { found.on_error } else { found.on_disconnect };
+        let Some(stored) = found.stored.as_ref().filter(|_| allowed) else { return self.alone(request) };
+        let head = &*stored.head;
+        let age = head.freshness.age(cache::now().saturating_duration_since(head.stored_at));
+        let (cache, asks, request) = (&*self.cache, self.asks, &request.headers);
+        let outcome = CacheOutcome::Stale(StaleReason::Error);
+        let answer = Answer { cache, request, asks, head, age, outcome, forwarded: status };
+        Plan::Answer(answer.with(Content::Stored(stored)))
+    }
+}
+
 /// A request that is to be answered by the origin, to renew what is stored; none where nothing would be stored.
 pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<Lead>> {
     cache.metrics.resolve();
@@ -361,21 +376,6 @@ pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<L
     cache.note(Operation::Lookup, &lookup);
     let lookup = lookup.ok()?;
     let mut stored = select(cache, &key, asks, request, &lookup).ok().map(|entry| Arc::new(entry.clone()));
-    impl Question {
-        /// The origin has just failed for somebody else: what is stored may do for this one too.
-        fn fall_back(self, request: &Parts, status: Option<http::StatusCode>) -> Plan {
-            let found = &self.found;
-            let allowed = if status.is_some() { found.on_error } else { found.on_disconnect };
-            let Some(stored) = found.stored.as_ref().filter(|_| allowed) else { return self.alone(request) };
-            let head = &*stored.head;
-            let age = head.freshness.age(cache::now().saturating_duration_since(head.stored_at));
-            let (cache, asks, request) = (&*self.cache, self.asks, &request.headers);
-            let outcome = CacheOutcome::Stale(StaleReason::Error);
-            let answer = Answer { cache, request, asks, head, age, outcome, forwarded: status };
-            Plan::Answer(answer.with(Content::Stored(&stored.body)))
-        }
-    }
-
     if let Some(detached) = stored.take_if(|stored| stored.is_detached()) {
         let load = cache.guard.store().load(detached);
         stored = tokio::time::timeout(cache.config.store_timeout, load).await.ok()?.ok()?;

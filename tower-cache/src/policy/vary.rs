@@ -57,6 +57,20 @@ impl Variant {
         Some(Self { fields: fields.collect() })
     }
 
+    /// This variant of newer fields, chosen by what the older was chosen by too: content that an origin once said
+    /// depends on a field does not cease to because a confirmation forgets to say so.
+    pub(crate) fn beside(self, older: &Self) -> Self {
+        let known = |name: &HeaderName| self.fields.iter().any(|(known, _)| known == name);
+        let others: Vec<_> = older.fields.iter().filter(|(name, _)| !known(name)).cloned().collect();
+        if others.is_empty() {
+            return self;
+        }
+        let mut fields = self.fields.into_vec();
+        fields.extend(others);
+        fields.sort_unstable_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        Self { fields: fields.into() }
+    }
+
     /// Whether this variant answers the request.
     pub(crate) fn answers(&self, request: &HeaderMap) -> bool {
         self.fields.iter().all(|(name, value)| {

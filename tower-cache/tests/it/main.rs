@@ -17,6 +17,7 @@ mod hot;
 mod invalidation;
 mod leaks;
 mod leaks_model;
+mod leaks_purge;
 mod leaks_world;
 mod leases;
 mod lifetimes;
