@@ -124,10 +124,12 @@ impl Breaker {
         &self.family.circuit
     }
 
+    #[inline]
     fn shell(&self) -> &Shell {
         &self.circuit().observer
     }
 
+    #[inline]
     fn now(&self) -> u64 {
         self.shell().reader.now()
     }
@@ -353,6 +355,15 @@ impl Breaker {
     /// Why a call would not pass now.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.circuit().refusal(|| self.now())
+    }
+
+    /// State, failures, and whether a call would be refused; nothing is told of it before [`tell`](Self::tell).
+    pub(crate) fn quietly(&self) -> (State, u64, bool) {
+        self.circuit().quietly(self.now())
+    }
+
+    pub(crate) fn tell(&self) {
+        self.circuit().gather();
     }
 
     /// Changes whenever a refused call might pass.

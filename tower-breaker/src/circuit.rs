@@ -381,14 +381,29 @@ impl<O: Observer> Circuit<O> {
         self.step(now, |guarded, now| {
             guarded.machine.settle(now);
             self.report(guarded);
-            let machine = &mut guarded.machine;
-            let counts = match (machine.probing(), machine.config().time_window, machine.count_window()) {
-                (Some(probes), ..) => probes,
-                (None, None, Some(window)) => window,
-                _ => self.cells.counts(machine.slotting().epoch(now)),
-            };
-            read(machine, counts)
+            let counts = self.counts(&guarded.machine, now);
+            read(&mut guarded.machine, counts)
         })
+    }
+
+    /// State, failures in the window and whether a call would be refused, for one who holds a lock of its own and must
+    /// not run what others have written: what time has changed is told by the next one who comes, or by
+    /// [`gather`](Self::gather).
+    pub(crate) fn quietly(&self, now: u64) -> (State, u64, bool) {
+        let (_guarded, seen) = self.quiet_step(now, |guarded, now| {
+            let machine = &mut guarded.machine;
+            let refuses = machine.refusal(now).is_some();
+            (machine.state(), self.counts(machine, now).failures, refuses)
+        });
+        seen
+    }
+
+    fn counts(&self, machine: &Machine, now: u64) -> Counts {
+        match (machine.probing(), machine.config().time_window, machine.count_window()) {
+            (Some(probes), ..) => probes,
+            (None, None, Some(window)) => window,
+            _ => self.cells.counts(machine.slotting().epoch(now)),
+        }
     }
 
     /// Tells the observer what was counted without the lock.
@@ -411,6 +426,16 @@ impl<O: Observer> Circuit<O> {
 
     /// A step of the machine. Whatever it changes is published before the lock is given back, and told after.
     fn step<T>(&self, now: u64, step: impl FnOnce(&mut Guarded, u64) -> T) -> T {
+        let (guarded, result) = self.quiet_step(now, step);
+        self.free(guarded);
+        result
+    }
+
+    fn quiet_step<T>(
+        &self,
+        now: u64,
+        step: impl FnOnce(&mut Guarded, u64) -> T,
+    ) -> (MutexGuard<'_, Guarded>, T) {
         let mut guarded = self.lock();
         let (before, generation, pass) =
             (guarded.machine.state(), guarded.machine.generation(), guarded.machine.pass());
@@ -425,8 +450,7 @@ impl<O: Observer> Circuit<O> {
             }
             guarded.notes.freed = true;
         }
-        self.free(guarded);
-        result
+        (guarded, result)
     }
 
     /// Gives the lock back, and then tells.

@@ -106,6 +106,32 @@ impl<S: Clone, C> HttpBreakerService<S, C> {
 }
 
 impl<S, C> HttpBreakerService<S, C> {
+    /// A call that may not pass at once.
+    #[inline(never)]
+    fn refuse_or_ask<B>(&mut self, request: Request<B>) -> ResponseFuture<S::Future, C>
+    where
+        S: Service<Request<B>>,
+        C: Clone,
+    {
+        if let Some(rejected) = self.gate.refuse_at_once() {
+            self.released();
+            let response = reject(&*self.render, rejected, request);
+            return ResponseFuture { kind: Kind::Rejected { response: Some(response) } };
+        }
+        match self.gate.admit() {
+            Ok(permit) => {
+                ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
+            }
+            Err(rejected) => {
+                self.released();
+                let response = reject(&*self.render, rejected, request);
+                ResponseFuture { kind: Kind::Rejected { response: Some(response) } }
+            }
+        }
+    }
+}
+
+impl<S, C> HttpBreakerService<S, C> {
     /// A call was rejected; also one before which the inner service was not ready, for it may wait in a queue.
     fn released(&mut self) {
         if let Some(release) = self.release {
@@ -144,21 +170,7 @@ where
         if let Some(permit) = self.gate.admit_at_once() {
             return ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
         }
-        if let Some(rejected) = self.gate.refuse_at_once() {
-            self.released();
-            let response = reject(&*self.render, rejected, request);
-            return ResponseFuture { kind: Kind::Rejected { response: Some(response) } };
-        }
-        match self.gate.admit() {
-            Ok(permit) => {
-                ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
-            }
-            Err(rejected) => {
-                self.released();
-                let response = reject(&*self.render, rejected, request);
-                ResponseFuture { kind: Kind::Rejected { response: Some(response) } }
-            }
-        }
+        self.refuse_or_ask(request)
     }
 }
 

@@ -86,6 +86,30 @@ impl<S: Clone, C> BreakerService<S, C> {
 }
 
 impl<S, C> BreakerService<S, C> {
+    /// A call that may not pass at once.
+    #[inline]
+    fn refuse_or_ask<R>(&mut self, request: R) -> ResponseFuture<S::Future, C>
+    where
+        S: Service<R>,
+        C: Clone,
+    {
+        if let Some(rejected) = self.gate.refuse_at_once() {
+            self.released();
+            return ResponseFuture { kind: Kind::Rejected { rejected } };
+        }
+        match self.gate.admit() {
+            Ok(permit) => {
+                ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
+            }
+            Err(rejected) => {
+                self.released();
+                ResponseFuture { kind: Kind::Rejected { rejected } }
+            }
+        }
+    }
+}
+
+impl<S, C> BreakerService<S, C> {
     /// A call was rejected; also one before which the inner service was not ready, for it may wait in a queue.
     fn released(&mut self) {
         if let Some(release) = self.release {
@@ -123,23 +147,14 @@ where
         self.gate.poll_ready(&mut self.inner, cx).map_err(Error::Inner)
     }
 
+    // A function of its own, so that the future is written where it is to be and read back as it was written. Taken apart
+    // and put together again in registers, what two kinds of it have in one place costs more than the counting.
+    #[inline(never)]
     fn call(&mut self, request: R) -> Self::Future {
         if let Some(permit) = self.gate.admit_at_once() {
             return ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
         }
-        if let Some(rejected) = self.gate.refuse_at_once() {
-            self.released();
-            return ResponseFuture { kind: Kind::Rejected { rejected } };
-        }
-        match self.gate.admit() {
-            Ok(permit) => {
-                ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
-            }
-            Err(rejected) => {
-                self.released();
-                ResponseFuture { kind: Kind::Rejected { rejected } }
-            }
-        }
+        self.refuse_or_ask(request)
     }
 }
 

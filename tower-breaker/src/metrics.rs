@@ -41,12 +41,11 @@ mod with {
         #[inline]
         pub(crate) fn resolve(&self, state: impl FnOnce() -> State) {
             if self.handles.get().is_none() {
-                let state = state();
-                self.handles.get_or_init(|| {
-                    let handles = Handles::new(&self.name, self.many);
-                    handles.stands(index(state));
-                    Box::new(handles)
-                });
+                // Made outside of the cell: a recorder may use the breaker too. Should two threads come first, both have
+                // the same handles.
+                let handles = Handles::new(&self.name, self.many);
+                handles.stands(index(state()));
+                let _ = self.handles.set(Box::new(handles));
             }
         }
 

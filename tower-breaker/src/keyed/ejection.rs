@@ -9,6 +9,16 @@ use crate::policy::{Shelf, State};
 /// How often the ejected are looked through for such as have closed again, in milliseconds.
 const SWEEP: u64 = 100;
 
+struct Looked(Vec<Arc<Entry>>);
+
+impl Drop for Looked {
+    fn drop(&mut self) {
+        for entry in &self.0 {
+            entry.breaker.tell();
+        }
+    }
+}
+
 pub(crate) struct Ejection {
     policy: Shelf,
     ejected: Mutex<Vec<Arc<Entry>>>,
@@ -25,20 +35,25 @@ impl Ejection {
         if entry.ejected.load(Ordering::Relaxed) {
             return true;
         }
+        // Told of and dropped once the lock is free.
+        let mut looked = Looked(Vec::new());
         let mut ejected = self.ejected.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.policy.ejects(ejected.len(), known) {
             if now.saturating_sub(self.swept.load(Ordering::Relaxed)) < SWEEP {
                 return false;
             }
             self.swept.store(now, Ordering::Relaxed);
-            ejected.retain(|entry| {
-                let shut =
-                    !matches!(entry.breaker.state(), State::Closed | State::Disabled | State::MetricsOnly);
+            looked.0 = std::mem::take(&mut *ejected);
+            for entry in &looked.0 {
+                let (state, ..) = entry.breaker.quietly();
+                let shut = !matches!(state, State::Closed | State::Disabled | State::MetricsOnly);
                 // Nobody else knows it: it was evicted.
                 let kept = shut && Arc::strong_count(entry) > 1;
                 entry.ejected.store(kept, Ordering::Relaxed);
-                kept
-            });
+                if kept {
+                    ejected.push(Arc::clone(entry));
+                }
+            }
             if !self.policy.ejects(ejected.len(), known) {
                 return false;
             }

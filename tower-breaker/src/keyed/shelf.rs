@@ -26,14 +26,13 @@ impl Entry {
     }
 
     fn tenant(&self, now: u64) -> Tenant {
-        let seen = self.breaker.snapshot();
-        let by_hand = !matches!(seen.state, State::Closed | State::Open | State::HalfOpen);
-        let refuses = self.breaker.refusal().is_some();
+        let (state, failures, refuses) = self.breaker.quietly();
+        let by_hand = !matches!(state, State::Closed | State::Open | State::HalfOpen);
         let busy = self.bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.in_use() + bulkhead.waiting() > 0);
         Tenant {
             idle: Duration::from_millis(now.saturating_sub(self.used.load(Ordering::Relaxed))),
             keeps: by_hand || refuses || busy,
-            clean: seen.state == State::Closed && seen.failures == 0,
+            clean: state == State::Closed && failures == 0,
         }
     }
 }
@@ -57,6 +56,18 @@ struct Shard<K> {
     /// Where the next search for room begins.
     hand: usize,
     capacity: usize,
+}
+
+/// Entries that were looked at or removed within a lock. Once it is free they are told of, and dropped: recorders,
+/// handlers and wakers may use the registry.
+struct Looked<K>(Vec<(K, Arc<Entry>)>);
+
+impl<K> Drop for Looked<K> {
+    fn drop(&mut self) {
+        for (_, entry) in &self.0 {
+            entry.breaker.tell();
+        }
+    }
 }
 
 /// What came of asking for a key.
@@ -112,14 +123,17 @@ impl<K: Hash + Eq + Clone> Entries<K> {
         if let Some(entry) = self.get(&key, now) {
             return Found::Entry(entry);
         }
+        let (mut looked, mut reason) = (Looked(Vec::new()), None);
         let mut shard = self.shard(&key).write().unwrap_or_else(PoisonError::into_inner);
         if let Some(&place) = shard.places.get(&key) {
             return Found::Entry(Arc::clone(&shard.kept[place].1));
         }
         if shard.kept.len() >= shard.capacity {
-            let Some(reason) = shard.make_room(&self.policy, now) else { return Found::Overflow };
+            reason = shard.make_room(&self.policy, now, &mut looked);
+            if reason.is_none() {
+                return Found::Overflow;
+            }
             self.known.fetch_sub(1, Ordering::Relaxed);
-            left(reason);
         }
         let entry = Arc::new(make());
         entry.used.store(now, Ordering::Relaxed);
@@ -127,6 +141,10 @@ impl<K: Hash + Eq + Clone> Entries<K> {
         shard.places.insert(key.clone(), place);
         shard.kept.push((key, Arc::clone(&entry)));
         self.known.fetch_add(1, Ordering::Relaxed);
+        drop(shard);
+        if let Some(reason) = reason {
+            left(reason);
+        }
         Found::Entry(entry)
     }
 
@@ -134,11 +152,13 @@ impl<K: Hash + Eq + Clone> Entries<K> {
     pub(crate) fn expire(&self, now: u64) -> usize {
         let mut gone = 0;
         for shard in &self.shards {
+            let mut looked = Looked(Vec::new());
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            looked.0.clone_from(&shard.kept);
             let mut place = 0;
             while let Some((_, entry)) = shard.kept.get(place) {
                 if self.policy.expired(entry.tenant(now)) {
-                    shard.remove(place);
+                    looked.0.push(shard.remove(place));
                     gone += 1;
                 } else {
                     place += 1;
@@ -152,8 +172,9 @@ impl<K: Hash + Eq + Clone> Entries<K> {
     /// Every key with its breaker, a shard at a time.
     pub(crate) fn for_each(&self, mut look: impl FnMut(&K, &Entry)) {
         for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            for (key, entry) in &shard.kept {
+            // A copy, for `look` may ask for other keys.
+            let kept = shard.read().unwrap_or_else(PoisonError::into_inner).kept.clone();
+            for (key, entry) in &kept {
                 look(key, entry);
             }
         }
@@ -161,21 +182,23 @@ impl<K: Hash + Eq + Clone> Entries<K> {
 }
 
 impl<K: Hash + Eq + Clone> Shard<K> {
-    fn make_room(&mut self, policy: &Shelf, now: u64) -> Option<Leaves> {
+    fn make_room(&mut self, policy: &Shelf, now: u64, looked_at: &mut Looked<K>) -> Option<Leaves> {
         let (length, hand) = (self.kept.len(), self.hand);
         let looked = NEIGHBOURS.min(length);
         let places = (0..looked).map(|step| (hand + step) % length);
+        looked_at.0.extend(places.clone().map(|place| self.kept[place].clone()));
         self.hand = (hand + looked) % length;
         let (step, reason) = policy.leaves(places.map(|place| self.kept[place].1.tenant(now)))?;
-        self.remove((hand + step) % length);
+        looked_at.0.push(self.remove((hand + step) % length));
         Some(reason)
     }
 
-    fn remove(&mut self, place: usize) {
-        let (key, _) = self.kept.swap_remove(place);
+    fn remove(&mut self, place: usize) -> (K, Arc<Entry>) {
+        let (key, entry) = self.kept.swap_remove(place);
         self.places.remove(&key);
         if let Some((moved, _)) = self.kept.get(place) {
             self.places.insert(moved.clone(), place);
         }
+        (key, entry)
     }
 }

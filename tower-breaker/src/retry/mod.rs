@@ -9,6 +9,7 @@ mod layer;
 mod metrics;
 mod replay;
 mod settings;
+mod tape;
 mod timeout;
 mod tower;
 

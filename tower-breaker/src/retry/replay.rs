@@ -2,21 +2,18 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::tape::{Piece, Tape, lock, poll_next, wake};
 use crate::error::BoxError;
 
 /// Octets of a request body that are kept, when nothing else is said: 64 KiB. Most calls between services are smaller,
 /// and a thousand of them under way hold 64 MiB.
 pub const DEFAULT_LIMIT: usize = 64 << 10;
-
-/// Frames that are kept: octet by octet, 64 KiB would cost megabytes.
-const MAX_FRAMES: usize = 1024;
 
 /// A request body that is recorded while it is sent, data and trailers, up to a limit. A clone starts from the beginning:
 /// it replays what is recorded and goes on with the rest of the original.
@@ -50,35 +47,6 @@ enum Kind<B> {
     },
     /// Clone of what exists once.
     Spent,
-}
-
-struct Tape<B> {
-    /// What is left to record; none when it has ended.
-    body: Option<B>,
-    frames: Vec<Piece>,
-    /// Position of the first frame in `frames`: those before were let go.
-    first: usize,
-    octets: usize,
-    limit: usize,
-    recording: bool,
-    /// Who has the floor; 0 is nobody.
-    reader: u64,
-    waker: Option<Waker>,
-}
-
-#[derive(Clone)]
-enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
-impl From<Piece> for Frame<Bytes> {
-    fn from(piece: Piece) -> Self {
-        match piece {
-            Piece::Data(data) => Self::data(data),
-            Piece::Trailers(trailers) => Self::trailers(trailers),
-        }
-    }
 }
 
 /// What went wrong with a [`ReplayBody`].
@@ -126,17 +94,8 @@ impl<B: Body> ReplayBody<B> {
         if usize::try_from(body.size_hint().lower()).map_or(true, |least| least > limit) {
             return Self { kind: Kind::Once(body) };
         }
-        let tape = Tape {
-            body: Some(body),
-            frames: Vec::new(),
-            first: 0,
-            octets: 0,
-            limit,
-            recording: true,
-            reader: 0,
-            waker: None,
-        };
-        Self { kind: Kind::Taped { tape: Arc::new(Mutex::new(tape)), reader: None, position: 0 } }
+        let tape = Arc::new(Mutex::new(Tape::new(body, limit)));
+        Self { kind: Kind::Taped { tape, reader: None, position: 0 } }
     }
 }
 
@@ -156,11 +115,13 @@ impl<B> ReplayBody<B> {
         match &self.kind {
             Kind::Taped { tape, .. } => {
                 let mut tape = lock(tape);
-                let recording = tape.recording;
-                if recording {
-                    tape.next_reader();
+                if !tape.recording {
+                    return false;
                 }
-                recording
+                let waiting = tape.next_reader();
+                drop(tape);
+                wake(waiting);
+                true
             }
             _ => self.replayable(),
         }
@@ -170,104 +131,6 @@ impl<B> ReplayBody<B> {
     pub(crate) fn release(&self) {
         if let Kind::Taped { tape, .. } = &self.kind {
             lock(tape).recording = false;
-        }
-    }
-}
-
-/// A panic of the inner body poisons the lock; its frames are whole.
-fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
-    tape.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<B> Tape<B> {
-    fn next_reader(&mut self) -> u64 {
-        self.reader += 1;
-        // Whoever waits is told, so that its stream is reset and does not hang on its connection.
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-        self.reader
-    }
-
-    /// The frame at `position`, if it is recorded.
-    fn recorded(&mut self, position: usize) -> Option<Piece> {
-        let piece = self.frames.get(position.checked_sub(self.first)?).cloned();
-        if !self.recording && position + 1 >= self.first + self.frames.len() {
-            self.let_go(position + usize::from(piece.is_some()));
-        }
-        piece
-    }
-
-    fn let_go(&mut self, first: usize) {
-        self.frames = Vec::new();
-        self.first = first;
-    }
-
-    fn record(&mut self, position: usize, piece: &Piece) {
-        let octets = match piece {
-            Piece::Data(data) => data.len(),
-            Piece::Trailers(trailers) => {
-                trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
-            }
-        };
-        self.octets = self.octets.saturating_add(octets);
-        if self.octets > self.limit || self.frames.len() >= MAX_FRAMES {
-            self.recording = false;
-        }
-        if self.recording {
-            self.frames.push(piece.clone());
-        } else {
-            self.let_go(position + 1);
-        }
-    }
-}
-
-impl<B> Tape<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    fn poll_next(
-        &mut self,
-        position: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece, ReplayError>>> {
-        if position < self.first {
-            return Poll::Ready(Some(Err(ReplayError::Gone)));
-        }
-        if let Some(piece) = self.recorded(position) {
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        loop {
-            let Some(body) = &mut self.body else { return Poll::Ready(None) };
-            let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-                if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    self.waker = Some(cx.waker().clone());
-                }
-                return Poll::Pending;
-            };
-            let piece = match frame {
-                None => {
-                    self.body = None;
-                    return Poll::Ready(None);
-                }
-                Some(Err(error)) => {
-                    self.body = None;
-                    // Nobody can send the rest of it.
-                    self.recording = false;
-                    return Poll::Ready(Some(Err(ReplayError::Inner(error.into()))));
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Piece::Data(data),
-                    Err(frame) => match frame.into_trailers() {
-                        Ok(trailers) => Piece::Trailers(trailers),
-                        // http-body 1 has no third kind.
-                        Err(_) => continue,
-                    },
-                },
-            };
-            self.record(position, &piece);
-            return Poll::Ready(Some(Ok(piece)));
         }
     }
 }
@@ -291,12 +154,7 @@ where
                 .map(|frame| frame.map(|frame| frame.map_err(|e| ReplayError::Inner(e.into())))),
             Kind::Spent => Poll::Ready(Some(Err(ReplayError::Gone))),
             Kind::Taped { tape, reader, position } => {
-                let mut tape = lock(tape);
-                let me = *reader.get_or_insert_with(|| tape.next_reader());
-                if me != tape.reader {
-                    return Poll::Ready(Some(Err(ReplayError::Superseded)));
-                }
-                let next = tape.poll_next(*position, cx);
+                let next = poll_next(tape, reader, *position, cx);
                 if let Poll::Ready(Some(Ok(_))) = next {
                     *position += 1;
                 }
@@ -312,7 +170,8 @@ where
             Kind::Spent => false,
             Kind::Taped { tape, position, .. } => {
                 let tape = lock(tape);
-                *position >= tape.first + tape.frames.len()
+                !tape.polled
+                    && *position >= tape.first + tape.frames.len()
                     && tape.body.as_ref().is_none_or(Body::is_end_stream)
             }
         }
@@ -329,7 +188,11 @@ where
                 let recorded: u64 = coming
                     .map(|piece| if let Piece::Data(data) = piece { data.len() as u64 } else { 0 })
                     .sum();
-                let rest = tape.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+                let rest = match &tape.body {
+                    Some(body) => body.size_hint(),
+                    None if tape.polled => SizeHint::default(),
+                    None => SizeHint::with_exact(0),
+                };
                 let mut hint = SizeHint::new();
                 hint.set_lower(rest.lower().saturating_add(recorded));
                 if let Some(upper) = rest.upper() {

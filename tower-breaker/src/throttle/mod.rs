@@ -91,7 +91,8 @@ impl ThrottleBuilder {
         self
     }
 
-    /// What draws: a uniform number. Default: the keys of the standard library's hash maps.
+    /// What draws: a uniform number. It must not use the throttle, whose lock it is called in. Default: the keys of the
+    /// standard library's hash maps.
     pub fn random_with(mut self, random: fn() -> u64) -> Self {
         self.random = random;
         self

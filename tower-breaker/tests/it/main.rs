@@ -15,6 +15,7 @@ mod metrics;
 mod outcomes;
 mod probing;
 mod readiness;
+mod reentrant;
 #[cfg(feature = "retry")]
 mod retry_replay;
 #[cfg(feature = "retry")]
