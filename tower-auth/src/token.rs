@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -45,6 +45,21 @@ pub(crate) struct Signed {
     pub(crate) key: Arc<Key>,
     /// The latest set that was seen to hold `key` for this token.
     pub(crate) generation: AtomicU64,
+    /// Modulo 256.
+    uses: AtomicU8,
+}
+
+impl Signed {
+    pub(crate) fn new(issuer: usize, key: Arc<Key>, generation: u64) -> Self {
+        Self { issuer, key, generation: AtomicU64::new(generation), uses: AtomicU8::new(0) }
+    }
+
+    /// Counts a use. Two at once may count as one: nothing but a sample is taken by it.
+    pub(crate) fn used(&self) -> u8 {
+        let uses = self.uses.load(Ordering::Relaxed).wrapping_add(1);
+        self.uses.store(uses, Ordering::Relaxed);
+        uses
+    }
 }
 
 impl<C> AsRef<Facts> for Inner<C> {
@@ -67,6 +82,14 @@ impl<C> Verified<C> {
     pub(crate) fn new(registered: Registered, token: &str, signed: Option<Signed>, claims: C) -> Self {
         let facts = Facts { registered, token: token.into(), signed };
         Self { inner: Arc::new(Inner { facts, claims }) }
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner<C>>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner<C>> {
+        &self.inner
     }
 
     pub(crate) fn facts(&self) -> &Facts {

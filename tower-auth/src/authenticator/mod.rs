@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod builder;
@@ -170,12 +170,27 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             return Err(TokenFault::TooLarge.into());
         }
         let key = self.shared.cache.as_ref().map(|cache| cache.key(token.as_bytes()));
-        if let Some(key) = key
-            && let Some(step) = self.seen(key, token.as_bytes(), proof, waited)
-        {
-            return step;
+        match key.and_then(|key| self.seen(key, token.as_bytes(), proof, waited)) {
+            Some(step) => step,
+            None => self.unseen(key, token, proof, waited),
         }
-        self.unseen(key, token, proof, waited)
+    }
+
+    /// The first step with what may be a token, if the cache knows it; otherwise where the cache would have it, for
+    /// [`first_step`](Self::first_step).
+    pub(crate) fn recall(&self, token: &[u8]) -> Result<Step<C>, Option<u64>> {
+        let cache = self.shared.cache.as_ref().filter(|_| token.len() <= jws::MAX_TOKEN).ok_or(None)?;
+        let key = cache.key(token);
+        let step = self.seen(key, token, None, false).ok_or(Some(key))?;
+        Ok(step.unwrap_or_else(|error| Step::Done(Err(error))))
+    }
+
+    /// With a token that [`recall`](Self::recall) did not know, found by the same bytes.
+    pub(crate) fn first_step(&self, key: Option<u64>, token: &str) -> Step<C> {
+        if token.len() > jws::MAX_TOKEN {
+            return Step::Done(Err(TokenFault::TooLarge.into()));
+        }
+        self.unseen(key, token, None, false).unwrap_or_else(|error| Step::Done(Err(error)))
     }
 
     /// A token of which the cache does not know.
@@ -295,8 +310,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         if known.is_none() {
             self.shared.headers.keep(split.header, &header);
         }
-        let generation = AtomicU64::new(keys.generation());
-        let signed = Signed { issuer: position, key: Arc::clone(by), generation };
+        let signed = Signed::new(position, Arc::clone(by), keys.generation());
         let verified = Verified::new(registered, token, Some(signed), claims);
         if let (Some(cache), Some(key)) = (&self.shared.cache, key) {
             self.shared.requests.cache_miss();

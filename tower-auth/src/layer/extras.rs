@@ -47,6 +47,14 @@ impl<C> AuthLayer<C> {
     allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other form needs it")
 )]
 impl Extras {
+    /// Whether tokens may come with proofs.
+    pub(super) fn takes_proofs(&self) -> bool {
+        #[cfg(feature = "dpop")]
+        return self.dpop.is_some();
+        #[cfg(not(feature = "dpop"))]
+        false
+    }
+
     /// A token with a proof, if that is what the request has.
     #[cfg(feature = "dpop")]
     pub(super) fn proven<'p>(

@@ -53,6 +53,14 @@ const fn invalid(reason: &'static str) -> AuthError {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BearerHeader;
 
+/// What stands where the token of `Authorization: Bearer` is, whatever it is; `None` where only [`BearerHeader`] can say.
+pub(super) fn bearer_bytes(request: &Parts) -> Option<&[u8]> {
+    let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?.as_bytes();
+    let token = value.strip_prefix(b"Bearer ")?;
+    values.next().is_none().then_some(token)
+}
+
 impl TokenSource for BearerHeader {
     fn find<'r>(&self, request: &'r Parts) -> Result<Option<Found<'r>>, AuthError> {
         let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
