@@ -26,6 +26,9 @@ tokio::task_local! {
 /// hosts, or by `http`, go without one. A token that is bound to its sender is refused
 /// ([`Rejected::SenderConstrained`]); without an inbound token the request goes as it is.
 ///
+/// A request that has an `Authorization` header of its own keeps it, whatever its host: a proxy that passes its request on
+/// removes that header first, or everybody it calls gets the token.
+///
 /// The token is taken from the extensions of the outbound request ([`forward_with`], or a proxy that passes its request
 /// on), or else from the task, where [`InboundLayer`] puts it. Every request is looked at by itself, so a layer that
 /// follows redirects belongs outside of this one: each hop is then held against the hosts again.

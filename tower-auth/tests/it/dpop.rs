@@ -249,8 +249,8 @@ async fn nonces_sent(
     for _ in 0..calls {
         client.clone().oneshot(request("https://api.example/", authorization)).await.unwrap();
     }
-    let seen = seen.lock().unwrap().clone();
-    seen
+    let mut seen = seen.lock().unwrap();
+    std::mem::take(&mut *seen)
 }
 
 /// RFC 9449 §8 and §9: when a request is repeated with a nonce, and when not.

@@ -324,7 +324,10 @@ async fn proofs_beside_other_credentials() {
     let token = bound_to(&thumbprint(P256_JWK));
     let good = |id| Proof::new(Algorithm::Es256, P256, P256_JWK, &token, id).text();
     let dpop = format!("DPoP {token}");
-    assert_eq!(send_as(&layer, &[dpop.clone()], Some("a=b"), &good(1)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send_as(&layer, std::slice::from_ref(&dpop), Some("a=b"), &good(1)).await.status(),
+        StatusCode::OK
+    );
     let plain = crate::support::token(CLAIMS);
     let cookie = format!("token={plain}");
     assert_eq!(send_as(&layer, &[], Some(&cookie), &good(2)).await.status(), StatusCode::OK);

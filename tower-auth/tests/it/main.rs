@@ -22,6 +22,8 @@ mod discovery;
 mod dpop;
 #[cfg(feature = "dpop")]
 mod dpop_proofs;
+#[cfg(feature = "axum")]
+mod extractors;
 mod generators;
 mod grpc;
 #[cfg(feature = "introspection")]
@@ -31,10 +33,13 @@ mod keysets;
 mod layer;
 #[cfg(feature = "metadata")]
 mod metadata;
+mod nested;
 mod preflight;
 mod remote;
+mod render;
 mod rules;
 mod secrets;
+mod secrets_of_types;
 mod single_flight;
 mod sources;
 mod support;

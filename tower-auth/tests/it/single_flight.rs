@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -29,7 +29,7 @@ async fn steps() {
 async fn leave_after<F: Future>(polls: usize, leader: F) -> bool {
     let mut leader = pin!(leader);
     for _ in 0..polls {
-        if let Poll::Ready(_) = leader.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if leader.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             return true;
         }
         tokio::task::yield_now().await;
