@@ -40,42 +40,48 @@ pub(crate) enum Stamp {
 
 /// Reads nanoseconds since the breaker was made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reader {
-    origin: Stamp,
+pub(crate) enum Reader {
+    Tokio {
+        origin: Instant,
+    },
+    #[cfg(feature = "fast-clock")]
+    Fast {
+        origin: u64,
+        clock: &'static quanta::Clock,
+    },
 }
 
 impl Reader {
     pub(crate) fn new(clock: Clock) -> Self {
-        let origin = match clock {
-            Clock::Tokio => Stamp::Tokio(now()),
+        match clock {
+            Clock::Tokio => Self::Tokio { origin: now() },
             #[cfg(feature = "fast-clock")]
-            Clock::Fast if paused() => Stamp::Tokio(now()),
+            Clock::Fast if paused() => Self::Tokio { origin: now() },
             #[cfg(feature = "fast-clock")]
-            Clock::Fast => Stamp::Fast(fast().raw()),
-        };
-        Self { origin }
+            Clock::Fast => Self::Fast { origin: fast().raw(), clock: fast() },
+        }
     }
 
     #[inline]
     pub(crate) fn stamp(&self) -> Stamp {
-        match self.origin {
-            Stamp::Tokio(_) => Stamp::Tokio(now()),
+        match self {
+            Self::Tokio { .. } => Stamp::Tokio(now()),
             #[cfg(feature = "fast-clock")]
-            Stamp::Fast(_) => Stamp::Fast(fast().raw()),
+            Self::Fast { clock, .. } => Stamp::Fast(clock.raw()),
         }
     }
 
     /// A clock that goes backwards stands still at the origin.
     #[inline]
     pub(crate) fn since(&self, stamp: Stamp) -> u64 {
-        match (self.origin, stamp) {
-            (Stamp::Tokio(origin), Stamp::Tokio(now)) => {
-                let since = now.saturating_duration_since(origin);
+        match (self, stamp) {
+            (Self::Tokio { origin }, Stamp::Tokio(now)) => {
+                let since = now.saturating_duration_since(*origin);
                 // 2^64 ns are 584 years.
                 since.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(since.subsec_nanos()))
             }
             #[cfg(feature = "fast-clock")]
-            (Stamp::Fast(origin), Stamp::Fast(now)) => fast().delta_as_nanos(origin, now),
+            (Self::Fast { origin, clock }, Stamp::Fast(now)) => clock.delta_as_nanos(*origin, now),
             // Each reader keeps to its own clock.
             #[cfg(feature = "fast-clock")]
             _ => 0,
@@ -84,12 +90,15 @@ impl Reader {
 
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        self.since(self.stamp())
+        match self {
+            Self::Tokio { .. } => self.since(Stamp::Tokio(now())),
+            #[cfg(feature = "fast-clock")]
+            Self::Fast { origin, clock } => clock.delta_as_nanos(*origin, clock.raw()),
+        }
     }
 }
 
 #[cfg(feature = "fast-clock")]
-#[inline]
 fn fast() -> &'static quanta::Clock {
     static FAST: std::sync::OnceLock<quanta::Clock> = std::sync::OnceLock::new();
     FAST.get_or_init(quanta::Clock::new)

@@ -12,6 +12,18 @@
 //! because somebody waits for the answer; a POST is not sent twice unless it says that it may be; failures in a row open
 //! the breaker of a quiet client, which never makes 100 calls in 30 s; and it stays open longer each time, so that what
 //! takes a minute to heal is not probed twelve times.
+//!
+//! # Bodies
+//!
+//! Both timeouts end with the head of the response. A body that has begun may stream for as long as it likes, a download
+//! or a feed of events as well as a page, and no attempt is made for one that breaks off: the caller has its head already.
+//! An upload is within the time of its attempt, as nothing is answered before it, unless the upstream answers early.
+//!
+//! What a body may still do after its head: it holds its slot in the bulkhead until it ends or is dropped; an error in it
+//! is a failure to the breaker; and when it hangs, the reader is the one to give up, which frees the slot and is a failure
+//! too once it was silent for a second. Where readers have no patience of their own, give them one: a timeout around the
+//! reading, or tower-http's `ResponseBodyTimeoutLayer` next to the client, which limits the pause between two frames and
+//! leaves feeds alone that keep talking.
 
 use std::borrow::Cow;
 use std::time::Duration;

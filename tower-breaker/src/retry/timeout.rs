@@ -55,9 +55,9 @@ impl Deadline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimedOut {
-    /// One attempt took too long.
+    /// One attempt took too long by itself.
     Attempt,
-    /// All of them together did.
+    /// All of them together did: the request's [`Deadline`] has come.
     Total,
 }
 
@@ -129,7 +129,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let outer = request.extensions().get::<Deadline>().copied();
         let deadline = Deadline::sooner(request.extensions(), Some(self.limit));
+        // What ends an attempt may be the time of them all.
+        let kind = if deadline == outer { TimedOut::Total } else { self.kind };
         if let (TimedOut::Total, Some(deadline)) = (self.kind, deadline) {
             request.extensions_mut().insert(deadline);
         }
@@ -138,7 +141,7 @@ where
             inner: self.inner.call(request),
             sleep: until(deadline.map(Deadline::instant)),
             asked,
-            kind: self.kind,
+            kind,
         }
     }
 }

@@ -29,6 +29,8 @@ mod retry_tower;
 mod simulation;
 #[cfg(feature = "stack")]
 mod stack;
+#[cfg(feature = "stack")]
+mod stack_bodies;
 mod support;
 #[cfg(feature = "throttle")]
 mod throttle;
