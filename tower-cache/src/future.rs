@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -71,9 +70,6 @@ enum What {
     Lease { lease: StoreFuture<Lease>, limit: Pin<Box<Sleep>>, lead: Box<Lead> },
     Again { lookup: StoreFuture<Lookup>, limit: Pin<Box<Sleep>>, lead: Box<Lead> },
 }
-
-/// Stores bound how long others are waited for; this is for those that do not.
-const LEASE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A call whose response others may wait for. Dropped, it goes on in the background if they do.
 struct Leading<F> {
@@ -145,8 +141,8 @@ impl<S, F, B, R> State<S, F, B, R> {
                 let limit = Box::pin(tokio::time::sleep_until(question.deadline()));
                 Self::wait(service, request, body, What::Store { lookup, limit, question })
             }
-            Plan::Lease(lease, lead) => {
-                let limit = Box::pin(tokio::time::sleep(LEASE_LIMIT));
+            Plan::Lease(lease, mut lead) => {
+                let limit = Box::pin(tokio::time::sleep_until(lead.lease_deadline()));
                 Self::wait(service, request, body, What::Lease { lease, limit, lead })
             }
             Plan::Again(lookup, mut lead) => {

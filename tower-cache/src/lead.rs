@@ -48,6 +48,9 @@ impl Found {
     }
 }
 
+/// Stores bound how long others are waited for; this is for those that do not.
+const OTHERS_LIMIT: Duration = Duration::from_secs(30);
+
 /// A GET that goes to the origin. Dropped before there is a response, another takes its place.
 pub(crate) struct Lead {
     question: Question,
@@ -63,6 +66,8 @@ pub(crate) struct Lead {
     settled: bool,
     /// The right to fetch; given back when what was fetched is stored, or nothing comes of it.
     lease: Lease,
+    /// Until when others who fetch are waited for.
+    others: Option<tokio::time::Instant>,
     /// Tags that the request brings along.
     #[cfg(feature = "tags")]
     tags: Vec<Box<str>>,
@@ -92,6 +97,7 @@ impl Lead {
             sent,
             settled: false,
             lease: Lease::none(),
+            others: None,
             #[cfg(feature = "tags")]
             tags: crate::tags::added(&request.extensions),
         }
@@ -126,7 +132,7 @@ impl Lead {
     /// A response that was stored just now.
     pub(crate) fn landed(&self, request: &Parts) -> Option<Response<OwnBody>> {
         self.question.found.stamp?;
-        if self.question.deadline.is_some() {
+        if self.question.budget.has_waited() {
             // A store that had to be waited for before would have to be now; it is asked along with the lease.
             return None;
         }
@@ -134,40 +140,38 @@ impl Lead {
     }
 
     /// Asks for leave to ask the origin, where the store is one that several processes share.
-    pub(crate) fn lease(mut self: Box<Self>) -> Plan {
+    pub(crate) fn lease(self: Box<Self>) -> Plan {
         let Question { cache, key, found, .. } = &self.question;
         let (Some(stamp), Some(store)) = (found.stamp, cache.guard.available()) else {
             return Plan::Ask(self);
         };
         let mut lease = store.lease(key, stamp);
         match Pin::new(&mut lease).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(lease) => {
-                self.hold(lease);
-                self.leave()
-            }
+            Poll::Ready(lease) => self.leased(lease),
             Poll::Pending => Plan::Lease(lease, self),
         }
     }
 
+    /// Until when it is waited for leave: for the store no longer than for anything else it is asked, and for others
+    /// who fetch as long as the store says, with a bound for stores that say nothing.
+    pub(crate) fn lease_deadline(&mut self) -> tokio::time::Instant {
+        self.others.unwrap_or_else(|| self.question.deadline())
+    }
+
     /// The store has said whether this may ask the origin.
     pub(crate) fn leased(mut self: Box<Self>, lease: Result<Lease, StoreError>) -> Plan {
-        self.hold(lease);
-        self.leave()
-    }
-
-    fn hold(&mut self, lease: Result<Lease, StoreError>) {
-        match lease {
-            Ok(lease) => self.lease = lease,
+        self.question.budget.end(cache::now());
+        match lease.map(Lease::or_wait) {
+            Ok(Ok(lease)) => self.lease = lease,
+            Ok(Err(waiting)) => {
+                self.others.get_or_insert_with(|| tokio::time::Instant::now() + OTHERS_LIMIT);
+                return Plan::Lease(waiting, self);
+            }
             Err(error) => self.cache().note::<()>(Operation::Lookup, &Err(error)),
         }
-    }
-
-    fn leave(mut self: Box<Self>) -> Plan {
         if !self.lease.has_waited() {
             return Plan::Ask(self);
         }
-        // What the others took is not this request's time for the store.
-        self.question.deadline = None;
         match self.cache().guard.lookup(&self.question.key, cache::now()) {
             Some(lookup) => Plan::Again(lookup, self),
             None => Plan::Ask(self),
@@ -184,6 +188,7 @@ impl Lead {
         request: &Parts,
         lookup: Result<Lookup, StoreError>,
     ) -> Plan {
+        self.question.budget.end(cache::now());
         self.cache().note(Operation::Lookup, &lookup);
         let Ok(lookup) = lookup else { return Plan::Ask(self) };
         match plan::landed(&self.question, request, &lookup) {

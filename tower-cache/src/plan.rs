@@ -18,6 +18,7 @@ use crate::lead::{Found, Lead};
 use crate::metrics::Operation;
 use crate::outcome::{BypassReason, CacheBypass, CacheOnly, CacheOutcome, MissReason, StaleReason};
 use crate::passing::Passing;
+use crate::policy::budget::Budget;
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
 use crate::store::{
@@ -51,8 +52,8 @@ pub(crate) struct Question {
     pub(crate) asks: Asks,
     /// What the store had; known once it has answered.
     pub(crate) found: Found,
-    /// Until when the store is waited for; known once it is.
-    pub(crate) deadline: Option<tokio::time::Instant>,
+    /// What it has spent on waiting for the store.
+    pub(crate) budget: Budget,
     /// Until when others are waited for, and whether one of them has failed already.
     patience: Option<tokio::time::Instant>,
     disappointed: bool,
@@ -61,7 +62,7 @@ pub(crate) struct Question {
 impl Question {
     fn new(cache: &Arc<Inner>, key: CacheKey, asks: Asks, found: Found) -> Self {
         let cache = Arc::clone(cache);
-        Self { cache, key, asks, found, deadline: None, patience: None, disappointed: false }
+        Self { cache, key, asks, found, budget: Budget::default(), patience: None, disappointed: false }
     }
 
     /// All waits of a request for other requests have one end, the same that those have whose client has left.
@@ -70,10 +71,9 @@ impl Question {
         *self.patience.get_or_insert_with(|| tokio::time::Instant::now() + limit)
     }
 
-    /// All waits of a request for its store have one end.
+    /// Until when the store may be waited for from now on: all waits of a request come out of one budget.
     pub(crate) fn deadline(&mut self) -> tokio::time::Instant {
-        let timeout = self.cache.config.store_timeout;
-        *self.deadline.get_or_insert_with(|| tokio::time::Instant::now() + timeout)
+        self.budget.begin(cache::now(), self.cache.config.store_timeout).into()
     }
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
         return question.missed(request, now);
     };
     match Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(lookup)) => decide(cache, key, asks, request, &lookup, now, None),
+        Poll::Ready(Ok(lookup)) => decide(cache, key, asks, request, &lookup, now, Budget::default()),
         result => {
             let question = Question::new(cache, key, asks, Found::unknown());
             match result {
@@ -145,10 +145,10 @@ fn decide(
     request: &Parts,
     lookup: &Lookup,
     now: Instant,
-    deadline: Option<tokio::time::Instant>,
+    budget: Budget,
 ) -> Plan {
     cache.guard.succeeded();
-    let question = |found, key| Question { deadline, ..Question::new(cache, key, asks, found) };
+    let question = |found, key| Question { budget, ..Question::new(cache, key, asks, found) };
     let entry = match select(cache, &key, asks, request, lookup) {
         Ok(entry) => entry,
         Err(miss) => {
@@ -246,11 +246,12 @@ fn load(cache: &Inner, entry: &Entry, lookup: &Lookup) -> StoreFuture<Lookup> {
 
 impl Question {
     /// The store has answered, or failed.
-    pub(crate) fn looked_up(self, request: &Parts, result: Result<Lookup, StoreError>) -> Plan {
+    pub(crate) fn looked_up(mut self, request: &Parts, result: Result<Lookup, StoreError>) -> Plan {
         let now = cache::now();
+        self.budget.end(now);
         self.cache.note(Operation::Lookup, &result);
         match result {
-            Ok(lookup) => decide(&self.cache, self.key, self.asks, request, &lookup, now, self.deadline),
+            Ok(lookup) => decide(&self.cache, self.key, self.asks, request, &lookup, now, self.budget),
             Err(error) => {
                 if error.kind() == StoreErrorKind::Corrupt {
                     // What cannot be read would fail each time: it goes, and the next fill takes its place.
@@ -371,14 +372,15 @@ pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<L
     let Admission::Lookup(asks) = request::admit(request, cache.config.honour_requests) else { return None };
     let key = cache.config.keys.of_request(request).filter(|_| !asks.head)?;
     let lookup = cache.guard.lookup(&key, cache::now())?;
-    let lookup = tokio::time::timeout(cache.config.store_timeout, lookup).await;
+    let limit = tokio::time::Instant::now() + cache.config.store_timeout;
+    let lookup = tokio::time::timeout_at(limit, lookup).await;
     let lookup = lookup.unwrap_or_else(|_| Err(StoreError::timeout()));
     cache.note(Operation::Lookup, &lookup);
     let lookup = lookup.ok()?;
     let mut stored = select(cache, &key, asks, request, &lookup).ok().map(|entry| Arc::new(entry.clone()));
     if let Some(detached) = stored.take_if(|stored| stored.is_detached()) {
         let load = cache.guard.store().load(detached);
-        stored = tokio::time::timeout(cache.config.store_timeout, load).await.ok()?.ok()?;
+        stored = tokio::time::timeout_at(limit, load).await.ok()?.ok()?;
     }
     let found = Found { stamp: Some(lookup.stamp), stored, ..Found::unknown() };
     let question = Question::new(cache, key, asks, found);

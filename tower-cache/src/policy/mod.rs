@@ -3,6 +3,7 @@
 
 pub(crate) mod age;
 pub(crate) mod backoff;
+pub(crate) mod budget;
 pub(crate) mod conditional;
 pub(crate) mod dates;
 pub(crate) mod directives;

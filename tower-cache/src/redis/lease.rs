@@ -8,7 +8,7 @@ use super::layout::Names;
 use super::link::Link;
 use super::random;
 use super::scripts;
-use crate::store::{Held, Lease, StoreError};
+use crate::store::{Held, Lease, StoreError, StoreFuture};
 
 /// A holder that is gone is replaced after this time: it renews its hold three times as often.
 const LIFE: Duration = Duration::from_secs(1);
@@ -26,29 +26,67 @@ pub(super) async fn acquire(
     wait: Duration,
     limit: Duration,
 ) -> Result<Lease, StoreError> {
-    let holder = random().to_be_bytes();
-    let mut call = scripts::LEASE.key(names.lock());
-    call.key(names.record()).arg(&holder[..]).arg(milliseconds(LIFE));
-    let deadline = tokio::time::Instant::now() + wait;
-    let (mut pause, mut waited) = (SHORTEST, false);
-    loop {
+    let asking = Asking { link, names, holder: random().to_be_bytes(), limit };
+    match asking.ask().await? {
+        Answer::Yes { stored } => Ok(asking.held(stored)),
+        Answer::Wait => Ok(Lease::waiting(StoreFuture::new(asking.wait(wait)))),
+        Answer::Unshared => Ok(Lease::none()),
+    }
+}
+
+enum Answer {
+    /// The lock is held; whether something has been stored since the lookup.
+    Yes { stored: bool },
+    /// Somebody else holds it.
+    Wait,
+    /// Nobody is to wait.
+    Unshared,
+}
+
+/// Who wants the lock.
+struct Asking {
+    link: Arc<Link>,
+    names: Names,
+    holder: [u8; 8],
+    limit: Duration,
+}
+
+impl Asking {
+    async fn ask(&self) -> Result<Answer, StoreError> {
+        let mut call = scripts::LEASE.key(self.names.lock());
+        call.key(self.names.record()).arg(&self.holder[..]).arg(milliseconds(LIFE));
         // Whoever gives up waiting for an answer may have the lock all the same; it ends by itself then.
-        let operation = link.operation();
-        let step = tokio::time::timeout(limit, operation.script::<u8>(&call)).await;
+        let operation = self.link.operation();
+        let step = tokio::time::timeout(self.limit, operation.script::<u8>(&call)).await;
         let answer = step.map_err(|_| StoreError::timeout())??;
         operation.end();
-        let lease = match answer {
-            1 | 2 => Lease::held(Lock::new(link, names, holder)),
-            0 if tokio::time::Instant::now() < deadline => {
-                waited = true;
-                tokio::time::sleep(pause / 2 + pause.mul_f64(random() as f64 / u64::MAX as f64) / 2).await;
-                pause = (pause * 2).min(LONGEST);
-                continue;
+        Ok(match answer {
+            0 => Answer::Wait,
+            1 => Answer::Yes { stored: false },
+            2 => Answer::Yes { stored: true },
+            _ => Answer::Unshared,
+        })
+    }
+
+    fn held(self, stored: bool) -> Lease {
+        let lease = Lease::held(Lock::new(self.link, self.names, self.holder));
+        if stored { lease.after_waiting() } else { lease }
+    }
+
+    /// Looks now and then whether the holder is done.
+    async fn wait(self, wait: Duration) -> Result<Lease, StoreError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut pause = SHORTEST;
+        while tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(pause / 2 + pause.mul_f64(random() as f64 / u64::MAX as f64) / 2).await;
+            pause = (pause * 2).min(LONGEST);
+            match self.ask().await? {
+                Answer::Yes { .. } => return Ok(self.held(true)),
+                Answer::Wait => {}
+                Answer::Unshared => break,
             }
-            // Waited long enough, or nobody is to wait.
-            _ => return Ok(if waited { Lease::none().after_waiting() } else { Lease::none() }),
-        };
-        return Ok(if waited || answer == 2 { lease.after_waiting() } else { lease });
+        }
+        Ok(Lease::none())
     }
 }
 

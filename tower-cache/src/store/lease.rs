@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use super::StoreFuture;
+
 /// The right to fetch something from the origin, or leave to do so without. Dropped, it is given back, so that others
 /// look up what there is by then.
 #[must_use]
 pub struct Lease {
     waited: bool,
+    /// Somebody else has it.
+    waiting: Option<Box<StoreFuture<Self>>>,
     held: Option<Box<dyn Held>>,
 }
 
@@ -19,12 +23,19 @@ pub trait Held: Send + Sync + 'static {
 impl Lease {
     /// None is needed.
     pub const fn none() -> Self {
-        Self { waited: false, held: None }
+        Self { waited: false, waiting: None, held: None }
     }
 
     /// The right to fetch.
     pub fn held(held: impl Held) -> Self {
-        Self { waited: false, held: Some(Box::new(held)) }
+        Self { held: Some(Box::new(held)), ..Self::none() }
+    }
+
+    /// Somebody else has the right: this is to be waited for, until they are done or have taken too long. It is their
+    /// time and not the store's: it may take longer than [`store_timeout`](crate::CacheBuilder::store_timeout), up to
+    /// 30 s. What they fetched may be stored afterwards, and is looked up before the origin is asked.
+    pub fn waiting(lease: StoreFuture<Self>) -> Self {
+        Self { waiting: Some(Box::new(lease)), ..Self::none() }
     }
 
     /// There was somebody to wait for: what they fetched may be stored by now, and is looked up before the origin is
@@ -32,6 +43,12 @@ impl Lease {
     pub const fn after_waiting(mut self) -> Self {
         self.waited = true;
         self
+    }
+
+    /// What is to be waited for, if it is.
+    pub(crate) fn or_wait(mut self) -> Result<Self, StoreFuture<Self>> {
+        let Some(waiting) = self.waiting.take() else { return Ok(self) };
+        Err(StoreFuture::new(async { Ok(waiting.await?.after_waiting()) }))
     }
 
     pub(crate) const fn has_waited(&self) -> bool {

@@ -57,8 +57,9 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Asks for the right to fetch `key` from the origin, before that is done for something that others may use too:
-    /// a store that several processes share answers only one of them at once, and the others when there is something
-    /// to look up, or when they have waited long enough. An optimisation alone: who is let go asks the origin, with a
+    /// a store that several processes share gives it to one of them, and lets the others [wait](Lease::waiting) until
+    /// there is something to look up, or they have waited long enough. This answer itself comes out of the request's
+    /// [`store_timeout`](crate::CacheBuilder::store_timeout). An optimisation alone: who is let go asks the origin, with a
     /// lease or without. `stamp` is that of the lookup before. The default lets everybody go.
     fn lease(&self, key: &CacheKey, stamp: Stamp) -> StoreFuture<Lease> {
         let _ = (key, stamp);

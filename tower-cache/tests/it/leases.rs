@@ -71,10 +71,14 @@ impl Store for Shared {
         }
         let (right, unshared) = (Arc::clone(&self.right), Arc::clone(&self.unshared));
         StoreFuture::new(async move {
-            let waits = right.available_permits() == 0;
-            let permit = right.acquire_owned().await.map_err(|_| StoreError::timeout())?;
-            let lease = Lease::held(Right { _permit: permit, unshared });
-            Ok(if waits { lease.after_waiting() } else { lease })
+            let held = |permit, unshared| Lease::held(Right { _permit: permit, unshared });
+            if let Ok(permit) = Arc::clone(&right).try_acquire_owned() {
+                return Ok(held(permit, unshared));
+            }
+            Ok(Lease::waiting(StoreFuture::new(async move {
+                let permit = right.acquire_owned().await.map_err(|_| StoreError::timeout())?;
+                Ok(held(permit, unshared))
+            })))
         })
     }
 }

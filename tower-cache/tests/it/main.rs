@@ -3,6 +3,7 @@
 
 mod auto_traits;
 mod bodies;
+mod budget;
 mod bypass;
 mod cancel;
 mod cancel_threads;
