@@ -190,6 +190,9 @@ pub(crate) fn restore(head: &Head) -> HeaderMap {
     if !head.upstream_status {
         headers.remove(CACHE_STATUS);
     }
+    if head.own_etag {
+        headers.remove(header::ETAG);
+    }
     headers
 }
 

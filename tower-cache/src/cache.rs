@@ -59,6 +59,8 @@ pub(crate) struct Config {
     /// The last share of a lifetime, in which a hit renews it.
     pub(crate) refresh_ahead: f64,
     pub(crate) collapse: bool,
+    /// Responses without an entity tag get one.
+    pub(crate) etags: bool,
     pub(crate) honour_requests: bool,
     pub(crate) wall_clock: fn() -> SystemTime,
     pub(crate) max_background: usize,

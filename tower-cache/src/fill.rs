@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 
+use crate::answer;
 use crate::cache::Inner;
+use crate::etag::Tagger;
 use crate::flight::Flight;
 use crate::metrics::FillResult;
 use crate::store::{Entry, Head, Lease, Stamp};
@@ -23,6 +25,8 @@ pub(crate) struct Recorder {
     pub(crate) received: u64,
     /// Octets counted among those of all fills.
     pub(crate) held: usize,
+    /// Makes an entity tag of what passes.
+    pub(crate) tagger: Option<Tagger>,
     pub(crate) settled: bool,
     /// The right to fetch, until it is stored.
     pub(crate) lease: Lease,
@@ -35,6 +39,9 @@ impl Recorder {
         let config = &self.cache.config;
         let held = self.cache.held.fetch_add(data.len(), Ordering::Relaxed) + data.len();
         let limit = if held > config.max_held { 0 } else { config.max_body };
+        if let Some(tagger) = &mut self.tagger {
+            tagger.data(&data);
+        }
         self.flight.push(data, limit);
     }
 
@@ -66,9 +73,32 @@ impl Recorder {
             return;
         };
         self.cache.unshared.forget(&self.head.key);
-        let entry = Arc::new(Entry::new(Arc::clone(&self.head), body, stamp));
+        let entry = Arc::new(Entry::new(self.tagged(), body, stamp));
         let lease = std::mem::replace(&mut self.lease, Lease::none());
         self.cache.commit(entry, stamp, Arc::clone(&self.flight), lease);
+    }
+}
+
+impl Recorder {
+    /// The head to store: with an entity tag of the whole content, where it is to have one.
+    fn tagged(&mut self) -> Arc<Head> {
+        let Some(etag) = self.tagger.take().and_then(Tagger::finish) else { return Arc::clone(&self.head) };
+        let head = &*self.head;
+        let mut headers = answer::restore(head);
+        headers.insert(header::ETAG, etag);
+        answer::prepare(&mut headers, self.cache.config.name.is_some());
+        Arc::new(Head {
+            key: head.key.clone(),
+            variant: head.variant.clone(),
+            status: head.status,
+            headers,
+            freshness: head.freshness,
+            part: head.part.clone(),
+            upstream_status: head.upstream_status,
+            own_etag: true,
+            tags: head.tags.clone(),
+            stored_at: head.stored_at,
+        })
     }
 }
 

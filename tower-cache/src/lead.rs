@@ -14,6 +14,7 @@ use crate::answer::{self, Answer, Content};
 use crate::body::{Erased, OwnBody, ResponseBody};
 use crate::cache::{self, Inner};
 use crate::error::BoxError;
+use crate::etag::Tagger;
 use crate::fill::Recorder;
 use crate::flight::{Flight, Notes, Reader, Release, Source};
 use crate::metrics::{FillResult, Operation};
@@ -212,8 +213,8 @@ impl Lead {
     /// Makes the request to the origin validate what is stored, if that is possible.
     pub(crate) fn prepare(&self, request: &mut HeaderMap) {
         let Some(stored) = self.question.found.stored.as_ref() else { return };
-        if conditional::has_validator(&stored.head.headers) {
-            conditional::validate(request, &stored.head.headers);
+        if stored.head.has_validator() {
+            conditional::validate(request, &stored.head.headers, stored.head.own_etag);
         } else if self.background && stored.head.part.is_none() {
             // The client has its answer: what is asked for now is all of it.
             conditional::strip(request);
@@ -245,7 +246,7 @@ impl Lead {
         let exchange = Exchange { sent: self.sent, received: (self.cache().config.wall_clock)() };
         let (parts, body) = response.into_parts();
         if let Some(stored) = self.question.found.stored.clone() {
-            if parts.status == StatusCode::NOT_MODIFIED && conditional::has_validator(&stored.head.headers) {
+            if parts.status == StatusCode::NOT_MODIFIED && stored.head.has_validator() {
                 return self.revalidated(&stored, &parts, exchange, now).map(ResponseBody::own);
             }
             let failed = matches!(parts.status.as_u16(), 500 | 502..=504);
@@ -271,7 +272,7 @@ impl Lead {
             }
             Ok(storable) => match self.tags(&parts) {
                 Some(tags) => {
-                    let head = self.head(storable, parts.status, tags, now);
+                    let head = self.head(storable, parts.status, tags, None, now);
                     self.record(parts, body, head)
                 }
                 None => {
@@ -352,8 +353,19 @@ impl Lead {
         }
     }
 
-    fn head(&self, storable: Storable, status: StatusCode, tags: Box<[Box<str>]>, now: Instant) -> Arc<Head> {
+    fn head(
+        &self,
+        storable: Storable,
+        status: StatusCode,
+        tags: Box<[Box<str>]>,
+        etag: Option<HeaderValue>,
+        now: Instant,
+    ) -> Arc<Head> {
         let Storable { variant, mut headers, freshness, part } = storable;
+        let own_etag = etag.is_some();
+        if let Some(etag) = etag {
+            headers.insert(header::ETAG, etag);
+        }
         let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
         Arc::new(Head {
             key: self.question.key.clone(),
@@ -362,6 +374,7 @@ impl Lead {
             headers,
             freshness: freshness.shortened(self.cache().jitter()),
             upstream_status,
+            own_etag,
             tags,
             part,
             stored_at: now,
@@ -399,6 +412,7 @@ impl Lead {
             stamp,
             received: 0,
             held: 0,
+            tagger: self.tagger(&head, stamp),
             settled: false,
             lease: std::mem::replace(&mut self.lease, Lease::none()),
         };
@@ -411,6 +425,19 @@ impl Lead {
         let reader = Reader::leading(Arc::clone(&self.flight));
         self.flight.begin(head, Some(Source { body: Box::pin(Erased::new(body)), recorder }));
         response.map(|()| ResponseBody::own(OwnBody::Reading { reader, length }))
+    }
+
+    /// What makes an entity tag, for those who have none.
+    #[cfg(feature = "etag")]
+    fn tagger(&self, head: &Head, stamp: Option<Stamp>) -> Option<Tagger> {
+        let wanted = self.cache().config.etags && stamp.is_some() && head.status == StatusCode::OK;
+        (wanted && !head.headers.contains_key(header::ETAG)).then(|| Tagger::new(&head.headers))
+    }
+
+    #[cfg(not(feature = "etag"))]
+    #[expect(clippy::unused_self, reason = "the same with the feature and without")]
+    fn tagger(&self, _: &Head, _: Option<Stamp>) -> Option<Tagger> {
+        None
     }
 
     /// 304: what is stored is the answer, with the newer fields (RFC 9111 §4.3.4).
@@ -440,6 +467,7 @@ impl Lead {
             headers,
             freshness,
             upstream_status,
+            own_etag: false,
             tags: stored.tags.clone(),
             part: stored.part.clone(),
             stored_at: now,
@@ -454,7 +482,7 @@ impl Lead {
         if newer.status != stored.head.status {
             return;
         }
-        if conditional::describes(&newer.headers, &stored.head.headers, stored.body.len) {
+        if conditional::describes(&newer.headers, &answer::restore(&stored.head), stored.body.len) {
             self.update(&stored, &newer.headers, exchange, now);
         } else {
             let key = self.question.key.clone();
@@ -486,7 +514,10 @@ impl Lead {
         match storable.and_then(|storable| Ok((storable, tags?))) {
             Ok((mut storable, tags)) => {
                 storable.variant = storable.variant.beside(&stored.head.variant);
-                let head = self.head(storable, status, tags, now);
+                // The content is the same, and so is the tag that was made of it.
+                let etag = stored.head.headers.get(header::ETAG).filter(|_| stored.head.own_etag);
+                let etag = etag.filter(|_| !storable.headers.contains_key(header::ETAG)).cloned();
+                let head = self.head(storable, status, tags, etag, now);
                 self.flight.supply(Arc::clone(&head), &stored.body);
                 match self.question.found.stamp {
                     Some(stamp) => {
@@ -547,6 +578,14 @@ impl Drop for Lead {
 impl Head {
     pub(crate) fn content_length(&self) -> Option<u64> {
         content_length(&self.headers)
+    }
+
+    /// Whether there is something that the origin can validate it by.
+    fn has_validator(&self) -> bool {
+        if self.own_etag {
+            return self.headers.contains_key(header::LAST_MODIFIED);
+        }
+        conditional::has_validator(&self.headers)
     }
 }
 

@@ -6,6 +6,7 @@ mod body;
 mod builder;
 mod cache;
 mod error;
+mod etag;
 mod fill;
 mod flight;
 mod grpc;

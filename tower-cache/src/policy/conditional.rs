@@ -18,10 +18,11 @@ pub(crate) fn describes(newer: &HeaderMap, stored: &HeaderMap, length: u64) -> b
     same(header::ETAG) && same(header::LAST_MODIFIED) && length_now.is_none_or(|now| now == length)
 }
 
-/// Makes the request validate a stored response instead of the client's own (§4.3.1).
-pub(crate) fn validate(request: &mut HeaderMap, stored: &HeaderMap) {
+/// Makes the request validate a stored response instead of the client's own (§4.3.1). An entity tag that the origin
+/// does not know (`own_etag`) stays away: with it the origin would not look at the date (RFC 9110 §13.1.3).
+pub(crate) fn validate(request: &mut HeaderMap, stored: &HeaderMap, own_etag: bool) {
     strip(request);
-    if let Some(etag) = stored.get(header::ETAG) {
+    if let Some(etag) = stored.get(header::ETAG).filter(|_| !own_etag) {
         request.insert(header::IF_NONE_MATCH, etag.clone());
     }
     if let Some(modified) = stored.get(header::LAST_MODIFIED) {

@@ -16,7 +16,7 @@ use crate::store::{Entry, Head, Kept, Stamp, StoredBody};
 
 /// What is written now, and all that is read. A change of the form changes it; processes of both versions then share a
 /// server without understanding each other, and each replaces what it cannot read.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// Version, stamp (16 octets), when it was received (milliseconds since 1970, 8 octets), and in how many pieces (4) of
 /// which name (8) its content lies elsewhere: at fixed places, for scripts to compare.
@@ -74,6 +74,7 @@ pub(super) fn encode(entry: &Entry, stamp: Stamp, now: Now) -> Vec<u8> {
     out.number(head.key.uri().len() as u64);
     out.number(u64::from(head.status.as_u16()));
     out.bool(head.upstream_status);
+    out.bool(head.own_etag);
     out.freshness(&head.freshness);
     let mut names = 0;
     head.variant.each(|_, _| names += 1);
@@ -121,6 +122,7 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
     let key = CacheKey::from_bytes(key, uri)?;
     let status = StatusCode::from_u16(u16::try_from(input.number()?).ok()?).ok()?;
     let upstream_status = input.bool()?;
+    let own_etag = input.bool()?;
     let mut freshness = input.freshness()?;
     // Clocks of two machines differ a little: what comes from the future came just now.
     let resident = Now::milliseconds(now.wall).saturating_sub(received);
@@ -156,6 +158,7 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
         freshness,
         part,
         upstream_status,
+        own_etag,
         tags: tags.into(),
         stored_at: now.monotonic,
     };
@@ -383,6 +386,7 @@ mod tests {
             },
             part: part.flatten(),
             upstream_status: next(2) == 0,
+            own_etag: next(2) == 0,
             tags: (0..next(3)).map(|n| n.to_string().into()).collect(),
             stored_at: now().monotonic,
             headers,
@@ -396,8 +400,8 @@ mod tests {
         let (a, b) = (&one.head, &other.head);
         assert_eq!((&a.key, &a.variant, a.status, &a.headers), (&b.key, &b.variant, b.status, &b.headers));
         assert_eq!(
-            (a.freshness, &a.part, a.upstream_status, &a.tags),
-            (b.freshness, &b.part, b.upstream_status, &b.tags)
+            (a.freshness, &a.part, a.upstream_status, a.own_etag, &a.tags),
+            (b.freshness, &b.part, b.upstream_status, b.own_etag, &b.tags)
         );
         assert_eq!(
             (one.stamp(), one.body.len, &one.body.trailers),

@@ -35,6 +35,8 @@ pub(crate) struct Head {
     pub(crate) part: Option<Part>,
     /// `Cache-Status` came with it, from caches nearer to the origin.
     pub(crate) upstream_status: bool,
+    /// Its `ETag` is this cache's own: good for clients, and unknown to the origin.
+    pub(crate) own_etag: bool,
     /// By which it can be purged.
     pub(crate) tags: Box<[Box<str>]>,
     /// When it was received.

@@ -159,6 +159,7 @@ mod tests {
             },
             part: None,
             upstream_status: false,
+            own_etag: false,
             tags: Box::default(),
             stored_at: Instant::now(),
         };

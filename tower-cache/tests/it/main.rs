@@ -11,6 +11,8 @@ mod cancel_world;
 mod collapse;
 mod conditional;
 mod dice;
+#[cfg(feature = "etag")]
+mod etag;
 mod failing_store;
 mod freshness;
 mod head;
