@@ -26,6 +26,7 @@ mod leases;
 mod lifetimes;
 mod malformed;
 mod metrics;
+mod partition;
 mod post;
 mod purge;
 mod ranges;
