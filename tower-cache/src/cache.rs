@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::builder::CacheBuilder;
-use crate::flight::{Flight, Flights, Notes};
+use crate::flight::Flight;
+use crate::flights::{Flights, Notes};
 use crate::guard::Guard;
 use crate::handle::CacheHandle;
 use crate::key::{CacheKey, KeyRules};

@@ -16,10 +16,12 @@ use crate::cache::{self, Inner};
 use crate::error::BoxError;
 use crate::etag::Tagger;
 use crate::fill::Recorder;
-use crate::flight::{Flight, Notes, Reader, Release, Source};
+use crate::flight::{Flight, Reader, Release, Source};
+use crate::flights::Notes;
+use crate::look;
 use crate::metrics::{FillResult, Operation};
 use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
-use crate::plan::{self, Plan, Question};
+use crate::plan::{Plan, Question};
 use crate::policy::age::{self, Exchange};
 use crate::policy::conditional;
 use crate::policy::fields;
@@ -137,7 +139,7 @@ impl Lead {
             // A store that had to be waited for before would have to be now; it is asked along with the lease.
             return None;
         }
-        plan::fresh_now(self.cache(), &self.question.key, self.question.asks, request)
+        look::fresh_now(self.cache(), &self.question.key, self.question.asks, request)
     }
 
     /// Asks for leave to ask the origin, where the store is one that several processes share.
@@ -192,15 +194,15 @@ impl Lead {
         self.question.budget.end(cache::now());
         self.cache().note(Operation::Lookup, &lookup);
         let Ok(lookup) = lookup else { return Plan::Ask(self) };
-        match plan::landed(&self.question, request, &lookup) {
-            plan::Landed::Fresh(response, entry) => {
+        match look::landed(&self.question, request, &lookup) {
+            look::Landed::Fresh(response, entry) => {
                 self.settled = true;
                 self.flight.supply(Arc::clone(&entry.head), &entry.body);
                 self.cache().flights.close(&self.question.key, &self.flight);
                 Plan::Answer(response)
             }
-            plan::Landed::Loading(lookup) => Plan::Again(lookup, self),
-            plan::Landed::Nothing { stored } => {
+            look::Landed::Loading(lookup) => Plan::Again(lookup, self),
+            look::Landed::Nothing { stored } => {
                 // What is validated or fallen back on is what was found first, unless it has been purged.
                 let found = &mut self.question.found;
                 found.stamp = Some(lookup.stamp);

@@ -15,9 +15,10 @@ use crate::cache::Inner;
 use crate::error::BoxError;
 use crate::key::CacheKey;
 use crate::lead::Lead;
+use crate::look;
 use crate::metrics::Operation;
 use crate::outcome::CacheOutcome;
-use crate::plan::{self, Question};
+use crate::plan::Question;
 use crate::status::{self, Details};
 use crate::store::{Purge, PurgeTarget, Stamp, StoreError, StoreFuture};
 
@@ -76,7 +77,7 @@ impl Passing {
             .chain([target.clone()])
             .filter_map(|key| cache.begin_purge(&Purge::hard(PurgeTarget::Uri(key))))
             .collect();
-        let stamp = post.as_ref().map(|_| plan::stamp(cache, &target));
+        let stamp = post.as_ref().map(|_| look::stamp(cache, &target));
         let stamp = match stamp {
             None if purges.is_empty() => return None,
             Some(Ok(stamp)) if purges.is_empty() => {

@@ -10,7 +10,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::error::BoxError;
-use crate::plan;
+use crate::look;
 use crate::service::CacheService;
 
 impl<S> CacheService<S> {
@@ -30,7 +30,7 @@ impl<S> CacheService<S> {
         ResB::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let Some(lead) = plan::refresh(&self.cache.inner, &parts).await else { return Ok(()) };
+        let Some(lead) = look::refresh(&self.cache.inner, &parts).await else { return Ok(()) };
         lead.prepare(&mut parts.headers);
         let mut service = self.inner.clone();
         std::future::poll_fn(|cx| service.poll_ready(cx)).await?;

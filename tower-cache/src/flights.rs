@@ -1,0 +1,113 @@
+//! Which keys are being fetched, and what is remembered of keys.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::flight::{Flight, Reader};
+use crate::key::CacheKey;
+use crate::store::PurgeTarget;
+
+/// All flights that others may join.
+pub(crate) struct Flights {
+    shards: [Mutex<HashMap<CacheKey, Arc<Flight>>>; SHARDS],
+}
+
+const SHARDS: usize = 16;
+
+/// The part a request takes in fetching.
+pub(crate) enum Part {
+    Lead(Arc<Flight>),
+    Follow(Reader),
+}
+
+impl Flights {
+    pub(crate) fn new() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    fn shard(&self, key: &CacheKey) -> MutexGuard<'_, HashMap<CacheKey, Arc<Flight>>> {
+        // The top bits: the low ones choose the slot in the map. All partitions of a URI are in one shard.
+        self.lock((key.uri_hash() >> 60) as usize % SHARDS)
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, HashMap<CacheKey, Arc<Flight>>> {
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows the flight of this key, or begins it.
+    pub(crate) fn join(&self, key: &CacheKey) -> Part {
+        let mut flights = self.shard(key);
+        if let Some(flight) = flights.get(key) {
+            return Part::Follow(Reader::new(Arc::clone(flight), false));
+        }
+        let flight = Arc::new(Flight::new());
+        flights.insert(key.clone(), Arc::clone(&flight));
+        Part::Lead(flight)
+    }
+
+    /// Nobody joins the flights of what is purged any more; they go on for those who have.
+    pub(crate) fn forget(&self, target: &PurgeTarget) {
+        if let PurgeTarget::Uri(key) = target {
+            let mut flights = self.shard(key);
+            flights.retain(|known, _| known.uri() != key.uri());
+            return;
+        }
+        for shard in 0..SHARDS {
+            self.lock(shard).retain(|known, _| match target {
+                PurgeTarget::Prefix(prefix) => !known.uri().starts_with(&**prefix),
+                // What tags a response will have is not known before it is there.
+                PurgeTarget::Uri(_) | PurgeTarget::Tag(_) | PurgeTarget::Everything => false,
+            });
+        }
+    }
+
+    /// Nobody joins this flight any more.
+    pub(crate) fn close(&self, key: &CacheKey, flight: &Arc<Flight>) {
+        let mut flights = self.shard(key);
+        if flights.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            flights.remove(key);
+        }
+    }
+}
+
+/// Remembers keys for a short time: those whose responses cannot be shared, as waiting for each other would only make
+/// their requests slow, or those that have been renewed. A collision or a lost note costs a wait or a second fetch,
+/// nothing else.
+pub(crate) struct Notes {
+    slots: Box<[AtomicU64]>,
+}
+
+impl Notes {
+    const SLOTS: usize = 4096;
+    /// How long a response that cannot be shared is remembered, in seconds. Short enough that a handler that changes
+    /// its mind is soon collapsed again.
+    pub(crate) const UNSHARED: u64 = 60;
+
+    pub(crate) fn new() -> Self {
+        Self { slots: (0..Self::SLOTS).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn slot(&self, key: &CacheKey) -> (&AtomicU64, u64) {
+        (&self.slots[key.hash64() as usize % Self::SLOTS], key.hash64() & !0xffff_ffff)
+    }
+
+    /// Both in seconds since the cache was made.
+    pub(crate) fn remember(&self, key: &CacheKey, until: u64) {
+        let (slot, mark) = self.slot(key);
+        slot.store(mark | until.min(0xffff_ffff), Ordering::Relaxed);
+    }
+
+    pub(crate) fn forget(&self, key: &CacheKey) {
+        let (slot, mark) = self.slot(key);
+        if slot.load(Ordering::Relaxed) & !0xffff_ffff == mark {
+            slot.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn contains(&self, key: &CacheKey, now: u64) -> bool {
+        let (slot, mark) = self.slot(key);
+        let noted = slot.load(Ordering::Relaxed);
+        noted & !0xffff_ffff == mark && noted & 0xffff_ffff > now
+    }
+}
