@@ -1,9 +1,11 @@
 //! The signature step, callable by itself: a compact JWS against a set of keys, whatever the payload is.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use jsonwebtoken::crypto::CryptoProvider;
+use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier};
 
 use crate::error::TokenFault;
 use crate::keys::{Algorithm, Key, KeySet};
@@ -70,9 +72,39 @@ impl Backend {
 
     /// Whether `signature` over `signed` is good. An error of the backend is a signature that is not good.
     fn good(self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &Vec<u8>) -> bool {
-        (self.provider().verifier_factory)(&algorithm.to_jsonwebtoken(), key.decoding())
-            .is_ok_and(|verifier| verifier.verify(signed, signature).is_ok())
+        let prepare =
+            || (self.provider().verifier_factory)(&algorithm.to_jsonwebtoken(), key.decoding()).ok();
+        let verify = |verifier: &dyn JwtVerifier| verifier.verify(signed, signature).is_ok();
+        let once = || prepare().is_some_and(|verifier| verify(&*verifier));
+        let Some(id) = key.id() else { return once() };
+        PREPARED
+            .try_with(|prepared| {
+                let (mut prepared, wanted) = (prepared.borrow_mut(), (id, algorithm, self));
+                match prepared.iter().position(|(known, _)| *known == wanted) {
+                    // The one used last is found first.
+                    Some(position) => prepared[..=position].rotate_right(1),
+                    None => {
+                        let Some(verifier) = prepare() else { return false };
+                        prepared.truncate(MOST_PREPARED - 1);
+                        prepared.insert(0, (wanted, verifier));
+                    }
+                }
+                verify(&*prepared[0].1)
+            })
+            // This thread is about to end.
+            .unwrap_or_else(|_| once())
     }
+}
+
+/// How many verifiers a thread keeps: a rotation of keys for each of two issuers.
+const MOST_PREPARED: usize = 4;
+
+type Prepared = ((NonZeroU64, Algorithm, Backend), Box<dyn JwtVerifier>);
+
+thread_local! {
+    /// Verifiers used last. They cannot be kept with their keys, because they cannot go from thread to thread. The id in
+    /// front is never given to another key.
+    static PREPARED: RefCell<Vec<Prepared>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A verified JWS. `Debug` shows neither header nor payload: whose they are is not known here.

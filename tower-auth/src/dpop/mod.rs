@@ -21,7 +21,7 @@ pub use client::{Dpop, DpopFuture, DpopKey, DpopLayer};
 pub use replay::{MemoryReplayStore, ReplayStore};
 
 use crate::error::{AuthError, ConfigError};
-use crate::keys::{Algorithm, Family, StaticKeys};
+use crate::keys::{Algorithm, Family, KeySet};
 use crate::policy::challenge::{self, Credentials};
 use crate::policy::dpop::{self as rules, Expected};
 use crate::policy::jws;
@@ -261,10 +261,10 @@ fn verify_proof(proof: &str) -> Result<(Vec<u8>, String), &'static str> {
     if members.d.is_some() || members.p.is_some() || members.q.is_some() || members.k.is_some() {
         return Err("The DPoP proof brings a private key");
     }
-    let keys = StaticKeys::jwk(jwk.as_bytes()).map_err(|_| "The key of the DPoP proof is not accepted")?;
+    let keys = KeySet::passing(jwk.as_bytes()).map_err(|_| "The key of the DPoP proof is not accepted")?;
     // The key is the one in the header, whatever its name.
     parsed.kid = None;
-    let (payload, _) = verify::verify_split(&split, &parsed, &signature, keys.set(), Backend::default())
+    let (payload, _) = verify::verify_split(&split, &parsed, &signature, &keys, Backend::default())
         .map_err(|_| "The signature of the DPoP proof is not valid")?;
     let thumbprint = thumbprint(&members).ok_or(malformed)?;
     Ok((payload, thumbprint))

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +22,8 @@ const MAX_KEYS: usize = 10_000;
 /// A key for verifying, with the algorithms it is for. Never shows its material.
 #[derive(Clone)]
 pub struct Key {
+    /// Differs between any two keys that were read; `None` for a key that comes with what it verifies.
+    id: Option<NonZeroU64>,
     decoding: DecodingKey,
     shape: Shape,
     algorithms: Vec<Algorithm>,
@@ -39,7 +42,13 @@ impl Key {
         if algorithms.is_empty() {
             return Err(KeyFault::Algorithm);
         }
-        Ok(Self { decoding, shape, algorithms, kid })
+        Ok(Self {
+            id: NonZeroU64::new(IDS.fetch_add(1, Ordering::Relaxed)),
+            decoding,
+            shape,
+            algorithms,
+            kid,
+        })
     }
 
     /// The key's id.
@@ -52,6 +61,10 @@ impl Key {
     #[must_use]
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
+    }
+
+    pub(crate) fn id(&self) -> Option<NonZeroU64> {
+        self.id
     }
 
     pub(crate) fn decoding(&self) -> &DecodingKey {
@@ -94,6 +107,7 @@ pub struct KeySet {
     generation: u64,
 }
 
+static IDS: AtomicU64 = AtomicU64::new(1);
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -130,6 +144,13 @@ impl KeySet {
         let mut set = Self::index(keys.filter_map(read).collect());
         set.refused = total - set.keys.len();
         Ok(set)
+    }
+
+    /// One key for one signature.
+    #[cfg(feature = "dpop")]
+    pub(crate) fn passing(jwk: &[u8]) -> Result<Self, KeyFault> {
+        let key = Key::new(jwk::parse(jwk)?)?;
+        Ok(Self::index(vec![Arc::new(Key { id: None, ..key })]))
     }
 
     fn index(keys: Vec<Arc<Key>>) -> Self {

@@ -162,6 +162,21 @@ struct Reading<'p> {
 
 impl<'p> Reading<'p> {
     fn read(&mut self, places: &Places) -> Result<(), TokenFault> {
+        if !(places.scopes.is_empty() && places.roles.is_empty()) {
+            self.read_places(places)?;
+        }
+        // What is no JSON is that and nothing else, whatever its claims are.
+        let mut result = Ok(());
+        json::each(self.payload, |name, value| {
+            if result.is_ok() {
+                result = self.claim(&name, value);
+            }
+        })
+        .map_err(|_| TokenFault::Malformed)?;
+        result
+    }
+
+    fn read_places(&mut self, places: &Places) -> Result<(), TokenFault> {
         let members = json::members(self.payload).map_err(|_| TokenFault::Malformed)?;
         for value in places.scopes.iter().filter_map(|path| at(&members, path)) {
             each(value, "scope", |text| self.add_scopes(text))?;
@@ -172,7 +187,7 @@ impl<'p> Reading<'p> {
                 self.claims.roles.push(span);
             })?;
         }
-        members.into_iter().try_for_each(|(name, value)| self.claim(&name, value))
+        Ok(())
     }
 
     fn claim(&mut self, name: &str, value: Value<'p>) -> Result<(), TokenFault> {

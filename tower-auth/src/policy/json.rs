@@ -10,7 +10,7 @@ use std::ops::Deref;
 /// Deepest nesting that is read. Real claims have three or four levels.
 const MAX_DEPTH: u8 = 32;
 /// Up to here a linear search for duplicates is faster than hashing.
-const LINEAR: usize = 16;
+const FEW: usize = 16;
 
 /// Not JSON as it is read here. Why is nobody's business: most of what arrives is hostile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +80,20 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Members<'_>, Malformed> {
 
 /// The same of what is known to be text.
 pub(crate) fn members(text: &str) -> Result<Members<'_>, Malformed> {
+    // Most objects fit: a header has three or four members, an access token about ten.
+    let mut members = Vec::with_capacity(12);
+    each(text, |name, value| members.push((name, value)))?;
+    Ok(members)
+}
+
+/// Each member of the object at the root, in order. What was seen counts only when there is no error at the end.
+pub(crate) fn each<'j>(text: &'j str, member: impl FnMut(Text<'j>, Value<'j>)) -> Result<(), Malformed> {
     let mut reader = Reader { text, at: 0 };
     if reader.next_token() != Some(b'{') {
         return Err(Malformed);
     }
-    // Most objects fit: a header has three or four members, an access token about ten.
-    let members = reader.object(MAX_DEPTH, Vec::with_capacity(12))?;
-    if reader.next_token().is_some() { Err(Malformed) } else { Ok(members) }
+    reader.object(MAX_DEPTH, member)?;
+    if reader.next_token().is_some() { Err(Malformed) } else { Ok(()) }
 }
 
 /// The items of a [`Value::Array`].
@@ -127,7 +134,7 @@ impl<'j> Reader<'j> {
             b'"' => self.string().map(Value::String),
             b'-' | b'0'..=b'9' => self.number(),
             b'{' => {
-                self.object(depth, Vec::new())?;
+                self.object(depth, |_, _| ())?;
                 Ok(Value::Object(&self.text[start..self.at]))
             }
             b'[' => {
@@ -170,12 +177,12 @@ impl<'j> Reader<'j> {
     }
 
     /// From the brace on.
-    fn object(&mut self, depth: u8, mut members: Members<'j>) -> Result<Members<'j>, Malformed> {
+    fn object(&mut self, depth: u8, mut member: impl FnMut(Text<'j>, Value<'j>)) -> Result<(), Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed)?;
         self.at += 1;
         if self.next_token() == Some(b'}') {
             self.at += 1;
-            return Ok(members);
+            return Ok(());
         }
         let mut seen = Seen::default();
         loop {
@@ -183,17 +190,16 @@ impl<'j> Reader<'j> {
                 return Err(Malformed);
             }
             let name = self.string()?;
-            if seen.twice(&members, &name) || self.next_token() != Some(b':') {
+            if seen.twice(&name) || self.next_token() != Some(b':') {
                 return Err(Malformed);
             }
             self.at += 1;
-            let value = self.value(depth)?;
-            members.push((name, value));
+            member(name, self.value(depth)?);
             let next = self.next_token();
             self.at += 1;
             match next {
                 Some(b',') => {}
-                Some(b'}') => return Ok(members),
+                Some(b'}') => return Ok(()),
                 _ => return Err(Malformed),
             }
         }
@@ -276,23 +282,26 @@ fn plain(bytes: &[u8]) -> usize {
 struct Seen<'j> {
     /// A bit for each kind of name there is: names without company need not be compared.
     kinds: u64,
-    /// All names once there are many.
-    many: HashSet<Text<'j>>,
+    few: [&'j str; FEW],
+    count: usize,
+    /// All names, once there are many or one has escapes.
+    many: Option<HashSet<Text<'j>>>,
 }
 
 impl<'j> Seen<'j> {
-    fn twice(&mut self, members: &[(Text<'j>, Value<'j>)], name: &Text<'j>) -> bool {
-        if members.len() >= LINEAR {
-            if self.many.is_empty() {
-                self.many.extend(members.iter().map(|(name, _)| name.clone()));
-            }
-            return !self.many.insert(name.clone());
+    fn twice(&mut self, name: &Text<'j>) -> bool {
+        if let (None, Cow::Borrowed(text), Some(place)) = (&self.many, &name.0, self.few.get_mut(self.count))
+        {
+            *place = text;
+            let first = text.as_bytes().first().copied().unwrap_or_default();
+            let kind = 1 << ((usize::from(first) + text.len() * 7) % 64);
+            let known = self.kinds & kind != 0;
+            self.kinds |= kind;
+            self.count += 1;
+            return known && self.few[..self.count - 1].contains(text);
         }
-        let first = name.bytes().next().unwrap_or_default();
-        let kind = 1 << ((usize::from(first) + name.len() * 7) % 64);
-        let known = self.kinds & kind != 0;
-        self.kinds |= kind;
-        known && members.iter().any(|(other, _)| other == name)
+        let few = self.few.iter().take(self.count).map(|name| Text(Cow::Borrowed(name)));
+        !self.many.get_or_insert_with(|| few.collect()).insert(name.clone())
     }
 }
 

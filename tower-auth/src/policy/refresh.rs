@@ -53,6 +53,47 @@ impl Held {
     pub(crate) fn is_young(&self) -> bool {
         self.age < self.ahead
     }
+
+    /// What [`Refresh::decide`] would say about a known id, as far as that can be said without its lock: by `calm`, which
+    /// it published last, and by whether a fetch runs.
+    pub(crate) fn glance(
+        &self,
+        now: Instant,
+        calm: Option<&Calm>,
+        stale_for: Duration,
+        fetching: bool,
+    ) -> Glance {
+        let dead = self.age >= self.life.saturating_add(stale_for);
+        let until = |until: fn(&Calm) -> Instant| !dead && calm.is_some_and(|calm| now < until(calm));
+        if self.is_young() || until(|calm| calm.pause_until) {
+            return Glance::Use;
+        }
+        match (self.age < self.life || until(|calm| calm.failing_until), fetching) {
+            (true, true) => Glance::Use,
+            (true, false) => Glance::UseAndStart,
+            (false, _) => Glance::Ask,
+        }
+    }
+}
+
+/// What failed fetches mean for those who have a set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calm {
+    /// Before this nothing is fetched.
+    pub(crate) pause_until: Instant,
+    /// Before this nobody waits for a fetch as long as the set may be used.
+    pub(crate) failing_until: Instant,
+}
+
+/// What to do for a known id at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Glance {
+    /// Use what is there.
+    Use,
+    /// Use what is there; it is time that somebody starts a fetch.
+    UseAndStart,
+    /// Only [`Refresh::decide`] can say.
+    Ask,
 }
 
 /// What happened so far.
@@ -159,6 +200,13 @@ impl Refresh {
         }
     }
 
+    /// For [`Held::glance`].
+    pub(crate) fn calm(&self) -> Option<Calm> {
+        let failed_at = self.failed_at?;
+        let pause_until = self.not_before.unwrap_or(failed_at);
+        Some(Calm { pause_until, failing_until: failed_at + LATELY })
+    }
+
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
         (self.not_before, self.failed_at) = (None, None);
@@ -215,6 +263,34 @@ mod tests {
         assert_eq!(refresh.decide(now + 60 * S, held(1_099), None, false), Act::FetchAndWait);
         assert_eq!(refresh.decide(now, held(1_100), None, false), Act::Unavailable(S));
         assert_eq!(refresh.decide(now, held(100), Some("new"), false), Act::Unavailable(S));
+    }
+
+    #[test]
+    fn a_glance_says_what_would_be_decided() {
+        let (mut refresh, now) = warm();
+        let mut seen = [0; 3];
+        for failed in [None, Some(1), Some(40), Some(400)] {
+            if let Some(ago) = failed {
+                refresh.failed(now - ago * S);
+            }
+            for age in [0, 74, 75, 99, 100, 130, 500, 1_099, 1_100, 2_000] {
+                let calm = refresh.calm();
+                let glance = |fetching| held(age).unwrap().glance(now, calm.as_ref(), 1_000 * S, fetching);
+                let decided = refresh.decide(now, held(age), None, false);
+                match glance(false) {
+                    Glance::Use => assert_eq!((decided, glance(true)), (Act::Use, Glance::Use), "{age}"),
+                    Glance::UseAndStart => {
+                        assert_eq!((decided, glance(true)), (Act::UseAndFetch, Glance::Use), "{age}");
+                    }
+                    Glance::Ask => {
+                        assert!(!matches!(decided, Act::Use | Act::UseAndFetch), "{age}");
+                        assert_eq!(glance(true), Glance::Ask);
+                    }
+                }
+                seen[glance(false) as usize] += 1;
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 3), "{seen:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::hash::BuildHasher;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -17,7 +18,7 @@ use crate::fetch;
 use crate::keys::{Algorithm, KeySet, KeySource, KeysPending, Lookup};
 use crate::metrics::Fetches;
 use crate::policy::document;
-use crate::policy::refresh::{Act, Held, Refresh};
+use crate::policy::refresh::{Act, Calm, Glance, Held, Refresh};
 
 pub(super) struct Remote<S, B, R>(Arc<Source<S, B, R>>);
 
@@ -26,6 +27,9 @@ struct Source<S, B, R> {
     service: Mutex<S>,
     snapshot: ArcSwapOption<Snapshot>,
     state: Mutex<State>,
+    /// What those who have a set need to know of `state`: they never wait for its lock.
+    calm: ArcSwapOption<Calm>,
+    fetching: AtomicBool,
     fetches: Fetches,
     types: PhantomData<fn(B) -> R>,
 }
@@ -71,6 +75,8 @@ impl<S, B, R> Remote<S, B, R> {
             service: Mutex::new(service),
             snapshot: ArcSwapOption::empty(),
             state: Mutex::new(state),
+            calm: ArcSwapOption::empty(),
+            fetching: AtomicBool::new(false),
             fetches: Fetches::default(),
             types: PhantomData,
         }))
@@ -107,6 +113,12 @@ impl<S, B, R> Source<S, B, R> {
             }
             None => state.refresh.failed(now()),
         }
+        self.calm.store(state.refresh.calm().map(Arc::new));
+    }
+
+    fn glance(&self, now: Instant, held: Held) -> Glance {
+        let (calm, fetching) = (self.calm.load(), self.fetching.load(Ordering::Acquire));
+        held.glance(now, calm.as_deref(), self.config.schedule.stale_for, fetching)
     }
 
     /// A document without a usable key is a mistake of the issuer; the last good set serves on, for its time.
@@ -157,17 +169,33 @@ where
     fn vouches_for(&self, generation: u64) -> bool {
         let snapshot = self.0.snapshot.load();
         snapshot.as_ref().is_some_and(|snapshot| {
-            snapshot.keys.generation() == generation && snapshot.held(now()).is_young()
+            let now = now();
+            snapshot.keys.generation() == generation && self.0.glance(now, snapshot.held(now)) == Glance::Use
         })
     }
 
     fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
         let now = now();
         let View { snapshot, held, known } = self.0.view(now, kid, algorithm);
-        if let (Some(snapshot), Some(held), true) = (&snapshot, held, known)
-            && held.is_young()
-        {
-            return Lookup::Keys(Arc::clone(&snapshot.keys));
+        if let (Some(snapshot), Some(held), true) = (&snapshot, held, known) {
+            match self.0.glance(now, held) {
+                Glance::Use => return Lookup::Keys(Arc::clone(&snapshot.keys)),
+                Glance::UseAndStart => {
+                    // Who holds the lock is about to start a fetch, or somebody else will.
+                    let free = match self.0.state.try_lock() {
+                        Ok(state) => Some(state),
+                        Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+                        Err(TryLockError::WouldBlock) => None,
+                    };
+                    if let Some(mut state) = free
+                        && state.refresh.decide(now, Some(held), None, waited) == Act::UseAndFetch
+                    {
+                        Source::start(&self.0, state);
+                    }
+                    return Lookup::Keys(Arc::clone(&snapshot.keys));
+                }
+                Glance::Ask => {}
+            }
         }
         let unknown = kid.filter(|_| !known);
         let mut state = self.0.state();
@@ -182,14 +210,26 @@ where
             (Act::Unavailable(retry_after), _) => Lookup::Unavailable { retry_after },
             (Act::Use, Some(snapshot)) => Lookup::Keys(Arc::clone(&snapshot.keys)),
             (Act::UseAndFetch, Some(snapshot)) => {
-                Source::start(&self.0, &mut state);
+                Source::start(&self.0, state);
                 Lookup::Keys(Arc::clone(&snapshot.keys))
             }
             (_, _) => {
-                let running = Source::start(&self.0, &mut state);
+                let running = Source::start(&self.0, state);
                 Lookup::Wait(KeysPending::new(ended(running)))
             }
         }
+    }
+}
+
+/// With the fetch, so that its end is noticed however it ends.
+struct Ends<S, B, R> {
+    source: Arc<Source<S, B, R>>,
+    _sender: watch::Sender<()>,
+}
+
+impl<S, B, R> Drop for Ends<S, B, R> {
+    fn drop(&mut self) {
+        self.source.fetching.store(false, Ordering::Release);
     }
 }
 
@@ -219,7 +259,7 @@ where
                 let View { held, known, .. } = source.view(now, Some(&kid), algorithm);
                 let mut state = source.state();
                 let act = state.refresh.decide(now, held, Some(&kid), false);
-                (!known && act == Act::FetchAndWait).then(|| Source::start(&source, &mut state))
+                (!known && act == Act::FetchAndWait).then(|| Source::start(&source, state))
             };
             if let Some(second) = second {
                 ended(second).await;
@@ -239,20 +279,22 @@ where
     R::Error: Send,
 {
     /// Starts a fetch, or joins the one that runs.
-    fn start(this: &Arc<Self>, state: &mut State) -> watch::Receiver<()> {
+    fn start(this: &Arc<Self>, mut state: MutexGuard<'_, State>) -> watch::Receiver<()> {
         if let Some(running) = state.running() {
             return running;
         }
         let (ends, running) = watch::channel(());
         state.running = Some(running.clone());
+        // Whoever spawns may run the task at once, and it wants the lock.
+        drop(state);
         this.fetches.prepare("tower_auth_key_fetches_total");
-        let source = Arc::clone(this);
+        this.fetching.store(true, Ordering::Release);
+        let ends = Ends { source: Arc::clone(this), _sender: ends };
         (this.config.spawn)(Box::pin(async move {
-            let asked_at = now();
+            let (source, asked_at) = (&ends.source, now());
             let timeout = source.config.timeout;
             let answer = tokio::time::timeout(timeout, source.fetch()).await.ok().flatten();
             source.finish(asked_at, answer);
-            drop(ends);
         }));
         running
     }
@@ -293,5 +335,53 @@ where
             request.headers_mut().insert(header::IF_NONE_MATCH, etag);
         }
         fetch::exchange(service, request, self.config.timeout, self.config.max_body).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+
+    use tower::service_fn;
+
+    use super::*;
+
+    const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    /// Somebody holds the lock all the time; who asked for it here would hang.
+    #[tokio::test(start_paused = true)]
+    async fn a_known_key_never_waits_for_the_lock() {
+        fn answer(_: Request<String>) -> Ready<Result<Response<String>, Infallible>> {
+            ready(Ok(Response::new(String::new())))
+        }
+        let jwks = RemoteJwks::new(Uri::from_static("https://issuer.example/keys"), ());
+        let remote = Remote::<_, String, String>::new(jwks, service_fn(answer));
+        let keys = Arc::new(KeySet::from_jwks(KEYS.as_bytes()).unwrap());
+        let (life, ahead) = (Duration::from_secs(300), Duration::from_secs(225));
+        let snapshot = Snapshot { keys: Arc::clone(&keys), asked_at: now(), life, ahead, etag: None };
+        remote.0.snapshot.store(Some(Arc::new(snapshot)));
+        let locked = remote.0.state.lock().unwrap();
+        let ask = || {
+            let Lookup::Keys(found) = remote.lookup(Some("a"), Algorithm::EdDsa, false) else {
+                panic!("no keys at once")
+            };
+            assert_eq!(found.generation(), keys.generation());
+            remote.vouches_for(keys.generation())
+        };
+        assert!(ask(), "young");
+        assert!(!remote.vouches_for(keys.generation() + 1));
+        tokio::time::advance(Duration::from_secs(250)).await;
+        assert!(!ask(), "time for a fetch, which nobody starts");
+        remote.0.fetching.store(true, Ordering::Release);
+        assert!(ask(), "a fetch runs");
+        remote.0.fetching.store(false, Ordering::Release);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        let (pause_until, failing_until) = (now() + Duration::from_secs(5), now() + Duration::from_secs(60));
+        remote.0.calm.store(Some(Arc::new(Calm { pause_until, failing_until })));
+        assert!(ask(), "too old, but the issuer does not answer");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(!ask(), "time for the next attempt, for which nobody waits");
+        drop(locked);
     }
 }
