@@ -102,6 +102,24 @@ fn identity(_: usize) -> Change {
     })
 }
 
+/// A change that looks at a member and lets it be.
+fn looking(_: usize) -> Change {
+    Change::new("looking").response_body(|body| {
+        STEPS.fetch_add(1, Ordering::Relaxed);
+        black_box(body.get("state"));
+        Ok(())
+    })
+}
+
+/// A change that writes what was there.
+fn writing(_: usize) -> Change {
+    Change::new("writing").response_body(|body| {
+        STEPS.fetch_add(1, Ordering::Relaxed);
+        black_box(body.get_mut("state"));
+        Ok(())
+    })
+}
+
 fn bench<S, B>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
@@ -182,6 +200,15 @@ fn migrations(c: &mut Criterion) {
             ("1", length, 0),
         );
         bench(&mut group, "ten identity steps", versions.layer(all.layer(bare.clone())), ("1", length, 10));
+        for (name, layer) in [("ten that look", ten(looking)), ("ten that write", ten(writing))] {
+            bench(&mut group, name, versions.layer(layer.layer(bare.clone())), ("1", length, 10));
+        }
+        group.bench_function("serde_json, grammar alone", |bencher| {
+            bencher.iter(|| serde_json::from_str::<serde::de::IgnoredAny>(black_box(&text)).unwrap());
+        });
+        group.bench_function("serde_json, reading alone", |bencher| {
+            bencher.iter(|| serde_json::from_str::<Value>(black_box(&text)).unwrap());
+        });
         group.bench_function("serde_json alone", |bencher| {
             bencher.iter(|| serde_json::from_str::<Value>(black_box(&text)).unwrap().to_string());
         });

@@ -5,6 +5,7 @@ use http::request::Parts;
 
 use crate::layer::VersionLayer;
 use crate::policy::decide::{Quick, Sources};
+use crate::policy::moment::Moment;
 use crate::policy::path;
 use crate::policy::source::{Kind, Source};
 use crate::policy::table::Table;
@@ -18,10 +19,7 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
     move |parts| {
         let (sources, table) = (&config.sources, &registered.table);
         match sources.quick(&parts.uri, &parts.headers, table) {
-            Some(Quick { entry, .. }) => {
-                debug_assert_eq!(Some(entry), slowly(sources, table, parts));
-                Some(entry)
-            }
+            Some(Quick { entry, .. }) => Some(entry),
             None => slowly(sources, table, parts),
         }
     }
@@ -29,14 +27,14 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
 
 #[inline(never)]
 fn slowly(sources: &Sources, table: &Table, parts: &Parts) -> Option<usize> {
-    sources.decide(&sources.ask(parts), table, crate::Moment::from_unix(0)).ok()
+    sources.decide(&sources.ask(parts), table, Moment::from_unix(0)).ok()
 }
 
 /// The place among the registered versions of the one that is written there.
 pub fn lookup(layer: &VersionLayer) -> impl Fn(&[u8]) -> Option<usize> + use<> {
     let registered = layer.config().registry.load();
     move |text| match registered.table.find_quick(text) {
-        None => registered.table.choose(Version::from_octets(text).ok()?),
+        None => registered.table.choose(Version::from_octets(text).ok()?, Moment::from_unix(0)),
         Some((entry, _)) => Some(entry),
     }
 }
@@ -53,6 +51,7 @@ pub mod check {
     use http::header::{ACCEPT, CONTENT_TYPE, HOST};
     use http::{HeaderValue, Request, Uri};
 
+    use crate::policy::decide::Sources;
     use crate::{Registry, Source, Version, VersionLayer, VersionRange};
 
     /// A text is a version or is not; a version prints as it was written and equals itself in any case.
@@ -78,6 +77,11 @@ pub mod check {
     #[must_use]
     pub fn rewrite(text: &str) -> bool {
         let Ok(uri) = text.parse::<Uri>() else { return false };
+        for parent in ["", "/api"] {
+            let mut request = Request::new(());
+            *request.uri_mut() = uri.clone();
+            selects(Source::path(parent), request);
+        }
         let anywhere = Source::path_anywhere("v{version}").into_iter();
         let mut rewritten = false;
         for source in anywhere.chain([Source::path(""), Source::path("/api")]) {
@@ -101,7 +105,19 @@ pub mod check {
         let builder =
             versions.iter().fold(Registry::builder(), |builder, version| builder.version(*version, |v| v));
         let Ok(registry) = builder.build() else { return false };
-        super::selection(&VersionLayer::new(registry).sources([source]))(&request.into_parts().0).is_some()
+        let layer = VersionLayer::new(registry).sources([source]);
+        let (config, parts) = (layer.config(), request.into_parts().0);
+        let (sources, registered) = (&config.sources, config.registry.load());
+        let slowly = super::slowly(sources, &registered.table, &parts);
+        // What is found at once is what the ordinary way finds, to the letter.
+        if let Some(quick) = sources.quick(&parts.uri, &parts.headers, &registered.table) {
+            let named = sources.ask(&parts);
+            assert_eq!(Some(quick.entry), slowly, "{parts:?}");
+            assert_eq!(Sources::requested(&named).map(|v| v.to_string()), Some(quick.version.to_string()));
+            let segment = (!quick.segment.is_none()).then_some((quick.segment, 0));
+            assert_eq!(named.segment(), segment, "{parts:?}");
+        }
+        slowly.is_some()
     }
 
     /// Media types in `Accept` and `Content-Type`.

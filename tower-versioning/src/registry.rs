@@ -95,17 +95,18 @@ impl RegistryBuilder {
     }
 
     /// The version of requests that name none. Default: none, such requests are refused, so that no client depends on a
-    /// version it never chose.
+    /// version it never chose. Once that version is gone, they get 410 and are not moved to another one silently.
     pub fn default_version(self, version: Version) -> Self {
         Self { default: DefaultVersion::Constant(version), ..self }
     }
 
-    /// Requests that name no version get the newest release; every release then moves them.
+    /// Requests that name no version get the newest release; every release then moves them. Versions that are gone are
+    /// passed over as long as there is another.
     pub fn default_latest(self) -> Self {
         Self { default: DefaultVersion::Latest, ..self }
     }
 
-    /// Requests that name no version get the oldest version.
+    /// Requests that name no version get the oldest version that is not gone.
     pub fn default_lowest(self) -> Self {
         Self { default: DefaultVersion::Lowest, ..self }
     }

@@ -58,13 +58,13 @@ impl<S> VersionRouter<S> {
         self
     }
 
-    fn choose(&self, version: Option<Version>) -> &S {
-        let Some(version) = version else { return self.neutral.as_ref().unwrap_or(&self.fallback) };
-        if let Some((_, service)) = self.routes.iter().find(|(known, _)| *known == version) {
+    fn choose(&mut self, version: Option<Version>) -> &mut S {
+        let Some(version) = version else { return self.neutral.as_mut().unwrap_or(&mut self.fallback) };
+        if let Some((_, service)) = self.routes.iter_mut().find(|(known, _)| *known == version) {
             return service;
         }
-        let range = self.ranges.iter().find(|(range, _)| range.contains(version));
-        range.map_or(&self.fallback, |(_, service)| service)
+        let range = self.ranges.iter_mut().find(|(range, _)| range.contains(version));
+        range.map_or(&mut self.fallback, |(_, service)| service)
     }
 }
 
@@ -83,12 +83,16 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let version = request.extensions().get::<ApiVersion>().map(ApiVersion::version);
-        let mut service = self.choose(version).clone();
+        let service = self.choose(version);
         // Nobody has to be woken here: whoever is not ready yet is asked again by the future, with its own waker.
         let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => State::Runs { future: service.call(request) },
             Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
-            Poll::Pending => State::Waits { service, request: Some(request) },
+            Poll::Pending => {
+                // The instance that was asked may stand in a queue already, so it is the one to wait for.
+                let clone = service.clone();
+                State::Waits { service: std::mem::replace(service, clone), request: Some(request) }
+            }
         };
         RouteFuture { state }
     }

@@ -93,7 +93,7 @@ struct Seen {
 
 impl Config {
     /// The commonest case, where neither time nor neutral requests matter.
-    #[inline]
+    #[inline(always)]
     fn named_quickly<B>(&self, request: &Request<B>, bound: &Bound) -> Option<Resolved> {
         if self.neutral.is_some() || !self.neutral_paths.is_empty() {
             return None;
@@ -138,7 +138,7 @@ impl Config {
             Err(kind) => {
                 Metrics::count(&bound.registered, Event::Refused(kind));
                 let consulted = &bound.consulted[named.asked];
-                let refusal = self.sources.refuse(kind, &named, table);
+                let refusal = self.sources.refuse(kind, &named, table, now);
                 Err(Box::new(self.refuse(parts, consulted, &bound.registered, refusal, now)))
             }
         }
@@ -161,7 +161,7 @@ impl Config {
     }
 
     /// Counts the request, and rewrites its target.
-    #[inline]
+    #[inline(always)]
     fn seen(&self, bound: &Bound, resolved: &Resolved, uri: &mut Uri, misplaced: bool) -> Seen {
         let &Resolved { entry, segment, now, .. } = resolved;
         let table = &bound.registered.table;
@@ -180,7 +180,7 @@ impl Config {
     }
 
     /// Tells the handler; what is to be reported.
-    #[inline]
+    #[inline(always)]
     fn annotate(
         &self,
         bound: &Arc<Bound>,

@@ -42,6 +42,7 @@ pub use self::body::MigrateBody;
 pub use self::error::{MigrateError, MigrateErrorKind};
 pub use self::service::{Migrate, ResponseFuture};
 pub use crate::policy::migrate::{Change, ChangeResult};
+pub use crate::policy::migrate_document::Document;
 pub use crate::policy::migrate_query::Query;
 
 use self::metrics::Metrics;

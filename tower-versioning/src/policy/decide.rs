@@ -4,6 +4,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
 
 use super::extract::{self, Found, Note};
+use super::media::MediaSource;
 use super::moment::Moment;
 use super::path::{HurriedPath, Segment};
 use super::source::{Asked, Conflict, Kind, Source, SourceKind};
@@ -46,6 +47,7 @@ enum Hurry {
     No,
     Path(HurriedPath),
     Field(HeaderName),
+    Media,
 }
 
 /// What was found at once.
@@ -65,6 +67,13 @@ fn in_path<'a>(path: &HurriedPath, uri: &Uri, table: &'a Table) -> Option<Quick<
     let (text, segment) = path.find(uri)?;
     let (entry, version) = table.find_quick(text)?;
     Some(Quick { entry, version, segment })
+}
+
+/// The version in a parameter of `Accept`.
+#[inline(never)]
+fn in_media<'a>(media: &MediaSource, headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>> {
+    let (entry, version) = media.quick(headers, |text| table.find_quick(text))?;
+    Some(Quick { entry, version, segment: Segment::NONE })
 }
 
 /// The version in the only line of a field.
@@ -118,6 +127,7 @@ impl Sources {
             [source] => match &source.kind {
                 Kind::Path(path) => path.hurried().map_or(Hurry::No, Hurry::Path),
                 Kind::Header(name) => Hurry::Field(name.clone()),
+                Kind::Media(_) => Hurry::Media,
                 _ => Hurry::No,
             },
             _ => Hurry::No,
@@ -148,6 +158,10 @@ impl Sources {
                 None => in_path(path, uri, table),
             },
             Hurry::Field(name) => in_field(name, headers, table),
+            Hurry::Media => {
+                let [Source { kind: Kind::Media(media), .. }] = &*self.list else { return None };
+                in_media(media, headers, table)
+            }
             Hurry::No => None,
         }
     }
@@ -217,12 +231,12 @@ impl Sources {
         now: Moment,
     ) -> Result<usize, VersionErrorKind> {
         let entry = match named.found {
-            Found::Version(version) => table.choose(version).ok_or(VersionErrorKind::Unsupported),
-            Found::Absent => table.default.ok_or(VersionErrorKind::Missing),
+            Found::Version(version) => table.choose(version, now).ok_or(VersionErrorKind::Unsupported),
+            Found::Absent => table.otherwise(now).ok_or(VersionErrorKind::Missing),
             Found::Malformed => Err(VersionErrorKind::Malformed),
             Found::Ambiguous => Err(VersionErrorKind::Ambiguous),
         }?;
-        if table.timed && table.entries[entry].is_gone(now) { Err(VersionErrorKind::Gone) } else { Ok(entry) }
+        if table.is_gone(entry, now) { Err(VersionErrorKind::Gone) } else { Ok(entry) }
     }
 
     /// The version as the request names it.
@@ -245,7 +259,13 @@ impl Sources {
 
     /// Why a request is not served.
     #[cold]
-    pub(crate) fn refuse(&self, kind: VersionErrorKind, named: &Named, table: &Table) -> Refusal {
+    pub(crate) fn refuse(
+        &self,
+        kind: VersionErrorKind,
+        named: &Named,
+        table: &Table,
+        now: Moment,
+    ) -> Refusal {
         let status = match kind {
             VersionErrorKind::Gone => StatusCode::GONE,
             VersionErrorKind::Ambiguous => StatusCode::BAD_REQUEST,
@@ -257,9 +277,9 @@ impl Sources {
         let requested = match (kind, named.found) {
             // What is gone is what was selected.
             (VersionErrorKind::Gone, Found::Version(version)) => {
-                table.choose(version).map(|entry| table.versions.list[entry])
+                table.choose(version, now).map(|entry| table.versions.list[entry])
             }
-            (VersionErrorKind::Gone, _) => table.default.map(|entry| table.versions.list[entry]),
+            (VersionErrorKind::Gone, _) => table.otherwise(now).map(|entry| table.versions.list[entry]),
             _ => Self::requested(named),
         };
         Refusal { kind, status, requested, text: named.note.clone() }

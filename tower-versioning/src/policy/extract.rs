@@ -92,6 +92,29 @@ pub(crate) fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option
     headers.iter().find_map(|(field, value)| (field == name).then_some(value))
 }
 
+/// The same for two fields; `None` where any field has two lines.
+#[inline(always)]
+pub(crate) fn only_lines<'a>(
+    headers: &'a HeaderMap,
+    names: [&HeaderName; 2],
+) -> Option<[Option<&'a HeaderValue>; 2]> {
+    if headers.len() != headers.keys_len() {
+        return None;
+    }
+    if headers.keys_len() > FEW {
+        return Some(names.map(|name| headers.get(name)));
+    }
+    let mut values = [None; 2];
+    for (field, value) in headers {
+        if field == names[0] {
+            values[0] = Some(value);
+        } else if field == names[1] {
+            values[1] = Some(value);
+        }
+    }
+    Some(values)
+}
+
 fn header_list(headers: &HeaderMap, name: &HeaderName, note: &mut Note) -> Found {
     let lines = headers.get_all(name).into_iter();
     let members = lines.flat_map(|line| line.as_bytes().split(|&octet| octet == b','));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 
-use super::extract::{Found, Note};
+use super::extract::{self, Found, Note};
 use super::template::Template;
 use super::version::Version;
 
@@ -92,6 +92,45 @@ impl MediaSource {
             (None, Some(accept)) => (Found::Version(accept), false),
             (None, None) => (Found::Absent, false),
         }
+    }
+
+    /// The text of the version that [`find`](Self::find) finds, in the commonest case: one `Accept` without quoted
+    /// strings, a parameter, a content that says nothing. Of the ranges that carry the parameter and are wanted at all,
+    /// `known` gives the places of their versions; one that has none, or two that are wanted alike, and it is left to
+    /// the slower way. Each octet is looked at once.
+    pub(crate) fn quick<'a, T: Copy + PartialEq>(
+        &self,
+        headers: &'a HeaderMap,
+        known: impl Fn(&'a [u8]) -> Option<T>,
+    ) -> Option<T> {
+        let Place::Parameter(name) = &self.place else { return None };
+        let [accept, content] = extract::only_lines(headers, [&ACCEPT, &CONTENT_TYPE])?;
+        if content.is_some_and(|content| content.as_bytes().contains(&b';')) {
+            return None;
+        }
+        let line = accept?.as_bytes();
+        let mut best: Option<(T, u16)> = None;
+        let mut at = 0;
+        while at <= line.len() {
+            let essence = piece(line, &mut at)?;
+            let (mut value, mut weight) = (None, None);
+            while line.get(at - 1) == Some(&b';') {
+                match piece(line, &mut at)?.trim_ascii() {
+                    [b'q' | b'Q', b'=', decimals @ ..] if weight.is_none() => weight = Some(decimals),
+                    parameter if value.is_none() => value = value_of(parameter, name),
+                    _ => {}
+                }
+            }
+            let Some(value) = value.filter(|_| self.looks_at(essence.trim_ascii())) else { continue };
+            let Some(weight @ 1..) = weight.map_or(Some(1000), thousandths) else { continue };
+            let found = known(value)?;
+            best = match best {
+                Some((other, most)) if most == weight && other != found => return None,
+                Some((_, most)) if most >= weight => best,
+                _ => Some((found, weight)),
+            };
+        }
+        best.map(|(found, _)| found)
     }
 
     fn content(&self, headers: &HeaderMap, note: &mut Note) -> Result<Option<Version>, Found> {
@@ -227,6 +266,16 @@ fn pieces(text: &[u8], separates: impl Fn(u8) -> bool + Copy) -> impl Iterator<I
         next = (to < text.len()).then_some(to + 1);
         Some(Piece { text: text[from..to].trim_ascii(), from, to })
     })
+}
+
+/// The piece that begins there, up to a comma or semicolon or the end, and the place after that; `None` where there is
+/// something quoted in it.
+#[inline(always)]
+fn piece<'a>(line: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
+    let rest = line.get(*at..)?;
+    let length = rest.iter().position(|octet| matches!(octet, b',' | b';' | b'"')).unwrap_or(rest.len());
+    *at += length + 1;
+    (rest.get(length) != Some(&b'"')).then(|| &rest[..length])
 }
 
 /// Where the first separator outside of a quoted string stands; the end when there is none.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, StatusCode, response};
-use serde_json::Value;
 
+use super::migrate_document::Document;
 use super::migrate_pattern::Pattern;
 use super::migrate_query::Query;
 use super::version::Version;
@@ -20,7 +20,7 @@ type Statuses = Arc<dyn Fn(StatusCode) -> bool + Send + Sync>;
 type OnRequest = Arc<dyn Fn(&mut Parts) -> ChangeResult + Send + Sync>;
 type OnQuery = Arc<dyn Fn(&mut Query) -> ChangeResult + Send + Sync>;
 type OnResponse = Arc<dyn Fn(&mut response::Parts) -> ChangeResult + Send + Sync>;
-type OnBody = Arc<dyn Fn(&mut Value) -> ChangeResult + Send + Sync>;
+type OnBody = Arc<dyn Fn(&mut Document<'_>) -> ChangeResult + Send + Sync>;
 
 /// One change of an API: how requests from before it are brought up, and how responses are brought down for those who
 /// do not know it.
@@ -121,8 +121,12 @@ impl Change {
         self
     }
 
-    /// Brings the body of a request up. What says it is JSON and cannot be read is refused: 400.
-    pub fn request_body(mut self, up: impl Fn(&mut Value) -> ChangeResult + Send + Sync + 'static) -> Self {
+    /// Brings the body of a request up. What says it is JSON and cannot be read is refused: 400. A body that no function
+    /// takes mutably stays octet by octet; see [`Document`].
+    pub fn request_body(
+        mut self,
+        up: impl Fn(&mut Document<'_>) -> ChangeResult + Send + Sync + 'static,
+    ) -> Self {
         self.on_request_body = Some(Arc::new(up));
         self
     }
@@ -136,10 +140,10 @@ impl Change {
         self
     }
 
-    /// Brings the body of a response down.
+    /// Brings the body of a response down. One that no function takes mutably stays octet by octet; see [`Document`].
     pub fn response_body(
         mut self,
-        down: impl Fn(&mut Value) -> ChangeResult + Send + Sync + 'static,
+        down: impl Fn(&mut Document<'_>) -> ChangeResult + Send + Sync + 'static,
     ) -> Self {
         self.on_response_body = Some(Arc::new(down));
         self
@@ -317,25 +321,26 @@ pub(crate) enum BodyError {
     Failed(Failed),
 }
 
-/// Read when the first change is about it, and written once.
+/// Read when the first change looks at it, and written once.
 fn translate<'a>(
     body: &[u8],
     steps: impl Iterator<Item = (usize, &'a Change, &'a OnBody)>,
 ) -> Result<Option<Vec<u8>>, BodyError> {
-    let text = std::str::from_utf8(body).map_err(|error| BodyError::Malformed(error.into()))?;
+    let malformed = |error: BoxError| BodyError::Malformed(error);
+    let text = std::str::from_utf8(body).map_err(|error| malformed(error.into()))?;
     let mut escapes = None;
-    let mut value: Option<Value> = None;
+    let mut document = Document::new(text);
+    let mut called = false;
     for (step, change, function) in steps {
-        let value = match &mut value {
-            Some(value) => value,
-            None if !change.may_concern(text, &mut escapes) => continue,
-            none => none.insert(serde_json::from_str(text).map_err(|e| BodyError::Malformed(e.into()))?),
-        };
-        function(value).map_err(|error| BodyError::Failed(Failed { step, error }))?;
+        if !document.is_changed() && !change.may_concern(text, &mut escapes) {
+            continue;
+        }
+        called = true;
+        let done = function(&mut document);
+        if let Some(error) = document.error() {
+            return Err(malformed(error.into()));
+        }
+        done.map_err(|error| BodyError::Failed(Failed { step, error }))?;
     }
-    let Some(value) = value else { return Ok(None) };
-    // Mostly it is about as long as before.
-    let mut written = Vec::with_capacity(body.len() + body.len() / 8);
-    serde_json::to_writer(&mut written, &value).map_err(|error| BodyError::Malformed(error.into()))?;
-    Ok(Some(written))
+    if called { document.written().map_err(|error| malformed(error.into())) } else { Ok(None) }
 }

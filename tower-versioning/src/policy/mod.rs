@@ -10,6 +10,8 @@ pub(crate) mod media;
 #[cfg(feature = "migrate")]
 pub(crate) mod migrate;
 #[cfg(feature = "migrate")]
+pub(crate) mod migrate_document;
+#[cfg(feature = "migrate")]
 pub(crate) mod migrate_fields;
 #[cfg(feature = "migrate")]
 pub(crate) mod migrate_pattern;

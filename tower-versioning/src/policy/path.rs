@@ -1,6 +1,5 @@
 //! A version in a segment of the path, and the path without it.
 
-use bytes::{BufMut, Bytes, BytesMut};
 use http::Uri;
 use http::uri::PathAndQuery;
 
@@ -153,13 +152,13 @@ pub(crate) fn without(uri: &Uri, segment: Segment) -> Option<Uri> {
     let whole = uri.path_and_query()?.as_str().as_bytes();
     let (before, after) = (whole.get(..segment.start)?, whole.get(segment.end..)?);
     let slash = before.is_empty() && after.first() != Some(&b'/');
-    let mut rest = BytesMut::with_capacity(before.len() + after.len() + usize::from(slash));
-    rest.put_slice(before);
+    let mut rest = Vec::with_capacity(before.len() + after.len() + usize::from(slash));
+    rest.extend_from_slice(before);
     if slash {
-        rest.put_u8(b'/');
+        rest.push(b'/');
     }
-    rest.put_slice(after);
-    let path_and_query = PathAndQuery::from_maybe_shared::<Bytes>(rest.freeze()).ok()?;
+    rest.extend_from_slice(after);
+    let path_and_query = PathAndQuery::try_from(rest).ok()?;
     if uri.scheme().is_none() && uri.authority().is_none() {
         return Some(Uri::from(path_and_query));
     }

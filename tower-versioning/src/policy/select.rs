@@ -15,10 +15,11 @@ pub enum Select {
     /// The registered version equal to it. The default: no client is moved to another version silently.
     #[default]
     Exact,
-    /// A request that names a major version alone (`1`) gets the newest release of it (`1.7`); other requests the equal
-    /// version.
+    /// A request that names a major version alone (`1`) gets the newest release of it (`1.7`), passing over those that
+    /// are gone as long as there is another; other requests the equal version.
     LatestMinor,
-    /// The newest registered version that is not above it; what dated versions are usually meant to do.
+    /// The newest registered version that is not above it; what dated versions are usually meant to do. When that is
+    /// gone, so is what was asked for: an older one is never served in its place.
     NearestLower,
     /// What the function says; see [`Select::custom`].
     Custom(CustomSelect),
@@ -53,25 +54,39 @@ impl Select {
         Self::Custom(CustomSelect(Arc::new(choose)))
     }
 
-    /// The index of the chosen one of `registered`.
+    /// The index of the chosen one of `registered`. `served` are those that are not gone; a version that is named is
+    /// chosen whatever it is, but not one that stands for others.
     #[inline]
-    pub(crate) fn choose(&self, registered: &Registered, named: Version) -> Option<usize> {
+    pub(crate) fn choose(
+        &self,
+        registered: &Registered,
+        named: Version,
+        served: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         match self {
             Self::Exact => registered.find(named),
-            _ => self.choose_otherwise(registered, named),
+            _ => self.choose_otherwise(registered, named, served),
         }
     }
 
-    fn choose_otherwise(&self, registered: &Registered, named: Version) -> Option<usize> {
+    fn choose_otherwise(
+        &self,
+        registered: &Registered,
+        named: Version,
+        served: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let list = &registered.list;
         match self {
             Self::LatestMinor if named.numbers() == 1 && named.date().is_none() && named.is_release() => {
-                let newest = list.iter().rposition(|version| {
+                let is_minor = |index: &usize| {
+                    let version = list[*index];
                     version.date().is_none()
                         && version.major_number() == named.major_number()
                         && version.is_release()
-                });
-                newest.or_else(|| registered.find(named))
+                };
+                let mut minors = (0..list.len()).rev().filter(is_minor);
+                let newest = minors.clone().next();
+                minors.find(|index| served(*index)).or(newest).or_else(|| registered.find(named))
             }
             Self::Exact | Self::LatestMinor => registered.find(named),
             Self::NearestLower => list.partition_point(|version| *version <= named).checked_sub(1),

@@ -22,6 +22,14 @@ pub(crate) enum DefaultVersion {
     Lowest,
 }
 
+/// What [`DefaultVersion`] comes to.
+#[derive(Debug, Clone, Copy)]
+enum Otherwise {
+    This(usize),
+    Newest,
+    Oldest,
+}
+
 /// One registered version.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -88,7 +96,7 @@ impl Served {
 pub(crate) struct Table {
     pub(crate) versions: Registered,
     pub(crate) entries: Vec<Entry>,
-    pub(crate) default: Option<usize>,
+    default: Option<Otherwise>,
     select: Select,
     /// In ascending order; the first begins before all time.
     epochs: Vec<Epoch>,
@@ -124,11 +132,13 @@ impl Table {
         }
         let default = match default {
             DefaultVersion::None => None,
-            DefaultVersion::Latest => Some(latest(&versions.list)),
-            DefaultVersion::Lowest => Some(0),
-            DefaultVersion::Constant(version) => Some(versions.find(version).ok_or_else(|| {
-                ConfigError::new("default_version", format!("{version} is not registered"))
-            })?),
+            DefaultVersion::Latest => Some(Otherwise::Newest),
+            DefaultVersion::Lowest => Some(Otherwise::Oldest),
+            DefaultVersion::Constant(version) => {
+                Some(Otherwise::This(versions.find(version).ok_or_else(|| {
+                    ConfigError::new("default_version", format!("{version} is not registered"))
+                })?))
+            }
         };
         let entries: Vec<Entry> =
             (0..policies.len()).map(|index| entry(&policies, &versions, index)).collect();
@@ -151,9 +161,31 @@ impl Table {
         if self.hurried { self.versions.spelled.find_digit(digit) } else { None }
     }
 
+    /// The version that is served to those who ask for `version`. Where the choice is ours, it is none that is gone, as
+    /// long as there is another.
     #[inline]
-    pub(crate) fn choose(&self, version: Version) -> Option<usize> {
-        self.select.choose(&self.versions, version)
+    pub(crate) fn choose(&self, version: Version, now: Moment) -> Option<usize> {
+        self.select.choose(&self.versions, version, |entry| !self.is_gone(entry, now))
+    }
+
+    /// The version that is served to those who ask for none, in the same way; one that is named in the registry stays
+    /// the same for ever.
+    pub(crate) fn otherwise(&self, now: Moment) -> Option<usize> {
+        let list = &self.versions.list;
+        let served = |entry: &usize| !self.is_gone(*entry, now);
+        Some(match self.default? {
+            Otherwise::This(entry) => entry,
+            Otherwise::Newest => {
+                let released = (0..list.len()).rev().filter(|entry| list[*entry].is_release()).find(served);
+                released.or_else(|| (0..list.len()).rev().find(served)).unwrap_or_else(|| latest(list))
+            }
+            Otherwise::Oldest => (0..list.len()).find(served).unwrap_or(0),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn is_gone(&self, entry: usize, now: Moment) -> bool {
+        self.timed && self.entries[entry].is_gone(now)
     }
 
     /// The lists, where answers of that entry say the same at all times, and nothing but the version and these.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tower_versioning::settings::{AfterSunset, Reports};
+use tower_versioning::settings::{AfterSunset, Reports, Select};
 use tower_versioning::{Moment, Registry, Version, VersionErrorKind, VersionLayer};
 
 use crate::support::{V1, V2, day, get, send, send_to};
@@ -157,4 +157,58 @@ fn moments_of_days_are_those_of_the_calendar() {
             }
         }
     }
+}
+
+/// A client that did not choose is not sent to what is gone; one that named it hears of it.
+#[tokio::test]
+async fn what_nobody_named_is_never_gone_while_another_version_is_served() {
+    let v11 = Version::new(1, 1);
+    let all = || {
+        Registry::builder()
+            .version(Version::new(1, 0), |v| v)
+            .version(v11, |v| v.sunset(day(20)).gone_after_sunset())
+            .version(Version::literal("2-beta"), |v| v)
+    };
+    let at = |builder: tower_versioning::RegistryBuilder, now: fn() -> std::time::SystemTime| {
+        VersionLayer::new(builder.build().unwrap()).wall_clock(now)
+    };
+    let (before, after): (fn() -> _, fn() -> _) = (|| day(19), || day(20));
+    let latest = |now| at(all().default_latest(), now);
+    assert_eq!(send(&latest(before), get("/x")).await.body, "1.1 /x");
+    assert_eq!(send(&latest(after), get("/x")).await.body, "1.0 /x", "the newest release that is served");
+    let minor = |now| at(all().select(Select::LatestMinor), now);
+    assert_eq!(send(&minor(before), get("/v1/x")).await.body, "1.1 /x");
+    assert_eq!(send(&minor(after), get("/v1/x")).await.body, "1.0 /x");
+    assert_eq!(send(&minor(after), get("/v1.1/x")).await.kind(), Some(VersionErrorKind::Gone), "named");
+    let lower = |now| at(all().select(Select::NearestLower), now);
+    assert_eq!(send(&lower(before), get("/v1.5/x")).await.body, "1.1 /x");
+    assert_eq!(
+        send(&lower(after), get("/v1.5/x")).await.kind(),
+        Some(VersionErrorKind::Gone),
+        "never an older one"
+    );
+    let constant = |now| at(all().default_version(v11), now);
+    assert_eq!(send(&constant(before), get("/x")).await.body, "1.1 /x");
+    assert_eq!(
+        send(&constant(after), get("/x")).await.kind(),
+        Some(VersionErrorKind::Gone),
+        "named in the registry"
+    );
+    // The oldest, and what is left when all of a major version is gone.
+    let gone = |builder: tower_versioning::RegistryBuilder| {
+        builder.version(V1, |v| v.sunset(day(20)).gone_after_sunset()).version(V2, |v| v)
+    };
+    let lowest = |now| at(gone(Registry::builder()).default_lowest(), now);
+    assert_eq!(send(&lowest(before), get("/x")).await.body, "1 /x");
+    assert_eq!(send(&lowest(after), get("/x")).await.body, "2 /x");
+    let minor = |now| at(gone(Registry::builder()).select(Select::LatestMinor), now);
+    assert_eq!(send(&minor(before), get("/v1/x")).await.body, "1 /x");
+    assert_eq!(send(&minor(after), get("/v1/x")).await.kind(), Some(VersionErrorKind::Gone));
+    let alone = Registry::builder().version(V1, |v| v.sunset(day(20)).gone_after_sunset());
+    let alone = alone.default_latest().build().unwrap();
+    let (before, after) =
+        (VersionLayer::new(alone.clone()).wall_clock(before), VersionLayer::new(alone).wall_clock(after));
+    assert_eq!(send(&before, get("/x")).await.body, "1 /x");
+    let answer = send(&after, get("/x")).await;
+    assert_eq!((answer.status, answer.kind()), (StatusCode::GONE, Some(VersionErrorKind::Gone)));
 }

@@ -18,6 +18,8 @@ mod migrate;
 #[cfg(feature = "migrate")]
 mod migrate_attacks;
 #[cfg(feature = "migrate")]
+mod migrate_documents;
+#[cfg(feature = "migrate")]
 mod migrate_http;
 #[cfg(feature = "migrate")]
 mod migrate_tags;

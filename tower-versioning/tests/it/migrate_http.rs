@@ -426,14 +426,14 @@ proptest! {
         let wrap = |step: usize| {
             Change::new(format!("wrapped {step}"))
                 .request_body(move |body| {
-                    *body = json!({ "of": step, "it": body.take() });
+                    **body = json!({ "of": step, "it": body.take() });
                     Ok(())
                 })
                 .response_body(move |body| {
                     if body["of"] != step {
                         return Err("another change's".into());
                     }
-                    *body = body["it"].take();
+                    **body = body["it"].take();
                     Ok(())
                 })
         };
