@@ -288,7 +288,7 @@ where
             left: this.deadline.map(Deadline::left),
         };
         let next = match situation.next(ended, policy.wait(this.attempt.number)) {
-            Next::Again(_) if !this.shared.withdraw() => Next::Refused(Refused::Budget),
+            Next::Again(_) if !this.shared.affords(ended) => Next::Refused(Refused::Budget),
             // Between the look and here a body that is still being sent may have grown too long.
             Next::Again(_) if !spare.body.claim() => Next::Refused(Refused::Body),
             next => next,

@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::replay::ReplayBody;
 use super::settings::{HttpPolicy, SharedBudget};
 use crate::breaker::now;
-use crate::policy::Budget;
+use crate::policy::{Budget, Ended};
 
 /// Repeats requests by an [`HttpPolicy`]; for clients and gateways.
 ///
@@ -74,7 +74,13 @@ impl Shared {
     }
 
     /// Once per retry.
-    pub(super) fn withdraw(&self) -> bool {
+    /// Whether the budget has another attempt after one that ended so. One that was rejected on this side reached no
+    /// upstream, so that it is repeated for nothing: the load is no more than the caller's.
+    pub(super) fn affords(&self, ended: Ended) -> bool {
+        ended == Ended::Rejected || self.withdraw()
+    }
+
+    fn withdraw(&self) -> bool {
         match &self.budget {
             Purse::Own(budget) => budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now()),
             Purse::Tower(budget) => budget.withdraw(),

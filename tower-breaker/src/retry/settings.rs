@@ -105,7 +105,8 @@ impl HttpPolicy {
     }
 
     /// The budget that all clones of a layer share: retries for `percent` of the calls, and `per_second` besides.
-    /// Default: 20 and 10, so that a failing upstream sees at most a fifth more load, and a quiet client may retry.
+    /// Default: 20 and 10, so that a failing upstream sees at most a fifth more load, and a quiet client may retry. What is repeated elsewhere
+    /// after a rejection on this side costs nothing of it: no upstream has seen it.
     ///
     /// # Errors
     ///

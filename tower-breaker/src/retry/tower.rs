@@ -106,7 +106,7 @@ impl<K> TowerPolicy<K> {
         let refused = match situation.next(ended, policy.wait(self.made)) {
             Next::Done => return None,
             Next::Refused(refused) => refused,
-            Next::Again(wait) if self.shared.withdraw() => {
+            Next::Again(wait) if self.shared.affords(ended) => {
                 self.shared.metrics.retried();
                 if let Some(name) = &policy.attempt_header {
                     request.headers_mut().insert(name, HeaderValue::from(self.made + 1));
