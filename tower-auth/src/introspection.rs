@@ -270,7 +270,7 @@ impl Introspection {
     /// What is known of the token. `waited` is whether the caller has waited for it already.
     pub(crate) fn lookup(&self, token: &str, waited: bool) -> Found {
         let now = tokio::time::Instant::now().into_std();
-        let mut state = self.shared.lock();
+        let state = self.shared.lock();
         match state.tokens.get(token) {
             // Whoever waited gets the answer that came, also where none is kept.
             Some(Entry::Known { known, until }) if waited || now < *until => {
@@ -287,7 +287,7 @@ impl Introspection {
         if state.flying >= self.shared.in_flight {
             return Found::Unavailable { retry_after: PAUSE };
         }
-        Found::Wait(waiting(Shared::start(&self.shared, &mut state, token)))
+        Found::Wait(waiting(Shared::start(&self.shared, state, token)))
     }
 }
 
@@ -302,7 +302,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(shared: &Arc<Self>, state: &mut State, token: &str) -> watch::Receiver<()> {
+    fn start(shared: &Arc<Self>, mut state: MutexGuard<'_, State>, token: &str) -> watch::Receiver<()> {
         shared.fetches.prepare("tower_auth_introspections_total");
         let (ends, running) = watch::channel(());
         let token: Arc<str> = token.into();
@@ -311,8 +311,10 @@ impl Shared {
         }
         state.flying += 1;
         state.trim(shared.entries);
+        drop(state);
         let asking = (shared.ask)(&token);
         let flight = Flight { shared: Arc::clone(shared), token, ends: Some(ends), answer: None };
+        // Without the lock: a runtime that is going down drops the task here and now.
         (shared.spawn)(Box::pin(async move {
             let mut flight = flight;
             flight.answer = asking.await;

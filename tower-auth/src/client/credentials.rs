@@ -306,18 +306,18 @@ fn read_answer(body: &[u8], scheme: &str) -> Option<(AccessToken, Duration)> {
 impl TokenProvider for ClientCredentials {
     fn token(&self, _: &Parts) -> TokenAnswer {
         let now = tokio::time::Instant::now().into_std();
-        let mut state = self.shared.lock();
+        let state = self.shared.lock();
         let may_ask = state.not_before.is_none_or(|until| now >= until);
         match state.token.clone().filter(|kept| now < kept.expires_at) {
             Some(kept) => {
                 if may_ask && now >= kept.refresh_at {
-                    Shared::start(&self.shared, &mut state);
+                    Shared::start(&self.shared, state);
                 }
                 TokenAnswer::Ready(Ok(kept.token))
             }
             None if !may_ask => TokenAnswer::Ready(Err(state.rejection(now))),
             None => {
-                let mut running = Shared::start(&self.shared, &mut state);
+                let mut running = Shared::start(&self.shared, state);
                 let shared = Arc::clone(&self.shared);
                 TokenAnswer::Pending(Box::pin(async move {
                     let _ = running.changed().await;
@@ -357,13 +357,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(shared: &Arc<Self>, state: &mut State) -> watch::Receiver<()> {
+    fn start(shared: &Arc<Self>, mut state: MutexGuard<'_, State>) -> watch::Receiver<()> {
         if let Some(running) = state.running.as_ref().filter(|running| running.has_changed().is_ok()) {
             return running.clone();
         }
         shared.fetches.prepare("tower_auth_token_requests_total");
         let (ends, running) = watch::channel(());
         state.running = Some(running.clone());
+        // Whoever spawns may run or drop the task at once, and it wants the lock.
+        drop(state);
         let (answering, shared_in_task) = ((shared.request)(), Arc::clone(shared));
         (shared.spawn)(Box::pin(async move {
             let asked_at = tokio::time::Instant::now().into_std();

@@ -178,6 +178,10 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
                 Ok(step) => return (step, None),
                 Err(key) => {
                     let step = match self.found(parts) {
+                        // After more than one space these are not the bytes that the key is of.
+                        Ok(found) if found.token.len() < bytes.len() => {
+                            self.authenticator.step(found.token, None, false)
+                        }
                         Ok(found) => self.authenticator.first_step(key, found.token),
                         Err(error) => Step::Done(Err(error)),
                     };

@@ -105,6 +105,13 @@ async fn call(provider: &ClientCredentials) -> Result<String, Rejected> {
     sent.map(Response::into_body).map_err(|error| find_rejection(&error).unwrap().clone())
 }
 
+/// A good answer of this length, which nobody announces.
+fn padded(length: usize) -> Answer {
+    let mut text = Answer::tells("600").piece.to_vec();
+    text.resize(length, b' ');
+    Answer::new(text)
+}
+
 fn bad_answers() -> Vec<(&'static str, Answer)> {
     let good = Answer::tells("600");
     let status = |status, location| Answer { status, location, ..good.clone() };
@@ -118,6 +125,7 @@ fn bad_answers() -> Vec<(&'static str, Answer)> {
         ("429", status(StatusCode::TOO_MANY_REQUESTS, None)),
         ("201", status(StatusCode::CREATED, None)),
         ("100 MiB", Answer { piece: mib.clone(), pieces: 100, ..good.clone() }),
+        ("a byte too many", padded(64 * 1024 + 1)),
         ("100 MiB announced", Answer { announced: Some(100 << 20), ..good.clone() }),
         ("100 MiB in one piece", Answer::new(vec![b'{'; 100 << 20])),
         (
@@ -148,7 +156,9 @@ fn bad_answers() -> Vec<(&'static str, Answer)> {
 /// Each is a refusal after at most the timeout, followed by a pause in which nobody asks.
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_no_token() {
-    assert_eq!(call(&provider(Answer::tells("600")).0).await.as_deref(), Ok("Bearer abc"));
+    for good in [Answer::tells("600"), padded(64 * 1024)] {
+        assert_eq!(call(&provider(good).0).await.as_deref(), Ok("Bearer abc"));
+    }
     for (name, bad) in bad_answers() {
         let (provider, asked) = provider(bad);
         let start = tokio::time::Instant::now();

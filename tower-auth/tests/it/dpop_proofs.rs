@@ -134,6 +134,12 @@ async fn tokens_are_bound_to_rfc_7638_thumbprints() {
             let answer = send(&layer, &token, &proof.text()).await;
             assert_eq!((answer.status(), error(&answer)), (StatusCode::OK, None), "{algorithm:?} {jwk}");
         }
+        // The name that the header gives its key is nobody's business, also where the key has another one.
+        for (further, jwk) in [jwk.to_owned(), shuffled(jwk)].into_iter().enumerate() {
+            let mut proof = Proof::new(algorithm, key, &jwk, &token, 10 * id + 3 + further);
+            replace(&mut proof, r#"{"typ""#, r#"{"kid":"other","typ""#);
+            assert_eq!(send(&layer, &token, &proof.text()).await.status(), StatusCode::OK, "{algorithm:?}");
+        }
         // Bound to another key: good proof, good token, wrong pair.
         let other = bound_to(&thumbprint(if id == 2 { P384_JWK } else { P256_JWK }));
         let proof = Proof::new(algorithm, key, jwk, &other, 10 * id + 2);

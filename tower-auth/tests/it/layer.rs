@@ -129,3 +129,29 @@ async fn scopes_and_grpc() {
         (StatusCode::OK, &"7".parse().unwrap())
     );
 }
+
+/// Two spaces are one (RFC 9110 §11.4), for the cache too.
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn a_token_after_two_spaces_is_remembered_like_any_other() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (layer, token) = (AuthLayer::new(authenticator()), token(CLAIMS));
+    for spaces in ["  ", "   ", " ", "  "] {
+        assert_eq!(send(&layer, &[&format!("Bearer{spaces}{token}")]).await.3, "alice");
+    }
+    let lookups = |result: &str| {
+        let of = |key: &metrics::Key| {
+            key.name() == "tower_auth_token_cache_total" && key.labels().any(|label| label.value() == result)
+        };
+        let metrics = snapshotter.snapshot().into_vec();
+        let found = metrics.into_iter().find(|(key, ..)| of(key.key())).map(|(.., value)| value);
+        match found {
+            Some(metrics_util::debugging::DebugValue::Counter(count)) => count,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Snapshots take the counts along.
+    assert_eq!(lookups("miss"), 1);
+}

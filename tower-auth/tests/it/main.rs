@@ -42,6 +42,7 @@ mod secrets;
 mod secrets_of_types;
 mod single_flight;
 mod sources;
+mod spawning;
 mod support;
 mod vectors;
 mod verify;
