@@ -22,6 +22,7 @@ mod plan;
 mod policy;
 mod problem;
 mod refresh;
+mod renew;
 mod service;
 mod status;
 

@@ -1,0 +1,157 @@
+//! Responses of which the origin says that what is stored is still good, or fails to say anything.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
+
+use crate::answer::{self, Answer, Content};
+use crate::body::OwnBody;
+use crate::cache;
+use crate::flight::Release;
+use crate::lead::Lead;
+use crate::outcome::{CacheOutcome, StaleReason};
+use crate::plan::Question;
+use crate::policy::age::{self, Exchange};
+use crate::policy::conditional;
+use crate::policy::fields;
+use crate::policy::freshness::Freshness;
+use crate::policy::storable;
+use crate::store::{Entry, Head, Lease, Purge, PurgeTarget};
+
+impl Lead {
+    /// 304: what is stored is the answer, with the newer fields (RFC 9111 §4.3.4).
+    pub(crate) fn revalidated(
+        &mut self,
+        stored: &Arc<Entry>,
+        newer: &response::Parts,
+        exchange: Exchange,
+        now: Instant,
+    ) -> Response<OwnBody> {
+        let (headers, head) = self.update(stored, &newer.headers, exchange, now);
+        // What must not be kept any longer, and fields that must not, are good for this once.
+        let kept = head.filter(|head| headers.keys().all(|name| head.headers.contains_key(name)));
+        let head = kept.unwrap_or_else(|| self.once(&stored.head, headers, exchange, now));
+        let age = head.freshness.age(Duration::ZERO);
+        self.stored_answer(stored, &head, age, CacheOutcome::Revalidated, Some(newer.status))
+    }
+
+    /// What is stored with newer fields, for the one who asked.
+    fn once(&self, stored: &Head, mut headers: HeaderMap, exchange: Exchange, now: Instant) -> Arc<Head> {
+        let freshness = Freshness { initial_age: age::initial(&headers, exchange), ..stored.freshness };
+        let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
+        Arc::new(Head {
+            key: stored.key.clone(),
+            variant: stored.variant.clone(),
+            status: stored.status,
+            headers,
+            freshness,
+            upstream_status,
+            own_etag: false,
+            tags: stored.tags.clone(),
+            part: stored.part.clone(),
+            stored_at: now,
+        })
+    }
+
+    /// A response to HEAD updates what is stored, or shows that it is no longer current (RFC 9111 §4.3.5).
+    pub(crate) fn compare(mut self: Box<Self>, newer: &response::Parts) {
+        let Some(stored) = self.question.found.stored.clone() else { return };
+        let now = cache::now();
+        let exchange = Exchange { sent: self.sent, received: (self.cache().config.wall_clock)() };
+        if newer.status != stored.head.status {
+            return;
+        }
+        if conditional::describes(&newer.headers, &answer::restore(&stored.head), stored.body.len) {
+            self.update(&stored, &newer.headers, exchange, now);
+        } else {
+            let key = self.question.key.clone();
+            self.cache().purge(&Purge::hard(PurgeTarget::Uri(key)));
+        }
+    }
+
+    /// Takes newer fields over into what is stored; where they forbid to keep it, it goes. All fields, and what is
+    /// stored.
+    fn update(
+        &mut self,
+        stored: &Arc<Entry>,
+        newer: &HeaderMap,
+        exchange: Exchange,
+        now: Instant,
+    ) -> (HeaderMap, Option<Arc<Head>>) {
+        self.settled = true;
+        let mut headers = answer::restore(&stored.head);
+        fields::update(&mut headers, newer);
+        let date = HeaderValue::try_from(httpdate::fmt_http_date(exchange.received)).ok();
+        if let Some(date) = date.filter(|_| !newer.contains_key(header::DATE)) {
+            headers.insert(header::DATE, date);
+        }
+        let status = stored.head.status;
+        let rules = &self.cache().config.storage;
+        let storable = storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
+        let cache = Arc::clone(self.cache());
+        let tags = Self::newer_tags(&stored.head, &headers).ok_or(storable::Refusal::Tags);
+        match storable.and_then(|storable| Ok((storable, tags?))) {
+            Ok((mut storable, tags)) => {
+                storable.variant = storable.variant.beside(&stored.head.variant);
+                // The content is the same, and so is the tag that was made of it.
+                let etag = stored.head.headers.get(header::ETAG).filter(|_| stored.head.own_etag);
+                let etag = etag.filter(|_| !storable.headers.contains_key(header::ETAG)).cloned();
+                let head = self.head(storable, status, tags, etag, now);
+                self.flight.supply(Arc::clone(&head), &stored.body);
+                match self.question.found.stamp {
+                    Some(stamp) => {
+                        let lease = std::mem::replace(&mut self.lease, Lease::none());
+                        let entry = stored.with_head(Arc::clone(&head), stamp);
+                        cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight), lease);
+                    }
+                    None => cache.flights.close(&self.question.key, &self.flight),
+                }
+                (headers, Some(head))
+            }
+            Err(refusal) => {
+                if refusal != storable::Refusal::RequestNoStore {
+                    cache.purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
+                }
+                self.part(Release::NotShared);
+                (headers, None)
+            }
+        }
+    }
+
+    /// The origin failed: what is stored is the answer.
+    pub(crate) fn stale(&mut self, stored: &Arc<Entry>, forwarded: Option<StatusCode>) -> Response<OwnBody> {
+        self.settled = true;
+        self.part(Release::Stale(forwarded));
+        let age = stored.head.freshness.age(cache::now().saturating_duration_since(stored.head.stored_at));
+        self.stored_answer(stored, &stored.head, age, CacheOutcome::Stale(StaleReason::Error), forwarded)
+    }
+
+    fn stored_answer(
+        &self,
+        stored: &Entry,
+        head: &Head,
+        age: Duration,
+        outcome: CacheOutcome,
+        forwarded: Option<StatusCode>,
+    ) -> Response<OwnBody> {
+        if self.background {
+            return Response::new(OwnBody::empty());
+        }
+        let Question { cache, asks, .. } = &self.question;
+        let answer = Answer { cache, request: &self.request, asks: *asks, head, age, outcome, forwarded };
+        answer.with(Content::Stored(stored))
+    }
+
+    /// Those of what is stored, and those of newer fields.
+    #[cfg(feature = "tags")]
+    fn newer_tags(stored: &Head, headers: &HeaderMap) -> Option<Box<[Box<str>]>> {
+        crate::tags::of(headers, &stored.tags)
+    }
+
+    #[cfg(not(feature = "tags"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the same with the feature and without")]
+    fn newer_tags(stored: &Head, _: &HeaderMap) -> Option<Box<[Box<str>]>> {
+        Some(stored.tags.clone())
+    }
+}
