@@ -345,6 +345,20 @@ impl TokenProvider for ClientCredentials {
     }
 }
 
+/// A token request; ends on drop, however its task ends. One that is dropped or panics has failed.
+struct Flight {
+    shared: Arc<Shared>,
+    asked_at: Instant,
+    answer: Option<(AccessToken, Duration)>,
+    _ends: watch::Sender<()>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.shared.finish(self.asked_at, self.answer.take());
+    }
+}
+
 impl State {
     fn rejection(&self, now: Instant) -> Rejected {
         let pause = self.not_before.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
@@ -366,12 +380,13 @@ impl Shared {
         state.running = Some(running.clone());
         // Whoever spawns may run or drop the task at once, and it wants the lock.
         drop(state);
-        let (answering, shared_in_task) = ((shared.request)(), Arc::clone(shared));
+        let asked_at = tokio::time::Instant::now().into_std();
+        let flight = Flight { shared: Arc::clone(shared), asked_at, answer: None, _ends: ends };
+        let answering = (shared.request)();
         (shared.spawn)(Box::pin(async move {
-            let asked_at = tokio::time::Instant::now().into_std();
-            let answer = answering.await;
-            shared_in_task.finish(asked_at, answer);
-            drop(ends);
+            let mut flight = flight;
+            flight.answer = answering.await;
+            drop(flight);
         }));
         running
     }

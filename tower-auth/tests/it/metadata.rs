@@ -84,3 +84,30 @@ async fn challenges_name_the_metadata() {
         "{challenge}"
     );
 }
+
+/// A rendering that names the metadata itself is believed, and is not corrected.
+#[tokio::test]
+async fn what_is_named_already_is_not_named_twice() {
+    let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
+    let builder =
+        Authenticator::builder().issuer(Issuer::new("https://issuer.example", keys)).audience("api");
+    let layer = AuthLayer::new(builder.wall_clock(clock).build().unwrap()).resource_metadata(&resource());
+    let handler = service_fn(async |_: Request<Empty<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    for (said, expected) in [
+        (
+            "Bearer",
+            r#"Bearer resource_metadata="https://api.example/.well-known/oauth-protected-resource/v1""#,
+        ),
+        (r#"Bearer resource_metadata="https://b""#, r#"Bearer resource_metadata="https://b""#),
+    ] {
+        let render = move |error: &tower_auth::AuthError, _: &http::request::Parts| {
+            let response = Response::builder().status(error.status()).header(header::WWW_AUTHENTICATE, said);
+            response.body(Bytes::new()).unwrap()
+        };
+        let service = layer.clone().render_with(render).layer(handler);
+        let refused = service.oneshot(Request::new(Empty::new())).await.unwrap();
+        assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], expected);
+    }
+}

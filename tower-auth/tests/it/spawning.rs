@@ -100,3 +100,39 @@ fn of_questions() {
         }
     });
 }
+
+/// What panics while it fetches has failed: it is not asked again before a pause.
+#[tokio::test(start_paused = true)]
+async fn panics_are_failures() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let calls = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&calls);
+    let keys = service_fn(move |_: Request<Empty<Bytes>>| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async { panic!("as told") as Result<Response<Full<Bytes>>, Infallible> }
+    });
+    let remote = RemoteJwks::new("https://issuer.example/jwks".parse().unwrap(), keys);
+    let issuer = Issuer::remote("https://issuer.example", remote);
+    let auth = Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock).build().unwrap();
+    for _ in 0..10 {
+        let refused = auth.verify(&ed25519("one", CLAIMS)).await;
+        assert!(matches!(refused, Err(AuthError::KeysUnavailable { .. })), "{refused:?}");
+    }
+    assert_eq!(calls.swap(0, Ordering::Relaxed), 1);
+
+    let counter = Arc::clone(&calls);
+    let issuer = service_fn(move |_: Request<Full<Bytes>>| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async { panic!("as told") as Result<Response<Full<Bytes>>, Infallible> }
+    });
+    let uri = "https://issuer.example/token".parse().unwrap();
+    let provider = ClientCredentials::builder(uri, "a", "b", issuer).build().unwrap();
+    let api = service_fn(async |_: Request<Empty<Bytes>>| Ok::<_, Infallible>(Response::new(())));
+    for _ in 0..10 {
+        let client = BearerLayer::new(provider.clone()).layer(api);
+        assert!(client.oneshot(Request::new(Empty::new())).await.is_err());
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
