@@ -9,6 +9,7 @@ use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
+use super::generations::Generations;
 use super::recent::{Recent, Record};
 use super::{Entry, Lookup, Purge, PurgeTarget, Stamp, Store, StoreFuture, StoreStatistics, Variants};
 use crate::key::CacheKey;
@@ -208,101 +209,6 @@ impl fmt::Debug for MemoryStore {
 
 /// What moka keeps for each key.
 const RECORD_OVERHEAD: u64 = 320;
-
-/// When what was purged last. A purge of a URI holds for all its partitions, whose keys nobody knows, and costs the
-/// same however many there are: it raises the generation of the URI's slot. Two URIs may share a slot; then a purge of
-/// one costs the other a miss.
-struct Generations {
-    now: AtomicU64,
-    hard: Box<[AtomicU64]>,
-    soft: Box<[AtomicU64]>,
-    everything_hard: AtomicU64,
-    everything_soft: AtomicU64,
-    prefix: AtomicU64,
-}
-
-impl Generations {
-    const SLOTS: usize = 1 << 16;
-
-    fn new() -> Self {
-        let slots = || (0..Self::SLOTS).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            // Zero is older than everything.
-            now: AtomicU64::new(1),
-            hard: slots(),
-            soft: slots(),
-            everything_hard: AtomicU64::new(0),
-            everything_soft: AtomicU64::new(0),
-            prefix: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) -> Stamp {
-        Stamp(self.now.load(Ordering::SeqCst).into())
-    }
-
-    /// Whether there has ever been a purge, as this stamp knows it.
-    fn is_any_purged(now: Stamp) -> bool {
-        now > Stamp(1)
-    }
-
-    fn slot(key: &CacheKey) -> usize {
-        // The cast keeps the low bits, which are as good as any.
-        key.uri_hash() as usize % Self::SLOTS
-    }
-
-    fn hard(&self, key: &CacheKey) -> Stamp {
-        let slot = self.hard[Self::slot(key)].load(Ordering::SeqCst);
-        Stamp(slot.max(self.everything_hard.load(Ordering::SeqCst)).into())
-    }
-
-    fn soft(&self, key: &CacheKey) -> Stamp {
-        let slot = self.soft[Self::slot(key)].load(Ordering::SeqCst);
-        Stamp(slot.max(self.everything_soft.load(Ordering::SeqCst)).into())
-    }
-
-    fn prefix(&self) -> Stamp {
-        Stamp(self.prefix.load(Ordering::SeqCst).into())
-    }
-
-    /// The last purge of one of an entry's tags.
-    fn tags(&self, entry: &Entry, soft: bool) -> Stamp {
-        let slots = if soft { &self.soft } else { &self.hard };
-        let slot = |tag| slots[Self::tag_slot(tag)].load(Ordering::SeqCst);
-        Stamp(entry.tags().map(slot).max().unwrap_or(0).into())
-    }
-
-    fn is_tag_purged(&self, entry: &Entry) -> bool {
-        entry.stamp() < self.tags(entry, false).max(self.tags(entry, true))
-    }
-
-    fn tag_slot(tag: &str) -> usize {
-        crate::key::hash(tag.as_bytes()) as usize % Self::SLOTS
-    }
-
-    fn purge_tag(&self, tag: &str, soft: bool) {
-        let slots = if soft { &self.soft } else { &self.hard };
-        self.raise(&slots[Self::tag_slot(tag)]);
-    }
-
-    fn raise(&self, generation: &AtomicU64) {
-        let next = self.now.fetch_add(1, Ordering::SeqCst) + 1;
-        generation.fetch_max(next, Ordering::SeqCst);
-    }
-
-    fn purge_uri(&self, key: &CacheKey, soft: bool) {
-        let slots = if soft { &self.soft } else { &self.hard };
-        self.raise(&slots[Self::slot(key)]);
-    }
-
-    fn purge_prefix(&self) {
-        self.raise(&self.prefix);
-    }
-
-    fn purge_everything(&self, soft: bool) {
-        self.raise(if soft { &self.everything_soft } else { &self.everything_hard });
-    }
-}
 
 /// Keys bring their hash.
 #[derive(Clone, Default)]

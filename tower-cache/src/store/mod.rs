@@ -6,6 +6,7 @@
 //! and needs no timeouts of its own.
 
 mod entry;
+mod generations;
 mod lease;
 mod memory;
 mod recent;

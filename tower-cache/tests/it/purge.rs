@@ -131,3 +131,24 @@ async fn statistics_count_and_memory_is_bounded() {
     assert!(statistics.store.bytes <= 1 << 20, "{statistics:?}");
     assert!(statistics.store.entries >= 50, "{statistics:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn purges_leave_what_is_stored_under_other_uris_alone() {
+    let origin = Origin::sends(&[("cache-control", "max-age=60")]);
+    let cache = Cache::builder().store(tower_cache::MemoryStore::new(64 << 20)).build().unwrap();
+    let (service, handle) = (origin.behind_cache(&cache), cache.handle());
+    let get = |n: usize| {
+        let service = service.clone();
+        async move { send(&service, request(Method::GET, &format!("http://example.com/{n}"), &[])).await }
+    };
+    for n in 0..300 {
+        get(n).await;
+    }
+    for n in 1000..1700 {
+        handle.purge(&format!("http://example.com/{n}").parse().unwrap()).await.unwrap();
+        handle.soft_purge(&format!("http://example.com/{n}").parse().unwrap()).await.unwrap();
+    }
+    for n in 0..300 {
+        assert_eq!(get(n).await.outcome(), "hit", "{n}");
+    }
+}
