@@ -55,8 +55,8 @@ where
         let Self { config, bound, misplaced, .. } = self;
         let report = if let Some(resolved) = config.named_quickly(&request, bound) {
             // In place: taking a request apart and putting it together is a good part of what a layer costs.
-            let seen = config.seen(bound, &resolved, request.uri_mut(), *misplaced);
-            config.annotate(bound, &resolved, seen, request.extensions_mut())
+            let seen = config.seen(bound, resolved, request.uri_mut(), *misplaced);
+            config.annotate(bound, resolved, seen, request.extensions_mut())
         } else {
             let (mut parts, body) = request.into_parts();
             match config.admit(bound, &mut parts, *misplaced) {
@@ -72,12 +72,15 @@ where
 }
 
 /// What a request that is served comes to.
-struct Resolved {
+#[derive(Clone, Copy)]
+struct Resolved<'a> {
     entry: usize,
-    requested: Option<Version>,
+    /// As the request names it.
+    requested: Option<&'a Version>,
     source: Option<SourceKind>,
     /// The segment of the path that carries a version, and the index of its source.
-    segment: Option<(Segment, usize)>,
+    segment: Segment,
+    segment_source: usize,
     /// How many sources were asked.
     asked: usize,
     now: Moment,
@@ -94,7 +97,7 @@ struct Seen {
 impl Config {
     /// The commonest case, where neither time nor neutral requests matter.
     #[inline(always)]
-    fn named_quickly<B>(&self, request: &Request<B>, bound: &Bound) -> Option<Resolved> {
+    fn named_quickly<'a, B>(&self, request: &Request<B>, bound: &'a Bound) -> Option<Resolved<'a>> {
         if self.neutral.is_some() || !self.neutral_paths.is_empty() {
             return None;
         }
@@ -102,9 +105,10 @@ impl Config {
             self.sources.quick(request.uri(), request.headers(), &bound.registered.table)?;
         Some(Resolved {
             entry,
-            requested: Some(*version),
-            source: Some(self.sources.list[0].kind()),
-            segment: (!segment.is_none()).then_some((segment, 0)),
+            requested: Some(version),
+            source: self.sources.only_kind,
+            segment,
+            segment_source: 0,
             asked: 1,
             now: Moment::from_unix(0),
         })
@@ -130,10 +134,18 @@ impl Config {
         match self.sources.decide(&named, table, now) {
             Ok(entry) => {
                 let requested = Sources::requested(&named);
-                let (source, segment) = (self.sources.kind(&named), named.segment());
-                let resolved = Resolved { entry, requested, source, segment, asked: named.asked, now };
-                let seen = self.seen(bound, &resolved, &mut parts.uri, misplaced);
-                Ok(self.annotate(bound, &resolved, seen, &mut parts.extensions))
+                let (segment, segment_source) = named.segment().unwrap_or((Segment::NONE, 0));
+                let resolved = Resolved {
+                    entry,
+                    requested: requested.as_ref(),
+                    source: self.sources.kind(&named),
+                    segment,
+                    segment_source,
+                    asked: named.asked,
+                    now,
+                };
+                let seen = self.seen(bound, resolved, &mut parts.uri, misplaced);
+                Ok(self.annotate(bound, resolved, seen, &mut parts.extensions))
             }
             Err(kind) => {
                 Metrics::count(&bound.registered, Event::Refused(kind));
@@ -162,8 +174,8 @@ impl Config {
 
     /// Counts the request, and rewrites its target.
     #[inline(always)]
-    fn seen(&self, bound: &Bound, resolved: &Resolved, uri: &mut Uri, misplaced: bool) -> Seen {
-        let &Resolved { entry, segment, now, .. } = resolved;
+    fn seen(&self, bound: &Bound, resolved: Resolved<'_>, uri: &mut Uri, misplaced: bool) -> Seen {
+        let Resolved { entry, segment, segment_source, now, .. } = resolved;
         let table = &bound.registered.table;
         let served = &table.entries[entry];
         let past_sunset = table.timed && served.is_past_sunset(now);
@@ -171,6 +183,7 @@ impl Config {
         if segment.is_none() {
             return Seen { successor: None, original_uri: None };
         }
+        let segment = Some((segment, segment_source));
         let successor = self.successor(uri, segment, served);
         let original_uri = self.rewrite(uri, segment);
         if original_uri.is_some() && misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
@@ -184,18 +197,18 @@ impl Config {
     fn annotate(
         &self,
         bound: &Arc<Bound>,
-        resolved: &Resolved,
+        resolved: Resolved<'_>,
         seen: Seen,
         extensions: &mut Extensions,
     ) -> Option<Report> {
-        let &Resolved { entry, requested, source, asked, now, .. } = resolved;
+        let Resolved { entry, requested, source, asked, now, .. } = resolved;
         let Seen { successor, original_uri } = seen;
         #[cfg(feature = "axum")]
         if let Some(original_uri) = &original_uri {
             crate::axum::keep_original_uri(extensions, original_uri);
         }
         let table = &bound.registered.table;
-        let version = table.versions.list[entry];
+        let (version, requested) = (table.versions.list[entry], requested.copied());
         let deprecated = table.entries[entry].deprecated.is_some();
         extensions.insert(ApiVersion { version, requested, source, deprecated, original_uri });
         if successor.is_none()
@@ -316,11 +329,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
             StateProj::Served { inner, report } => {
-                let mut response = ready!(inner.poll(cx))?;
+                // Moved first and written then: what was just written in small pieces is slow to move.
+                let mut response = ready!(inner.poll(cx))?.map(ResponseBody::inner);
                 if let Some(report) = report.take() {
                     report.write(response.headers_mut());
                 }
-                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+                Poll::Ready(Ok(response))
             }
             StateProj::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),

@@ -38,6 +38,8 @@ pub(crate) struct Sources {
     /// Only the target carries versions: what names none of ours names nothing.
     target_only: bool,
     media_only: bool,
+    /// The kind of the only source.
+    pub(crate) only_kind: Option<SourceKind>,
     hurry: Hurry,
 }
 
@@ -123,6 +125,7 @@ impl Sources {
         let only = |kinds: &[SourceKind]| !list.is_empty() && list.iter().all(|s| kinds.contains(&s.kind()));
         let target_only = only(&[SourceKind::Path, SourceKind::Host, SourceKind::GrpcPackage]);
         let media_only = only(&[SourceKind::MediaType]);
+        let only_kind = if let [source] = &*list { Some(source.kind()) } else { None };
         let hurry = match &*list {
             [source] => match &source.kind {
                 Kind::Path(path) => path.hurried().map_or(Hurry::No, Hurry::Path),
@@ -132,7 +135,7 @@ impl Sources {
             },
             _ => Hurry::No,
         };
-        Self { conflict, consulted, target_only, media_only, hurry, list }
+        Self { conflict, consulted, target_only, media_only, only_kind, hurry, list }
     }
 
     /// The request fields consulted, by how many sources were asked.
