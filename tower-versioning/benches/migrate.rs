@@ -203,9 +203,6 @@ fn migrations(c: &mut Criterion) {
         for (name, layer) in [("ten that look", ten(looking)), ("ten that write", ten(writing))] {
             bench(&mut group, name, versions.layer(layer.layer(bare.clone())), ("1", length, 10));
         }
-        group.bench_function("serde_json, grammar alone", |bencher| {
-            bencher.iter(|| serde_json::from_str::<serde::de::IgnoredAny>(black_box(&text)).unwrap());
-        });
         group.bench_function("serde_json, reading alone", |bencher| {
             bencher.iter(|| serde_json::from_str::<Value>(black_box(&text)).unwrap());
         });

@@ -10,7 +10,8 @@
 //! # What passes untouched
 //! Requests of which no change is about, that have no version, that are gRPC or CONNECT: nothing is buffered, and
 //! request and response stay octet by octet. Bodies that are no JSON (event streams, downloads, gRPC) are never
-//! buffered either; functions for fields see their heads. Upgrades (101) stay as they are.
+//! buffered either; functions for fields see their heads. Upgrades (101) stay as they are. JSON is read when a change
+//! looks at it and written when one takes it mutably ([`Document`]); else it stays octet by octet.
 //!
 //! # What is said about a translated body
 //! `Content-Length` is that of the new body; digests (RFC 9530, and the older ones) are dropped, as they are from
@@ -24,8 +25,8 @@
 //! # Limits
 //! Bodies are buffered whole: 2 MiB of each by default. A request beyond that is answered with 413. A response beyond
 //! that does not exist in the older version and becomes 500, as does one that a change fails on: the older form must
-//! not be a mixture. A request that says it is JSON and cannot be read becomes 400: passed on, it might be taken for the
-//! newest version by a reader that skips what ours refuses. [`MigrateError`] says why; it is in the extensions of the
+//! not be a mixture. A request that says it is JSON and cannot be read becomes 400 as soon as a change looks at it: passed
+//! on, it might be taken for the newest version by a reader that skips what ours refuses. [`MigrateError`] says why; it is in the extensions of the
 //! answer.
 
 mod body;

@@ -121,8 +121,8 @@ impl Change {
         self
     }
 
-    /// Brings the body of a request up. What says it is JSON and cannot be read is refused: 400. A body that no function
-    /// takes mutably stays octet by octet; see [`Document`].
+    /// Brings the body of a request up. What says it is JSON and cannot be read is refused when a function looks at it:
+    /// 400. A body that no function takes mutably stays octet by octet; see [`Document`].
     pub fn request_body(
         mut self,
         up: impl Fn(&mut Document<'_>) -> ChangeResult + Send + Sync + 'static,
@@ -257,11 +257,15 @@ impl Changes {
     pub(crate) fn raise(&self, version: Version, request: &mut Parts) -> Result<Option<Plan>, Failed> {
         let first = self.steps.partition_point(|(changed, _)| *changed <= version);
         let mut plan = Plan { version, steps: Vec::new(), request_body: false, response_body: false };
+        let many = self.steps.len() - first;
         for (step, (_, change)) in self.steps.iter().enumerate().skip(first) {
             if !change.is_about(request) {
                 continue;
             }
             change.raise_head(request).map_err(|error| Failed { step, error })?;
+            if plan.steps.is_empty() {
+                plan.steps.reserve_exact(many);
+            }
             plan.steps.push(step);
             plan.request_body |= change.on_request_body.is_some();
             plan.response_body |= change.on_response_body.is_some();
@@ -330,17 +334,15 @@ fn translate<'a>(
     let text = std::str::from_utf8(body).map_err(|error| malformed(error.into()))?;
     let mut escapes = None;
     let mut document = Document::new(text);
-    let mut called = false;
     for (step, change, function) in steps {
         if !document.is_changed() && !change.may_concern(text, &mut escapes) {
             continue;
         }
-        called = true;
         let done = function(&mut document);
         if let Some(error) = document.error() {
             return Err(malformed(error.into()));
         }
         done.map_err(|error| BodyError::Failed(Failed { step, error }))?;
     }
-    if called { document.written().map_err(|error| malformed(error.into())) } else { Ok(None) }
+    document.written().map_err(|error| malformed(error.into()))
 }

@@ -4,15 +4,15 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// The JSON document of a body, as the functions of changes see it. It is a [`Value`] in all but one respect: it is read
 /// when a function first looks at it, and written when one took it mutably. A body of which all functions have only
 /// looked, or not even that, stays octet by octet.
 ///
-/// What says it is JSON and is not looks like `null`, and the request is refused or the response becomes 500 whatever
-/// the functions made of it.
+/// What says it is JSON and is not looks like `null` to a function, and then the request is refused, or the response
+/// becomes 500, whatever the functions make of it. Whoever does not look has nothing to translate, so a body that nobody
+/// looked at passes whatever it is.
 pub struct Document<'a> {
     text: &'a str,
     value: OnceCell<Value>,
@@ -35,15 +35,9 @@ impl<'a> Document<'a> {
         self.error.take()
     }
 
-    /// What is to be written in its place, if anything. At least its grammar has been looked at then.
+    /// What is to be written in its place, if anything.
     pub(crate) fn written(self) -> Result<Option<Vec<u8>>, serde_json::Error> {
-        let Some(value) = self.value.into_inner() else {
-            // Passed on unread, it might be taken for something by a reader that is kinder than ours.
-            return serde_json::from_str(self.text).map(|IgnoredAny| None);
-        };
-        if !self.changed {
-            return Ok(None);
-        }
+        let Some(value) = self.value.into_inner().filter(|_| self.changed) else { return Ok(None) };
         // Mostly it is about as long as before.
         let mut written = Vec::with_capacity(self.text.len() + self.text.len() / 8);
         serde_json::to_writer(&mut written, &value)?;
