@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
 use http::Uri;
 
 /// The system: issuer, balancer, two gateways, `orders` and `inventory`. Without arguments all of it starts on loopback.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, group = ArgGroup::new("client").args(["tour", "load"]))]
 pub struct Arguments {
     /// Start one component alone instead of the whole system.
     #[arg(long, value_enum)]
@@ -36,7 +36,7 @@ pub struct Arguments {
     /// The database file of a service; its replicas share it [default: a file in a temporary folder].
     #[arg(long, value_name = "PATH")]
     pub database: Option<PathBuf>,
-    /// The client that obtains tokens: of `orders` (--role orders) or of the tour (--tour).
+    /// The client that obtains tokens: of `orders` (--role orders), or this one (--tour, --load).
     #[arg(long, value_name = "ID")]
     pub client_id: Option<String>,
     /// A file with that client's secret; with --role issuer a file with a line `ID SECRET SCOPE…` for each client.
@@ -62,11 +62,22 @@ pub struct Arguments {
     /// Starts the system first, unless --target names a running one.
     #[arg(long)]
     pub tour: bool,
-    /// The balancer of the running system that the tour judges.
-    #[arg(long, value_name = "URL", requires = "tour")]
+    /// Be a client: call at a steady rate, so many seconds for each of six phases in which one thing or another is broken,
+    /// and print how the system did; exit 0 only if 99.9 % of all requests got a 2xx. Starts the system first, unless
+    /// --target names a running one.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub load: Option<Duration>,
+    /// Requests per second of --load.
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "load", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Connections of --load, each with one request at a time.
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "load", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// The balancer of the running system that --tour judges or --load drives.
+    #[arg(long, value_name = "URL", requires = "client")]
     pub target: Option<Uri>,
     /// The admin endpoints of one instance of that system; repeat it for every instance.
-    #[arg(long = "admin", value_name = "NAME=URL", value_parser = named_url, requires = "tour")]
+    #[arg(long = "admin", value_name = "NAME=URL", value_parser = named_url, requires = "client")]
     pub admins: Vec<(String, Uri)>,
     /// The share of calls that is written down, from 0 to 1; `/sampling` of the admin endpoints changes it. Failures are
     /// written down in any case.
@@ -108,6 +119,12 @@ pub enum Layer {
 }
 
 impl Arguments {
+    /// Whether this process is a client of the system, which leaves standard error to what it has to say.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        self.tour || self.load.is_some()
+    }
+
     /// How many replicas of `orders` and of `inventory`.
     ///
     /// # Errors

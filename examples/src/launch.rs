@@ -59,7 +59,7 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
         name: name.to_owned(),
         listen,
         admin: loopback,
-        log_to_stderr: !arguments.quiet && !arguments.tour,
+        log_to_stderr: !arguments.quiet && !arguments.is_client(),
         sample: arguments.sample,
     };
     let layers = layers(arguments);

@@ -6,6 +6,7 @@ use clap::Parser;
 use examples::cli::Arguments;
 use examples::component::Running;
 use examples::launch::{self, System, url};
+use examples::tour::load::Load;
 use examples::{BoxError, demo, secret, tour};
 
 fn main() -> ExitCode {
@@ -40,11 +41,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BoxError> {
             )?,
             redis: arguments.redis.clone(),
         };
-        return demo::block_on(tour::run(config));
+        return demo::block_on(visit(arguments, config));
     }
     let system = launch::system(arguments)?;
-    let code = if arguments.tour {
-        demo::block_on(tour::run(tour_of(&system, arguments)))?
+    let code = if arguments.is_client() {
+        demo::block_on(visit(arguments, tour_of(&system, arguments)))?
     } else {
         demo::block_on(demo::introduce(&system))??;
         demo::until_told_to_stop()?;
@@ -53,6 +54,17 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BoxError> {
     };
     system.stop();
     Ok(code)
+}
+
+/// Walks through the system, or drives it.
+async fn visit(arguments: &Arguments, config: tour::Config) -> ExitCode {
+    match arguments.load {
+        None => tour::run(config).await,
+        Some(phase) => {
+            let load = Load { phase, rate: arguments.rate, connections: arguments.connections };
+            tour::load::run(config, load).await
+        }
+    }
 }
 
 /// What a client of the system would be told.

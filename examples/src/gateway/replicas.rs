@@ -14,7 +14,7 @@ use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceExt};
 use tower_breaker::retry::{Attempt, AttemptTimeoutLayer, HttpPolicy, ReplayBody, RetryLayer};
-use tower_breaker::{Breaker, Bulkhead, ConfigError, HttpBreakerLayer, HttpBulkheadLayer};
+use tower_breaker::{Breaker, Bulkhead, HttpBreakerLayer, HttpBulkheadLayer};
 use tower_correlation::PropagateLayer;
 use tower_correlation::observe::ObserveLayer;
 use tower_versioning::ApiVersion;
@@ -27,14 +27,16 @@ use crate::proxy::Forward;
 use crate::service::Layers;
 
 /// How long one attempt on one replica may take until its answer begins.
-const ATTEMPT: Duration = Duration::from_secs(2);
+const ATTEMPT: Duration = Duration::from_secs(1);
 /// How long a breaker stays open.
 const OPEN: Duration = Duration::from_secs(1);
-/// Calls in ten seconds before a breaker judges; half of them failing opens it.
+/// Calls in ten seconds before a breaker judges; half of them failing opens it. So many in a row do at once: after a good
+/// and busy time half of ten seconds is a long wait.
 const MIN_CALLS: u32 = 5;
 
-/// Calls of one service under way at once: when it is slow, the other services still have their share of the gateway.
-const CALLS: usize = 32;
+/// Calls of one replica under way at once: one that is slow leaves the others, and other services, their share of the
+/// gateway.
+const CALLS: usize = 64;
 
 type Endpoint = BoxCloneSyncService<Request<Body>, Response, BoxError>;
 
@@ -56,8 +58,8 @@ impl Replicas {
             // One more attempt for what is safe to repeat; the picker takes another replica for it.
             true => {
                 let picker = picker.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));
-                let retried = RetryLayer::new(HttpPolicy::new()).boxed_errors().layer(picker);
-                boxed(HttpBulkheadLayer::new(bulkhead(upstreams)?).layer(retried))
+                let policy = HttpPolicy::new().retried_status(worth_another_replica);
+                boxed(RetryLayer::new(policy).boxed_errors().layer(picker))
             }
             false => boxed(picker),
         };
@@ -65,14 +67,12 @@ impl Replicas {
     }
 }
 
-/// `orders-1` and `orders-2` share the one of `orders`.
-fn bulkhead(upstreams: &[Upstream]) -> Result<Bulkhead, ConfigError> {
-    let instance = upstreams.first().map_or("none", |upstream| upstream.instance.as_str());
-    let service = instance.rsplit_once('-').map_or(instance, |(service, _)| service);
-    Bulkhead::builder(service.to_owned()).limit(CALLS).build()
+/// What another replica may do better: also an error of this one's own.
+fn worth_another_replica(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
 }
 
-/// One replica: breaker → attempt timeout → stamps of this attempt → connection.
+/// One replica: bulkhead → breaker → attempt timeout → stamps of this attempt → connection.
 fn endpoint(gateway: &Component, upstream: &Upstream, layers: &Layers) -> Result<Endpoint, BoxError> {
     let forward = Forward::<Body>::new(&upstream.url, &gateway.name)?.map_request(internal);
     let mut endpoint = boxed(forward);
@@ -85,11 +85,14 @@ fn endpoint(gateway: &Component, upstream: &Upstream, layers: &Layers) -> Result
         let breaker = Breaker::builder(upstream.instance.clone())
             .failure_rate(0.5)
             .min_calls(MIN_CALLS)
+            .consecutive_failures(MIN_CALLS)
             .open_for(OPEN)
             .probes(1)
             .build()?;
         endpoint = boxed(AttemptTimeoutLayer::new(ATTEMPT).layer(endpoint));
         endpoint = boxed(HttpBreakerLayer::new(breaker).layer(endpoint));
+        let bulkhead = Bulkhead::builder(upstream.instance.clone()).limit(CALLS).build()?;
+        endpoint = boxed(HttpBulkheadLayer::new(bulkhead).layer(endpoint));
     }
     Ok(endpoint)
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod guide;
+pub mod load;
 mod metrics;
 mod steps;
 

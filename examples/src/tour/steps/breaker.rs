@@ -10,11 +10,11 @@ use super::super::guide::{Guide, eventually, expect};
 const OPEN: u64 = 2;
 
 /// What the gateways give one attempt, at most.
-const ATTEMPT: Duration = Duration::from_millis(1900);
-/// Calls of one service that a gateway lets through at once.
-const CALLS: usize = 32;
+const ATTEMPT: Duration = Duration::from_millis(950);
+/// Calls of one replica that a gateway lets through at once.
+const CALLS: usize = 64;
 /// How slow the slow service is.
-const DELAY: Duration = Duration::from_millis(1500);
+const DELAY: Duration = Duration::from_millis(600);
 
 /// 6
 pub(super) async fn failing_replicas(guide: &mut Guide) -> Result<(), String> {
@@ -109,14 +109,14 @@ pub(super) async fn retries(guide: &mut Guide) -> Result<(), String> {
     .await
 }
 
-/// 6b: all calls that a gateway has for one service are under way: the next is answered at once, other services are not
-/// concerned.
+/// 6b: all calls that a gateway has for the replicas of one service are under way: the next is answered at once, other
+/// services are not concerned.
 pub(super) async fn full_bulkhead(guide: &mut Guide) -> Result<(), String> {
     let replicas = guide.instances("inventory");
     for replica in &replicas {
         guide.fault(replica, &json!({ "delay_ms": DELAY.as_millis() as u64 })).await?;
     }
-    let calls = CALLS * guide.instances("gateway").len() + 8;
+    let calls = CALLS * replicas.len() * guide.instances("gateway").len() + 8;
     println!("  {calls} calls for inventory at once");
     let token = guide.token.clone();
     let mut waiting = Vec::new();
