@@ -18,7 +18,8 @@ mod with {
     impl Tagger {
         /// For a response with these fields. The same octets in another type or coding are another representation
         /// (RFC 9110 §8.8.1).
-        pub(crate) fn new(headers: &HeaderMap) -> Self {
+        #[expect(clippy::unnecessary_wraps, reason = "the same with the feature and without")]
+        pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
             let mut digest = Sha256::new();
             for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {
                 for value in headers.get_all(&name) {
@@ -27,7 +28,7 @@ mod with {
                 }
                 digest.update(u64::MAX.to_be_bytes());
             }
-            Self(digest)
+            Some(Self(digest))
         }
 
         pub(crate) fn data(&mut self, data: &[u8]) {
@@ -58,7 +59,7 @@ mod with {
             for (name, value) in fields {
                 headers.append(*name, value.parse().unwrap());
             }
-            let mut tagger = Tagger::new(&headers);
+            let mut tagger = Tagger::of(&headers).unwrap();
             content.iter().for_each(|piece| tagger.data(piece));
             tagger.finish().unwrap()
         }
@@ -93,6 +94,10 @@ mod without {
     pub(crate) enum Tagger {}
 
     impl Tagger {
+        pub(crate) const fn of(_: &HeaderMap) -> Option<Self> {
+            None
+        }
+
         pub(crate) fn data(&mut self, _: &[u8]) {
             match *self {}
         }

@@ -416,16 +416,9 @@ impl Lead {
     }
 
     /// What makes an entity tag, for those who have none.
-    #[cfg(feature = "etag")]
     fn tagger(&self, head: &Head, stamp: Option<Stamp>) -> Option<Tagger> {
         let wanted = self.cache().config.etags && stamp.is_some() && head.status == StatusCode::OK;
-        (wanted && !head.headers.contains_key(header::ETAG)).then(|| Tagger::new(&head.headers))
-    }
-
-    #[cfg(not(feature = "etag"))]
-    #[expect(clippy::unused_self, reason = "the same with the feature and without")]
-    fn tagger(&self, _: &Head, _: Option<Stamp>) -> Option<Tagger> {
-        None
+        if wanted && !head.headers.contains_key(header::ETAG) { Tagger::of(&head.headers) } else { None }
     }
 }
 
