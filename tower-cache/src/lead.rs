@@ -24,9 +24,10 @@ use crate::outcome::{BypassReason, CacheOutcome, MissReason};
 use crate::plan::{Plan, Question};
 use crate::policy::age::Exchange;
 use crate::policy::conditional;
-use crate::policy::storable::{self, Requested, Storable};
+use crate::policy::reuse::Verdict;
+use crate::policy::storable::{self, Refusal, Requested, Storable};
 use crate::status::{self, Details};
-use crate::store::{Entry, Head, Lease, Lookup, Stamp, StoreError};
+use crate::store::{Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError};
 
 /// What the store had when it was asked.
 #[derive(Debug)]
@@ -229,11 +230,22 @@ impl Lead {
     /// The origin failed without a response: what is stored may do.
     pub(crate) fn fail(mut self: Box<Self>) -> Option<Response<OwnBody>> {
         let found = &mut self.question.found;
-        let Some(stored) = found.stored.take().filter(|_| found.on_disconnect && !self.background) else {
+        let stored = found.stored.take().filter(|_| found.on_disconnect && !self.background);
+        let Some(stored) = stored.filter(|stored| self.stands_in(stored, true)) else {
             self.flight.release(Release::Failed);
             return None;
         };
         Some(self.stale(&stored, None))
+    }
+
+    /// Whether what is stored may still be used in place of a failure, which may have taken its time.
+    fn stands_in(&self, stored: &Entry, unreachable: bool) -> bool {
+        let resident = cache::now().saturating_duration_since(stored.head.stored_at);
+        match stored.head.freshness.verdict(resident, false, &self.question.asks.directives) {
+            Verdict::Revalidate { on_disconnect, .. } if unreachable => on_disconnect,
+            Verdict::Revalidate { on_error, .. } => on_error,
+            _ => true,
+        }
     }
 
     /// The origin's response becomes the client's.
@@ -250,7 +262,7 @@ impl Lead {
                 return self.revalidated(&stored, &parts, exchange, now).map(ResponseBody::own);
             }
             let failed = matches!(parts.status.as_u16(), 500 | 502..=504);
-            if failed && self.question.found.on_error {
+            if failed && self.question.found.on_error && self.stands_in(&stored, false) {
                 return self.stale(&stored, Some(parts.status)).map(ResponseBody::own);
             }
         }
@@ -264,26 +276,46 @@ impl Lead {
         );
         let too_large =
             content_length(&parts.headers).is_some_and(|length| length > self.cache().config.max_body as u64);
-        match storable {
+        let storable = match storable {
             Ok(_) if too_large => {
                 self.cache().metrics.fill(FillResult::TooLarge);
+                Err(Refusal::TooLarge)
+            }
+            storable => storable.and_then(|storable| Ok((storable, self.tags(&parts).ok_or(Refusal::Tags)?))),
+        };
+        match storable {
+            Ok((storable, tags)) => {
+                let head = self.head(storable, parts.status, tags, None, now);
+                self.record(parts, body, head)
+            }
+            Err(refusal) => {
+                self.supersede(refusal, parts.status);
                 self.release(now);
                 self.passed(parts, false).map(|()| ResponseBody::inner(body))
             }
-            Ok(storable) => match self.tags(&parts) {
-                Some(tags) => {
-                    let head = self.head(storable, parts.status, tags, None, now);
-                    self.record(parts, body, head)
-                }
-                None => {
-                    self.release(now);
-                    self.passed(parts, false).map(|()| ResponseBody::inner(body))
-                }
-            },
-            Err(_) => {
-                self.release(now);
-                self.passed(parts, false).map(|()| ResponseBody::inner(body))
-            }
+        }
+    }
+
+    /// What is stored is no longer what a response says that is newer and not kept (RFC 9111 §4): it goes, or it would
+    /// be served stale as long as it may be. Not where that response is for its requester alone, or a failure.
+    fn supersede(&self, refusal: Refusal, status: StatusCode) {
+        let about_all = match refusal {
+            Refusal::NoStore
+            | Refusal::Private
+            | Refusal::Vary
+            | Refusal::NoFreshness
+            | Refusal::Tags
+            | Refusal::TooLarge => true,
+            Refusal::RequestNoStore
+            | Refusal::Status
+            | Refusal::Authorization
+            | Refusal::Cookie
+            | Refusal::SetCookie => false,
+        };
+        let personal =
+            self.request.contains_key(header::AUTHORIZATION) || self.request.contains_key(header::COOKIE);
+        if about_all && !personal && !status.is_server_error() && self.question.found.stored.is_some() {
+            self.cache().purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
         }
     }
 

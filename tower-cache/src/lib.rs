@@ -26,6 +26,8 @@ mod renew;
 mod service;
 mod status;
 
+#[doc(hidden)]
+pub mod door;
 pub mod future;
 pub mod key;
 pub mod outcome;

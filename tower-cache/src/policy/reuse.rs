@@ -71,7 +71,8 @@ impl Freshness {
             if request.max_stale.is_some_and(|max_stale| stale_for <= max_stale) {
                 return Verdict::Stale { age };
             }
-            if stale_for < self.stale_while_revalidate {
+            // RFC 9111 §5.2.1.1: who sends max-age without max-stale wishes for nothing stale.
+            if request.max_age.is_none() && stale_for < self.stale_while_revalidate {
                 return Verdict::StaleWhileRevalidate { age };
             }
         }

@@ -63,6 +63,8 @@ pub(crate) enum Refusal {
     NoFreshness,
     /// It has more tags than are kept.
     Tags,
+    /// It is larger than what is kept.
+    TooLarge,
 }
 
 /// Decides by the request's fields as they came and the response's head.
@@ -151,7 +153,9 @@ fn worth_storing(
     rules: &FreshnessRules,
 ) -> Option<(Freshness, Source)> {
     let (lifetime, source) = freshness::lifetime(status, headers, directives, exchange.received, word, rules);
-    let stated = source != Source::None || directives.public || directives.no_cache != Qualified::Absent;
+    // The last condition of §3.
+    let own = rules.mode == Mode::Private && directives.private != Qualified::Absent;
+    let stated = source != Source::None || directives.public || own;
     if !stated && !freshness::heuristically_cacheable(status) {
         return None;
     }

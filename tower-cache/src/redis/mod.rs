@@ -36,6 +36,7 @@ use self::layout::{Layout, Names};
 use self::link::{Dial, Link, Operation};
 use self::log::{Count, Known, Purged};
 use self::wire::{Now, Stored};
+pub(crate) use self::wire::{check, sample};
 use crate::error::ConfigError;
 use crate::key::CacheKey;
 use crate::policy::conditional;

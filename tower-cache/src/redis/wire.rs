@@ -166,6 +166,56 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
     Some(Stored { entry, received })
 }
 
+/// A moment, for the door.
+fn some_time() -> Now {
+    Now { wall: UNIX_EPOCH + Duration::from_secs(1_700_000_000), monotonic: crate::cache::now() }
+}
+
+/// For the door: what is understood is the same after it has been written and read again.
+pub(crate) fn check(value: &[u8]) -> bool {
+    let now = some_time();
+    let Some(read) = decode(&Bytes::copy_from_slice(value), now) else { return false };
+    let written = Bytes::from(encode(&read.entry, read.entry.stamp(), now));
+    let again = decode(&written, now).map(|read| encode(&read.entry, read.entry.stamp(), now));
+    assert_eq!(again.as_deref(), Some(&written[..]));
+    true
+}
+
+/// For the door: a response as it is written.
+pub(crate) fn sample(fields: &[(HeaderName, HeaderValue)], vary: &[u8], content: &[u8]) -> Vec<u8> {
+    let now = some_time();
+    let mut headers = HeaderMap::from_iter(fields.iter().cloned());
+    let request = headers.clone();
+    headers.extend(HeaderValue::from_bytes(vary).map(|vary| (http::header::VARY, vary)));
+    let freshness = Freshness {
+        initial_age: Duration::from_secs(1),
+        lifetime: Duration::from_secs(60),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        stale_if_unreachable: Duration::ZERO,
+        always_validate: false,
+        never_stale: true,
+    };
+    let Some(key) = CacheKey::of_uri(&http::Uri::from_static("http://a.example/orders")) else {
+        return Vec::new();
+    };
+    let head = Head {
+        key,
+        variant: Variant::of(&request, &headers).unwrap_or_default(),
+        status: StatusCode::OK,
+        freshness,
+        part: None,
+        upstream_status: false,
+        own_etag: false,
+        tags: Box::new(["a".into()]),
+        stored_at: now.monotonic,
+        headers,
+    };
+    let (len, chunks) = (content.len() as u64, Box::new([Bytes::copy_from_slice(content)]));
+    let body = StoredBody { len, chunks, trailers: None, kept: None };
+    encode(&Entry::new(head.into(), body, Stamp::new(5)), Stamp::new(5), now)
+}
+
 /// Where a content lies, by the last 12 octets of the front.
 pub(super) fn front(octets: &[u8]) -> Option<Kept> {
     let pieces = u32::from_be_bytes(octets.get(..4)?.try_into().ok()?);

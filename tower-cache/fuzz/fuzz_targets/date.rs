@@ -1,0 +1,4 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let _ = tower_cache::door::date(text);
+});
