@@ -1,7 +1,6 @@
 //! Every public type that holds a secret, a token or a claim, shown by `Debug`; and what the client side and the extras
 //! leave in logs and metrics.
 use std::convert::Infallible;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -218,7 +217,7 @@ async fn everything() {
         let client = BearerLayer::new(provider).layer(api);
         for _ in 0..2 {
             let _ = client.clone().oneshot(Request::new(Full::default())).await;
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
         }
     }
     let active = r#"{"active":true,"sub":"alice","scope":"read write","aud":"api","exp":1800000300}"#;

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_auth::client::{BearerLayer, ClientCredentials};
 use tower_auth::{Authenticator, Issuer, RemoteJwks};
@@ -111,7 +111,7 @@ async fn the_leader_of_a_question_leaves_after_any_poll() {
         let endpoint = service_fn(move |request: Request<Full<Bytes>>| {
             counter.fetch_add(1, Ordering::Relaxed);
             async {
-                let _ = request.into_body().collect().await;
+                let _ = http_body_util::BodyExt::collect(request.into_body()).await;
                 steps().await;
                 let json = r#"{"active":true,"aud":"api","sub":"alice","exp":1800000300}"#;
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(json)))

@@ -17,7 +17,10 @@ use crate::support::{CLAIMS, ED_X, clock, ed25519};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-const SPAWNS: [(&str, fn(Task), bool); 2] = [
+/// What it is called, what it does, and whether anything comes of that.
+type Spawn = (&'static str, fn(Task), bool);
+
+const SPAWNS: [Spawn; 2] = [
     ("dropped at once", drop, false),
     ("run at once", |task| assert!(task.now_or_never().is_some(), "nothing in it waits"), true),
 ];
