@@ -15,7 +15,7 @@ const FOREVER: u64 = u64::MAX;
 
 /// A memory store that takes its time, in milliseconds.
 #[derive(Clone)]
-struct Slow {
+pub(crate) struct Slow {
     inner: MemoryStore,
     lookup: Arc<AtomicU64>,
     lease: Arc<AtomicU64>,
@@ -25,7 +25,7 @@ struct Slow {
 }
 
 impl Slow {
-    fn new(lookup: u64, lease: u64, others: u64) -> Self {
+    pub(crate) fn new(lookup: u64, lease: u64, others: u64) -> Self {
         let time = |time| Arc::new(AtomicU64::new(time));
         let inner = MemoryStore::new(1 << 20);
         Self { inner, lookup: time(lookup), lease: time(lease), others: time(others), lookups: time(0) }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tower_cache::{Cache, CacheBuilder};
 
+use crate::budget::Slow;
 use crate::support::{Origin, URI, answer, get, request, seconds, send, settle};
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=100")];
@@ -72,6 +73,28 @@ async fn what_has_a_validator_is_validated() {
     seconds(50).await;
     let hit = get(&service, &[]).await;
     assert_eq!((hit.outcome(), &*hit.body, origin.calls()), ("hit", "content", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_answers_later_renews_too() {
+    let origin = Origin::sends(FRESH);
+    let service = origin.behind(ahead().store(Slow::new(5, 0, 0)));
+    get(&service, &[]).await;
+    seconds(90).await;
+    for _ in 0..3 {
+        let began = tokio::time::Instant::now();
+        let hit = get(&service, &[]).await;
+        assert_eq!(
+            (hit.outcome(), began.elapsed().as_millis() <= 6),
+            ("hit", true),
+            "the lookup and no more"
+        );
+        settle().await;
+    }
+    assert_eq!(origin.calls(), 2);
+    seconds(50).await;
+    let hit = get(&service, &[]).await;
+    assert_eq!((hit.outcome(), &*hit.body), ("hit", "2"));
 }
 
 #[tokio::test(start_paused = true)]
