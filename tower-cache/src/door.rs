@@ -2,6 +2,8 @@
 //! interface: it may change at any time. Each function says whether the input was one that is understood, and panics
 //! where what was understood contradicts itself.
 
+#![allow(clippy::must_use_candidate, reason = "called for what they assert")]
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use crate::key::{CacheKey, KeyRules};

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn waits_are_paid_from_one_purse_and_what_lies_between_is_free() {
-        // Only differences count.
+        #[expect(clippy::disallowed_methods, reason = "only differences count")]
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let all = Duration::from_millis(50);

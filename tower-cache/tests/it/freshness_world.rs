@@ -148,7 +148,8 @@ impl Stored {
         let understood =
             [200, 203, 204, 300, 301, 302, 308, 404, 405, 410, 500, 501, 503].contains(&self.status);
         let forbidden = if control.has("must-understand") { !understood } else { control.has("no-store") };
-        !forbidden && !request.has("no-store") && !(self.shared && control.has("private"))
+        let for_one = self.shared && control.has("private");
+        !(forbidden || for_one || request.has("no-store"))
     }
 
     /// §3.2, §4.3.4: what a 304 changes.
