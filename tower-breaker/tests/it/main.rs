@@ -4,6 +4,7 @@
 mod attacks;
 mod auto_traits;
 mod behaviours;
+mod behaviours_ours;
 mod bulkhead;
 mod differential;
 mod fallback;

@@ -41,6 +41,7 @@ fn slowly(count: usize, pause: Duration, last: Option<Result<(), &'static str>>)
 }
 
 /// An upstream that answers each request with such a body at once, and how often it was asked.
+#[allow(clippy::type_complexity, reason = "a service without a name")]
 fn upstream(
     body: impl Fn() -> ResBody + Clone + Send + 'static,
 ) -> (
