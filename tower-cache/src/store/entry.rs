@@ -1,10 +1,11 @@
 //! Stored responses.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Stamp;
 use crate::key::CacheKey;
@@ -119,7 +120,17 @@ impl Entry {
     /// Whether its content is still with the store, and to be [loaded](super::Store::load).
     #[must_use]
     pub fn is_detached(&self) -> bool {
-        self.body.kept.is_some() && self.body.chunks.is_empty() && self.body.len > 0
+        // What is asked first is at hand.
+        self.whole.is_none() && self.body.kept.is_some() && self.body.chunks.is_empty() && self.body.len > 0
+    }
+
+    /// Reads what an answer is made of, at once: memory that has gone cold since the last time comes together then,
+    /// instead of piece after piece.
+    pub(crate) fn warm(&self) {
+        let head = &*self.head;
+        let fields = head.headers.values().map(HeaderValue::len).sum::<usize>();
+        let shared = self.whole.as_ref().is_some_and(Bytes::is_unique);
+        black_box((fields, shared, head.key.as_bytes().first(), head.status, head.stored_at, head.freshness));
     }
 
     /// Its trailers.
@@ -146,8 +157,8 @@ impl Entry {
     #[must_use]
     pub fn weight(&self) -> u64 {
         let fields = fields_weight(&self.head.headers) + self.body.trailers.as_ref().map_or(0, fields_weight);
-        let around = ENTRY_OVERHEAD + self.body.chunks.len() * CHUNK_OVERHEAD;
-        self.body.len + (fields + self.head.variant.weight() + around) as u64
+        let chunks = self.body.chunks.iter().map(|chunk| chunk_weight(chunk.len())).sum::<usize>();
+        (chunks + fields + self.head.variant.weight() + ENTRY_OVERHEAD) as u64
     }
 }
 
@@ -159,6 +170,19 @@ fn fields_weight(headers: &HeaderMap) -> usize {
 /// The structures themselves with their reference counts and the allocator's rounding.
 const ENTRY_OVERHEAD: usize = 512;
 const CHUNK_OVERHEAD: usize = 64;
+
+/// What a chunk takes, with what an allocator loses between blocks of different sizes.
+fn chunk_weight(length: usize) -> usize {
+    let size = size(length);
+    size + size / 16 + CHUNK_OVERHEAD
+}
+
+/// Chunks have few different sizes, so that one fits where another has been: the next multiple of an eighth of the
+/// power of two below.
+fn size(length: usize) -> usize {
+    let step = (length.max(64).ilog2() - 3).min(usize::BITS - 1);
+    length.next_multiple_of(1 << step)
+}
 
 impl StoredBody {
     /// Copies the pieces into as few as possible: they may be small, and each may pin a read buffer many times its
@@ -173,13 +197,13 @@ impl StoredBody {
         let mut chunk = BytesMut::new();
         for mut piece in pieces.map(Bytes::as_ref) {
             while !piece.is_empty() {
-                if chunk.capacity() == chunk.len() {
+                if chunk.len() == CHUNK || chunk.capacity() == chunk.len() {
                     if !chunk.is_empty() {
                         chunks.push(std::mem::take(&mut chunk).freeze());
                     }
-                    chunk = BytesMut::with_capacity(left.clamp(1, CHUNK));
+                    chunk = BytesMut::with_capacity(size(left.clamp(1, CHUNK)));
                 }
-                let taken = piece.len().min(chunk.capacity() - chunk.len());
+                let taken = piece.len().min(chunk.capacity().min(CHUNK) - chunk.len());
                 chunk.extend_from_slice(&piece[..taken]);
                 piece = &piece[taken..];
                 left = left.saturating_sub(taken);
@@ -192,8 +216,9 @@ impl StoredBody {
     }
 }
 
-/// Large enough that a connection's write is not split much, small enough for any allocator.
-const CHUNK: usize = 256 << 10;
+/// Large enough that a connection's write is not split much, small enough for any allocator: what is larger is freed
+/// and taken in equal pieces.
+const CHUNK: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -206,6 +231,11 @@ mod tests {
         let body = StoredBody::copied(pieces.iter(), whole.len() as u64, None);
         assert_eq!(body.chunks.concat(), whole);
         assert_eq!(body.chunks.len(), whole.len().div_ceil(CHUNK));
+        for length in (0..5000).chain([CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK]) {
+            assert!((length..=length + length / 8 + 8).contains(&size(length)), "{length}");
+            let body = StoredBody::copied([Bytes::from(vec![b'x'; length])].iter(), length as u64, None);
+            assert_eq!(body.chunks.concat().len(), length);
+        }
         assert!(StoredBody::copied([].iter(), 0, None).chunks.is_empty());
     }
 }

@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use super::generations::Generations;
@@ -34,6 +33,8 @@ struct Shared {
     records: Cache<CacheKey, Arc<Record>, Prehashed>,
     recent: Arc<Recent>,
     max_variants: usize,
+    /// Held while a record is replaced by one with another variant, by the key's hash.
+    commits: [Mutex<()>; 64],
     generations: Generations,
     evictions: Arc<AtomicU64>,
     /// Octets committed since the cache's housekeeping last ran.
@@ -84,6 +85,8 @@ impl MemoryStoreBuilder {
         let gone = Arc::clone(&recent);
         let records = Cache::builder()
             .max_capacity(self.max_bytes)
+            // A share of what usually comes to fit: tables that grow are copied again and again.
+            .initial_capacity(usize::try_from(self.max_bytes >> 14).unwrap_or(0).min(1 << 16))
             .weigher(|key: &CacheKey, record: &Arc<Record>| {
                 let weight = record.entries().map(Entry::weight).sum::<u64>();
                 u32::try_from(weight + key.as_bytes().len() as u64 + RECORD_OVERHEAD).unwrap_or(u32::MAX)
@@ -99,10 +102,11 @@ impl MemoryStoreBuilder {
             records,
             recent,
             max_variants: self.max_variants.max(1),
+            commits: std::array::from_fn(|_| Mutex::default()),
             generations: Generations::new(),
             evictions,
             unsettled: AtomicU64::new(0),
-            settle_after: self.max_bytes / 32,
+            settle_after: self.max_bytes / 64,
         };
         MemoryStore { shared: Arc::new(shared) }
     }
@@ -142,13 +146,16 @@ impl Store for MemoryStore {
             return StoreFuture::ready(Ok(()));
         }
         let weight = entry.weight();
-        shared.records.entry_by_ref(entry.key()).and_compute_with(|known| {
-            let known = known.map(moka::Entry::into_value);
-            let others = known.iter().flat_map(|known| known.entries());
-            let others = others.filter(|other| !other.same_variant(&entry) && other.stamp() >= hard);
-            let others = others.take(shared.max_variants - 1).cloned();
-            Op::Put(Arc::new(Record::new(Entry::clone(&entry), others)))
-        });
+        // moka has a way to compute a value from the one before, which costs two more of its tables a turn.
+        let place = entry.key().hash64() as usize % shared.commits.len();
+        let committing = shared.commits[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let known = shared.records.get(entry.key());
+        let others = known.iter().flat_map(|known| known.entries());
+        let others = others.filter(|other| !other.same_variant(&entry) && other.stamp() >= hard);
+        let others = others.take(shared.max_variants - 1).cloned();
+        let record = Arc::new(Record::new(Entry::clone(&entry), others));
+        shared.records.insert(entry.key().clone(), record);
+        drop(committing);
         // moka evicts when some number of writes has come together; large bodies must not wait for so many.
         if shared.unsettled.fetch_add(weight, Ordering::Relaxed) + weight > shared.settle_after {
             shared.unsettled.store(0, Ordering::Relaxed);

@@ -92,6 +92,9 @@ impl Recent {
         let record = slots.records[way].clone()?;
         drop(slots);
         let same = record.hash == key.hash64() && !record.gone.load(Ordering::SeqCst);
+        if same {
+            record.first.warm();
+        }
         (same && !record.counts()).then_some(record)
     }
 
