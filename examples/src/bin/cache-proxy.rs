@@ -20,14 +20,16 @@ use examples::proxy::Forward;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::Error;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::signal::unix::{SignalKind, signal};
 use tower::{Layer, ServiceExt};
-use tower_cache::{CacheLayer, MemoryStore};
+use tower_cache::{CacheLayer, CacheService, MemoryStore};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Content = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Caching reverse proxy.
 #[derive(Debug, Parser)]
@@ -38,8 +40,9 @@ struct Arguments {
     /// The site behind the proxy.
     #[arg(long, value_name = "http://HOST:PORT")]
     upstream: Uri,
-    /// Where answers are kept: in this process, or in Redis or Valkey (several nodes of a cluster with commas between).
-    #[arg(long, default_value = "memory", value_name = "memory|redis://HOST:PORT")]
+    /// Where answers are kept: in this process, in Redis or Valkey (several nodes of a cluster with commas between), or
+    /// nowhere, to see what the cache costs and saves.
+    #[arg(long, default_value = "memory", value_name = "memory|redis://HOST:PORT|none")]
     store: String,
     /// Bytes that the memory store may hold: bodies, headers and keys.
     #[arg(long, default_value_t = 256 << 20)]
@@ -57,21 +60,21 @@ async fn main() -> Result<(), BoxError> {
         std::process::exit(2);
     });
     let forward = Forward::<Incoming>::new(&arguments.upstream, "cache-proxy")?;
-    let cached = cache.layer(forward);
+    let site = match cache {
+        Some(cache) => Site::Cached(cache.layer(forward)),
+        None => Site::Plain(forward),
+    };
     let answer = move |mut request: Request<Incoming>, senders: &Senders| {
-        let cached = cached.clone();
+        let site = site.clone();
         let sender = senders.next(&request);
         if let Some(sender) = &sender {
             request.extensions_mut().insert(sender.clone());
         }
         async move {
-            let response = cached.oneshot(request).await.map_or_else(
-                |error| {
-                    eprintln!("cache-proxy: upstream: {error}");
-                    bad_gateway()
-                },
-                |response| response.map(UnsyncBoxBody::new),
-            );
+            let response = site.answer(request).await.unwrap_or_else(|error| {
+                eprintln!("cache-proxy: upstream: {error}");
+                bad_gateway()
+            });
             if let Some(sender) = sender {
                 sender.end().await;
             }
@@ -109,12 +112,31 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The cache, with its defaults.
-fn layer(arguments: &Arguments) -> Result<CacheLayer, String> {
-    if arguments.store == "memory" {
-        return Ok(of(arguments, MemoryStore::new(arguments.max_bytes)));
+/// What is behind this proxy, with a cache in front of it or without.
+#[derive(Clone)]
+enum Site {
+    Cached(CacheService<Forward<Incoming>>),
+    Plain(Forward<Incoming>),
+}
+
+impl Site {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Content>, Error> {
+        Ok(match self {
+            Self::Cached(site) => site.oneshot(request).await?.map(UnsyncBoxBody::new),
+            Self::Plain(site) => {
+                site.oneshot(request).await?.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))
+            }
+        })
     }
-    redis(arguments)
+}
+
+/// The cache, with its defaults.
+fn layer(arguments: &Arguments) -> Result<Option<CacheLayer>, String> {
+    match &*arguments.store {
+        "memory" => Ok(Some(of(arguments, MemoryStore::new(arguments.max_bytes)))),
+        "none" => Ok(None),
+        _ => redis(arguments).map(Some),
+    }
 }
 
 fn of(arguments: &Arguments, store: impl tower_cache::Store) -> CacheLayer {
@@ -134,7 +156,7 @@ fn redis(arguments: &Arguments) -> Result<CacheLayer, String> {
     })
 }
 
-fn bad_gateway() -> Response<UnsyncBoxBody<Bytes, BoxError>> {
+fn bad_gateway() -> Response<Content> {
     let body = Full::new(Bytes::from_static(b"{\"title\":\"the upstream did not answer\",\"status\":502}"));
     let mut response = Response::new(UnsyncBoxBody::new(body.map_err(|never: Infallible| match never {})));
     *response.status_mut() = StatusCode::BAD_GATEWAY;

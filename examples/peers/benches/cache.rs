@@ -1,0 +1,221 @@
+//! Hits beside http-cache-tower (its moka store) and tower-http-cache (its store in memory).
+//!
+//! `cargo bench --features cache --bench cache [-- FILTER]`. Rounds are interleaved: each contestant runs one batch per
+//! round; the figures are medians of CPU time. Requests are made outside of what is timed; ready, call, await, the
+//! whole body and drop are inside. Keys are asked for in turn. Everybody gets the same eight fields, one extension and
+//! a response of two fields that is fresh for an hour. Status and length of the answers, and that a hit calls nobody,
+//! are asserted while it runs.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use cpu_time::ThreadTime;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::Full;
+use http_cache::{CacheMode, HttpCache, HttpCacheOptions, MokaCache, MokaManager};
+use http_cache_tower::HttpCacheLayer;
+use peers::{allocations, request};
+use tokio::runtime::Runtime;
+use tower::{Layer, Service};
+
+#[global_allocator]
+static COUNTING: peers::Counting = peers::Counting;
+
+const BATCH: usize = 250;
+const ROUNDS: usize = 200;
+
+/// Answers from memory with two fields.
+#[derive(Clone)]
+struct Origin {
+    body: Bytes,
+    control: &'static str,
+    calls: Arc<AtomicU64>,
+}
+
+impl Origin {
+    fn new(size: usize, control: &'static str) -> Self {
+        Self { body: vec![b'x'; size].into(), control, calls: Arc::default() }
+    }
+}
+
+impl<B> Service<Request<B>> for Origin {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut response = Response::new(Full::new(self.body.clone()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.control));
+        ready(Ok(response))
+    }
+}
+
+/// Runs one batch; nanoseconds of CPU time and allocations of each call.
+type Run = Box<dyn FnMut(&Runtime) -> (f64, u64)>;
+
+/// A row: its name, the row it is compared with, what it runs.
+struct Row(String, usize, Run);
+
+/// The shared request, without the field that asks caches for nothing stored.
+fn ask(uri: &str) -> Request<peers::Body> {
+    let mut request = request(uri);
+    request.headers_mut().remove(header::CACHE_CONTROL);
+    request.headers_mut().insert("x-request-id", HeaderValue::from_static("0af7651916cd43dd8448eb211c80319c"));
+    request
+}
+
+/// One request to the end of its answer.
+async fn once<S, B>(service: &mut S, request: Request<peers::Body>, size: usize)
+where
+    S: Service<Request<peers::Body>, Response = Response<B>>,
+    S::Error: Debug,
+    B: Body<Data = Bytes>,
+    B::Error: Debug,
+{
+    std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+    let response = service.call(black_box(request)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = pin!(response.into_body());
+    let mut length = 0;
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        length += frame.unwrap().data_ref().map_or(0, Bytes::len);
+    }
+    assert_eq!(length, size);
+}
+
+/// What the origin is called for.
+#[derive(Clone, Copy, PartialEq)]
+enum Calls {
+    Each,
+    None,
+}
+
+fn row<S, B>(origin: &Origin, mut service: S, keys: usize, calls: Calls) -> Run
+where
+    S: Service<Request<peers::Body>, Response = Response<B>> + 'static,
+    S::Error: Debug,
+    B: Body<Data = Bytes>,
+    B::Error: Debug,
+{
+    let (size, counter) = (origin.body.len(), Arc::clone(&origin.calls));
+    let uris: Vec<String> = (0..keys).map(|key| format!("http://example.com/orders/{key}?page=1")).collect();
+    let (mut next, mut filled) = (0, calls == Calls::Each);
+    Box::new(move |runtime| {
+        if !std::mem::replace(&mut filled, true) {
+            // Twice, since some store a while after the answer; and so often that all know what is asked for often.
+            for uri in uris.iter().cycle().take(20 * keys) {
+                runtime.block_on(once(&mut service, ask(uri), size));
+            }
+        }
+        let requests: Vec<_> = (0..BATCH).map(|index| ask(&uris[(next + index) % keys])).collect();
+        next = (next + BATCH) % keys;
+        let (called, allocated) = (counter.load(Ordering::Relaxed), allocations());
+        let begun = ThreadTime::now();
+        runtime.block_on(async {
+            for request in requests {
+                once(&mut service, request, size).await;
+            }
+        });
+        let taken = begun.elapsed().as_nanos() as f64 / BATCH as f64;
+        let allocated = allocations() - allocated;
+        let expected = if calls == Calls::Each { BATCH as u64 } else { 0 };
+        assert_eq!(counter.load(Ordering::Relaxed) - called, expected, "who was called");
+        (taken, allocated / BATCH as u64)
+    })
+}
+
+const FRESH: &str = "max-age=3600";
+
+fn hits(size: usize, name: &str, keys: usize, first: usize) -> Vec<Row> {
+    let bytes = 1 << 30;
+    let origin = || Origin::new(size, FRESH);
+    let name = |contestant: &str| format!("{contestant}, {name}, {keys} keys");
+    let bare = origin();
+    let own = origin();
+    let layer = tower_cache::CacheLayer::shared(tower_cache::MemoryStore::new(bytes));
+    let (by_semantics, by_time) = (origin(), origin());
+    let manager = MokaManager::new(MokaCache::new(100_000));
+    let options = HttpCacheOptions::default();
+    let rival = HttpCacheLayer::with_cache(HttpCache { mode: CacheMode::Default, manager, options });
+    let other = tower_http_cache::CacheLayer::builder(tower_http_cache::prelude::InMemoryBackend::new(100_000));
+    let other = other.ttl(std::time::Duration::from_secs(3600)).build();
+    vec![
+        Row(name("bare"), first, row(&bare, bare.clone(), keys, Calls::Each)),
+        Row(name("tower-cache"), first, row(&own, layer.layer(own.clone()), keys, Calls::None)),
+        Row(name("http-cache-tower"), first, row(&by_semantics, rival.layer(by_semantics.clone()), keys, Calls::None)),
+        Row(name("tower-http-cache"), first, row(&by_time, other.layer(by_time.clone()), keys, Calls::None)),
+    ]
+}
+
+fn passing(first: usize) -> Vec<Row> {
+    let origin = || Origin::new(1 << 10, "no-store");
+    let bare = origin();
+    let own = origin();
+    let layer = tower_cache::CacheLayer::shared(tower_cache::MemoryStore::new(1 << 20));
+    vec![
+        Row("bare, no-store".into(), first, row(&bare, bare.clone(), 1, Calls::Each)),
+        Row("tower-cache, no-store".into(), first, row(&own, layer.layer(own.clone()), 1, Calls::Each)),
+    ]
+}
+
+fn main() {
+    let _ = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let mut rows = Vec::new();
+    for (size, name, keys) in [
+        (1 << 10, "1 KiB", 1),
+        (1 << 10, "1 KiB", 1_000),
+        (1 << 10, "1 KiB", 10_000),
+        (100 << 10, "100 KiB", 1),
+        (100 << 10, "100 KiB", 1_000),
+    ] {
+        let first = rows.len();
+        rows.extend(hits(size, name, keys, first));
+    }
+    rows.extend(passing(rows.len()));
+    let wanted = |row: &Row| filter.as_ref().is_none_or(|filter| row.0.contains(filter.as_str()));
+    let bases: Vec<usize> = rows.iter().filter(|row| wanted(row)).map(|row| row.1).collect();
+    let runs: Vec<bool> =
+        rows.iter().enumerate().map(|(index, row)| wanted(row) || bases.contains(&index)).collect();
+    let mut taken: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
+    let mut allocated = vec![0; rows.len()];
+    for round in 0..ROUNDS + 5 {
+        for (index, row) in rows.iter_mut().enumerate().filter(|(index, _)| runs[*index]) {
+            let (nanoseconds, allocations) = (row.2)(&runtime);
+            if round >= 5 {
+                taken[index].push(nanoseconds);
+                allocated[index] = allocations;
+            }
+        }
+    }
+    let medians: Vec<f64> = taken
+        .iter_mut()
+        .map(|all| {
+            all.sort_by(f64::total_cmp);
+            all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+        })
+        .collect();
+    println!("{:<40} {:>9} {:>9} {:>7} {:>7}", "row", "ns", "added", "ratio", "allocs");
+    for (index, row) in rows.iter().enumerate().filter(|(_, row)| wanted(row)) {
+        let (own, base) = (medians[index], medians[row.1]);
+        println!("{:<40} {own:>9.1} {:>9.1} {:>7.2} {:>7}", row.0, own - base, own / base, allocated[index]);
+    }
+}
