@@ -50,11 +50,12 @@ impl Load {
         self.answers.lock().unwrap().clear();
         loop {
             assert!(self.workers.iter().all(|worker| !worker.is_finished()), "a request failed");
-            let mut answers = self.answers.lock().unwrap();
-            if answers.len() >= requests {
-                return Answers(std::mem::take(&mut *answers));
+            {
+                let mut answers = self.answers.lock().unwrap();
+                if answers.len() >= requests {
+                    return Answers(std::mem::take(&mut *answers));
+                }
             }
-            drop(answers);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
