@@ -25,17 +25,20 @@ pub struct Verified<C = Claims> {
     inner: Arc<Inner<C>>,
 }
 
+#[repr(C)]
 pub(crate) struct Inner<C> {
     facts: Facts,
     claims: C,
 }
 
-/// The part that does not depend on the claims type.
+/// The part that does not depend on the claims type. In the order in which it is read when the token comes again, so that
+/// this touches little memory.
+#[repr(C)]
 pub(crate) struct Facts {
-    pub(crate) registered: Registered,
     pub(crate) token: Box<str>,
     /// `None` where the issuer itself said that the token is good.
     pub(crate) signed: Option<Signed>,
+    pub(crate) registered: Registered,
 }
 
 /// By what the signature was found good.
@@ -80,7 +83,7 @@ impl<C: Send + Sync + 'static> Grant for Verified<C> {
 
 impl<C> Verified<C> {
     pub(crate) fn new(registered: Registered, token: &str, signed: Option<Signed>, claims: C) -> Self {
-        let facts = Facts { registered, token: token.into(), signed };
+        let facts = Facts { token: token.into(), signed, registered };
         Self { inner: Arc::new(Inner { facts, claims }) }
     }
 

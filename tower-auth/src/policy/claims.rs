@@ -11,7 +11,14 @@ const MAX_TIME: i64 = 253_402_300_799;
 /// The claims this crate decides by. Times are whole seconds since 1970; fractions are cut toward refusing. Texts are kept
 /// once, as the payload they came in, and named by their places in it.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[repr(C)]
 pub(crate) struct Registered {
+    // What is asked at every use comes first.
+    pub(crate) exp: Option<i64>,
+    pub(crate) nbf: Option<i64>,
+    pub(crate) iat: Option<i64>,
+    /// Whether the token is bound to a key of its sender (`cnf`, RFC 7800 §3.1).
+    pub(crate) bound: bool,
     /// The payload, and after it the values that had escapes.
     text: String,
     payload: usize,
@@ -23,11 +30,6 @@ pub(crate) struct Registered {
     aud: Spans,
     scopes: Spans,
     roles: Spans,
-    pub(crate) exp: Option<i64>,
-    pub(crate) nbf: Option<i64>,
-    pub(crate) iat: Option<i64>,
-    /// Whether the token is bound to a key of its sender (`cnf`, RFC 7800 §3.1).
-    pub(crate) bound: bool,
 }
 
 /// From where to where in [`Registered::text`], in bytes.
