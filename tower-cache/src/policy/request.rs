@@ -39,7 +39,9 @@ impl Asks {
 pub(crate) fn admit(request: &Parts, honour_directives: bool) -> Admission {
     let headers = &request.headers;
     let traits = Traits::of(headers);
-    if request.method == Method::CONNECT || traits.upgrade || traits.typed && is_grpc(headers) {
+    // An unsafe request that merely offers one, as curl does with h2c, still changes what is stored (RFC 9111 §4.4).
+    let upgrade = traits.upgrade && !invalidates(&request.method);
+    if request.method == Method::CONNECT || upgrade || traits.typed && is_grpc(headers) {
         return Admission::Untouched;
     }
     let head = request.method == Method::HEAD;

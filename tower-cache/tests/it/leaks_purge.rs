@@ -112,3 +112,16 @@ async fn a_confirmation_does_not_widen_whom_content_is_for() {
     let other = get(&cache, &[("x-kind", "b")]).await;
     assert_eq!((other.outcome(), &*other.body), ("miss", "b"));
 }
+
+/// RFC 9111 §4.4: a POST that offers an upgrade, as curl does with `h2c`, changes what is stored like any other.
+#[tokio::test(start_paused = true)]
+async fn an_unsafe_request_invalidates_also_when_it_offers_an_upgrade() {
+    for fields in [&[][..], &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c")]] {
+        let origin = Origin::sends(&[("cache-control", "max-age=60")]);
+        let cache = origin.behind(Cache::builder());
+        get(&cache, &[]).await;
+        assert_eq!(get(&cache, &[]).await.outcome(), "hit");
+        send(&cache, request(Method::POST, URI, fields)).await;
+        assert_eq!(get(&cache, &[]).await.outcome(), "miss", "{fields:?}");
+    }
+}
