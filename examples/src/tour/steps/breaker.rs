@@ -11,10 +11,10 @@ const OPEN: u64 = 2;
 
 /// What the gateways give one attempt, at most.
 const ATTEMPT: Duration = Duration::from_millis(950);
-/// Calls of one replica that a gateway lets through at once.
-const CALLS: usize = 64;
+/// Calls of one replica of `inventory` that a gateway lets through at once.
+const CALLS: usize = 16;
 /// How slow the slow service is.
-const DELAY: Duration = Duration::from_millis(600);
+const DELAY: Duration = Duration::from_millis(700);
 
 /// 6
 pub(super) async fn failing_replicas(guide: &mut Guide) -> Result<(), String> {
@@ -116,7 +116,8 @@ pub(super) async fn full_bulkhead(guide: &mut Guide) -> Result<(), String> {
     for replica in &replicas {
         guide.fault(replica, &json!({ "delay_ms": DELAY.as_millis() as u64 })).await?;
     }
-    let calls = CALLS * replicas.len() * guide.instances("gateway").len() + 8;
+    // More than fit by a good deal: on a busy machine the last come when the first have been answered.
+    let calls = CALLS * (replicas.len() * guide.instances("gateway").len() + 1);
     println!("  {calls} calls for inventory at once");
     let token = guide.token.clone();
     let mut waiting = Vec::new();
@@ -133,7 +134,7 @@ pub(super) async fn full_bulkhead(guide: &mut Guide) -> Result<(), String> {
     };
     let (answers, other) = join(flood, other).await;
     let other = other?;
-    expect(other.status == 200 && other.took < DELAY / 2, || {
+    expect(other.status == 200 && other.took < DELAY, || {
         format!("meanwhile, orders: {} after {:?}", other.status, other.took)
     })?;
     let (mut full, mut served) = (0, 0);
@@ -141,7 +142,7 @@ pub(super) async fn full_bulkhead(guide: &mut Guide) -> Result<(), String> {
         let answer = answer.map_err(|error| error.to_string())?;
         guide.tally(call, &answer);
         if answer.text().contains("#bulkhead-full") {
-            let reached = (answer.status == 503, answer.took < DELAY / 2);
+            let reached = (answer.status == 503, answer.took < DELAY);
             expect(reached == (true, true), || format!("{} after {:?}", answer.status, answer.took))?;
             full += 1;
         } else {
