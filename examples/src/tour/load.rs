@@ -219,7 +219,7 @@ async fn call(
     let headers = request.headers_mut();
     headers.insert(header::HOST, HeaderValue::from_str(target).ok()?);
     headers.insert(header::AUTHORIZATION, token.clone());
-    if number % 20 == 0 {
+    if number.is_multiple_of(20) {
         headers.insert("api-version", HeaderValue::from_static("1"));
     }
     let response = sender.send_request(request).await.ok()?;
