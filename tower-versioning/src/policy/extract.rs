@@ -110,11 +110,6 @@ pub(crate) fn only_lines<'a>(
             values[0] = Some(value);
         } else if field == names[1] {
             values[1] = Some(value);
-        } else {
-            continue;
-        }
-        if let [Some(_), Some(_)] = values {
-            break;
         }
     }
     Some(values)
