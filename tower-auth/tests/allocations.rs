@@ -1,4 +1,5 @@
 //! What a token that was verified before costs in allocations. A binary of its own: the count is of the whole process.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
