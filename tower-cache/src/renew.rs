@@ -88,7 +88,11 @@ impl Lead {
         }
         let status = stored.head.status;
         let rules = &self.cache().config.storage;
-        let storable = storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
+        let mut storable =
+            storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
+        if storable::withdraws(&stored.head.headers, &headers, rules) {
+            storable = Err(storable::Refusal::Private);
+        }
         let cache = Arc::clone(self.cache());
         let tags = Self::newer_tags(&stored.head, &headers).ok_or(storable::Refusal::Tags);
         match storable.and_then(|storable| Ok((storable, tags?))) {

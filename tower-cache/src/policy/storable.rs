@@ -98,6 +98,18 @@ pub(crate) fn decide(
     Ok(Storable { variant, headers: stored, freshness, part })
 }
 
+/// Whether newer fields no longer say what let a shared cache keep a response that may have been made for somebody's
+/// credentials: whose request it was made for is not known any more (§3.5).
+pub(crate) fn withdraws(stored: &HeaderMap, newer: &HeaderMap, rules: &StorageRules) -> bool {
+    let of = |headers| {
+        let directives = ResponseDirectives::of(headers, &rules.freshness.targeted);
+        (directives.public || directives.s_maxage.or_zero().is_some(), directives.must_revalidate)
+    };
+    let ((shared, revalidated), (still_shared, still_revalidated)) = (of(stored), of(newer));
+    let withdrawn = shared || revalidated && !still_revalidated;
+    rules.freshness.mode == Mode::Shared && withdrawn && !still_shared
+}
+
 /// The prohibitions.
 fn permitted(
     request: &HeaderMap,

@@ -125,3 +125,34 @@ async fn an_unsafe_request_invalidates_also_when_it_offers_an_upgrade() {
         assert_eq!(get(&cache, &[]).await.outcome(), "miss", "{fields:?}");
     }
 }
+
+/// RFC 9111 §3.5: content made for somebody's credentials is shared as long as the response says so, and no longer than
+/// that, whoever's request brings the news.
+#[tokio::test(start_paused = true)]
+async fn what_was_declared_for_all_is_not_once_that_is_taken_back() {
+    for (before, after, kept) in [
+        ("s-maxage=60", "s-maxage=60", true),
+        ("s-maxage=60", "max-age=60, public", true),
+        ("s-maxage=60", "max-age=60", false),
+        ("max-age=60, public", "max-age=60", false),
+        ("max-age=60, must-revalidate", "max-age=60, must-revalidate", true),
+        ("max-age=60, must-revalidate", "max-age=60", false),
+    ] {
+        let origin = Origin::new(move |parts| {
+            if parts.headers.contains_key("if-none-match") {
+                let mut confirmed = answer(&[("cache-control", after)], "");
+                *confirmed.status_mut() = http::StatusCode::NOT_MODIFIED;
+                return confirmed;
+            }
+            let who = parts.headers.get("authorization").map_or("nobody", |who| who.to_str().unwrap());
+            answer(&[("cache-control", before), ("etag", "\"a\"")], who)
+        });
+        let cache = origin.behind(Cache::builder());
+        get(&cache, &[("authorization", "alice")]).await;
+        seconds(60).await;
+        assert_eq!(get(&cache, &[]).await.outcome(), "revalidated", "{before}, {after}");
+        let next = get(&cache, &[]).await;
+        let expected = if kept { ("hit", "alice") } else { ("miss", "nobody") };
+        assert_eq!((next.outcome(), &*next.body), expected, "{before}, {after}");
+    }
+}
