@@ -10,7 +10,8 @@ pub(crate) fn location(resource: &str) -> Option<Uri> {
     if resource.contains('#') || uri.query().is_some() || !matches!(scheme, "https" | "http") {
         return None;
     }
-    let path = uri.path().trim_end_matches('/');
+    // Only the slash that follows the host goes; that of a longer path is part of the name.
+    let path = if uri.path() == "/" { "" } else { uri.path() };
     format!("{scheme}://{authority}/.well-known/oauth-protected-resource{path}").parse().ok()
 }
 
@@ -31,6 +32,14 @@ mod tests {
             (
                 "https://resource.example.com",
                 "https://resource.example.com/.well-known/oauth-protected-resource",
+            ),
+            (
+                "https://resource.example.com/",
+                "https://resource.example.com/.well-known/oauth-protected-resource",
+            ),
+            (
+                "https://resource.example.com/resource1/",
+                "https://resource.example.com/.well-known/oauth-protected-resource/resource1/",
             ),
             (
                 "https://resource.example.com/resource1",
