@@ -15,8 +15,11 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 /// Hears what happens. What others have written (wakers, recorders, subscribers, handlers) may use the breaker, so none
 /// of it runs within the lock: what has an order is noted there, and told when the lock is free.
 pub(crate) trait Observer {
-    /// Within the lock: the breaker has changed its state.
-    fn changed(&self, from: State, to: State);
+    /// Within the lock: the breaker has changed its state. Whether it is only counted, for which the order does not
+    /// matter: then [`moved`](Self::moved) is called once the lock is free.
+    fn changed(&self, from: State, to: State) -> bool;
+    /// The breaker has changed to this state, and nobody else hears of it.
+    fn moved(&self, to: State);
     /// Within the lock: it would have opened, were it not for metrics-only.
     fn crossed(&self);
     /// The lock is free: the moment to tell of changes.
@@ -46,11 +49,16 @@ struct Guarded {
     notes: Notes,
 }
 
+const STATES: [State; 6] =
+    [State::Closed, State::HalfOpen, State::Open, State::ForcedOpen, State::Disabled, State::MetricsOnly];
+
 /// What needs no order among threads.
 #[derive(Default)]
 struct Notes {
     gathered: Tally,
     finished: Option<Outcome>,
+    /// How often into each of [`STATES`].
+    moved: [u8; 6],
     freed: bool,
 }
 
@@ -61,6 +69,9 @@ impl Notes {
         }
         if let Some(outcome) = self.finished {
             observer.finished(outcome);
+        }
+        for (to, times) in STATES.into_iter().zip(self.moved) {
+            (0..times).for_each(|_| observer.moved(to));
         }
         observer.told();
         if self.freed {
@@ -446,7 +457,10 @@ impl<O: Observer> Circuit<O> {
             let state = guarded.machine.state();
             if state != before {
                 self.report(&mut guarded);
-                self.observer.changed(before, state);
+                if self.observer.changed(before, state) {
+                    let index = STATES.iter().position(|other| *other == state).unwrap_or_default();
+                    guarded.notes.moved[index] = guarded.notes.moved[index].saturating_add(1);
+                }
             }
             guarded.notes.freed = true;
         }

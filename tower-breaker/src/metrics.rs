@@ -38,6 +38,11 @@ mod with {
             Self { name: name.clone(), many, handles: OnceLock::new() }
         }
 
+        /// There is no gauge of the state, in which the order of transitions would show.
+        pub(crate) fn many(&self) -> bool {
+            self.many
+        }
+
         #[inline]
         pub(crate) fn resolve(&self, state: impl FnOnce() -> State) {
             if self.handles.get().is_none() {
@@ -112,6 +117,10 @@ mod without {
     impl Metrics {
         pub(crate) fn new(_: &crate::name::Name, _: bool) -> Self {
             Self
+        }
+
+        pub(crate) fn many(&self) -> bool {
+            true
         }
 
         pub(crate) fn resolve(&self, _: impl FnOnce() -> State) {}

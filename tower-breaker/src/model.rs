@@ -24,7 +24,7 @@ pub struct Heard {
 struct Listener(Arc<Heard>);
 
 impl Observer for Listener {
-    fn changed(&self, from: State, to: State) {
+    fn changed(&self, from: State, to: State) -> bool {
         assert_ne!(from, to, "a transition to itself");
         let word = match to {
             State::Open => &self.0.opened,
@@ -32,7 +32,10 @@ impl Observer for Listener {
             _ => &self.0.closed,
         };
         word.fetch_add(1, Ordering::Relaxed);
+        false
     }
+
+    fn moved(&self, _: State) {}
 
     fn crossed(&self) {}
 

@@ -73,8 +73,19 @@ impl Shell {
 }
 
 impl Observer for Shell {
-    fn changed(&self, from: State, to: State) {
-        self.events().push(Event::Transition { from, to });
+    fn changed(&self, from: State, to: State) -> bool {
+        // Of many breakers, few have anybody who listens: no queue is made for those that have not.
+        let counted = self.metrics.many() && self.events.get().is_none() && self.states.get().is_none();
+        if !counted {
+            self.events().push(Event::Transition { from, to });
+        }
+        counted
+    }
+
+    fn moved(&self, to: State) {
+        self.metrics.transition(to);
+        #[cfg(feature = "tracing")]
+        tracing::info!(breaker = &*self.name, %to, "circuit breaker changed");
     }
 
     fn crossed(&self) {

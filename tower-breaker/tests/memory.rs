@@ -36,7 +36,7 @@ mod memory {
             // In use: with a success, a failure and a rejection to remember.
             breaker.try_acquire().unwrap().success();
             breaker.try_acquire().unwrap().failure();
-            if key % 100 == 0 {
+            if key % 2 == 0 {
                 breaker.force_open();
                 assert!(breaker.try_acquire().is_err());
             }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tower::{Layer, Service};
@@ -220,6 +220,8 @@ async fn a_handler_may_use_the_registry_while_that_makes_room() {
 
 #[cfg(feature = "retry")]
 mod replayed {
+    use std::task::Poll;
+
     use bytes::Bytes;
     use http_body::{Body, Frame};
     use tower_breaker::retry::ReplayBody;
