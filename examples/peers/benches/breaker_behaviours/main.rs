@@ -189,6 +189,7 @@ const BEHAVIOURS: &[(u32, &str, Check)] = &[
         it.trip();
         pass(WAITED * 2);
         let probed = it.call(Err(1));
+        it.tell("F");
         pass(WAITED * 2);
         let longer = !it.ok();
         pass(WAITED * 2);
