@@ -169,7 +169,8 @@ fn after(stored: Option<Stored>, call: &Call, request: &Control) -> Option<Store
         if request.has("no-store") {
             return Some(stored);
         }
-        return Some(confirmed).filter(|confirmed| confirmed.may_be_stored(request));
+        let withdrawn = stored.is_withdrawn_by(&confirmed);
+        return Some(confirmed).filter(|confirmed| !withdrawn && confirmed.may_be_stored(request));
     }
     if response.may_be_stored(request) {
         return Some(response.clone());

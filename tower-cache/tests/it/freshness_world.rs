@@ -162,6 +162,14 @@ impl Stored {
         );
         Self { number: self.number, status: self.status, fields, ..by.clone() }
     }
+
+    /// Whether what let a shared cache keep it, whoever's credentials it was made for, is said no more (RFC 9111 §3.5).
+    pub(crate) fn is_withdrawn_by(&self, confirmed: &Self) -> bool {
+        let (then, now) = (self.control(), confirmed.control());
+        let shared = |control: &Control| control.has("public") || control.has("s-maxage");
+        let revalidated = then.has("must-revalidate") && !now.has("must-revalidate");
+        self.shared && (shared(&then) || revalidated) && !shared(&now)
+    }
 }
 
 /// RFC 9110 §15.1: what may be stored without being told so.
