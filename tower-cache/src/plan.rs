@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use http::{Method, Response, request::Parts};
+use http::{Method, Response, header, request::Parts};
 
 use crate::answer::{self, Answer, Content};
 use crate::body::OwnBody;
@@ -20,6 +20,7 @@ use crate::metrics::Operation;
 use crate::outcome::{BypassReason, CacheBypass, CacheOnly, CacheOutcome, MissReason, StaleReason};
 use crate::passing::Passing;
 use crate::policy::budget::Budget;
+use crate::policy::dates;
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
 use crate::store::{
@@ -208,7 +209,8 @@ fn decide(
     }
 }
 
-/// The newest variant that answers the request, or why there is none.
+/// The variant that answers the request, or why there is none. Of several it is the one with the latest `Date` (§4), and of
+/// equal ones that which was stored last, with which the list begins.
 pub(crate) fn select<'a>(
     cache: &Arc<Inner>,
     key: &CacheKey,
@@ -217,6 +219,8 @@ pub(crate) fn select<'a>(
     lookup: &'a Lookup,
 ) -> Result<&'a Entry, MissReason> {
     let (mut miss, mut part) = (MissReason::Uri, None);
+    let mut whole: Option<&Entry> = None;
+    let date = |entry: &Entry| dates::single(&entry.head.headers, &header::DATE);
     for entry in lookup.variants.iter().filter(|entry| entry.stamp() >= lookup.purged_before) {
         if entry.key() != key {
             // Whatever answers one question with the answer to another is not to be believed.
@@ -226,12 +230,14 @@ pub(crate) fn select<'a>(
         if !entry.head.variant.answers(&request.headers) {
             miss = MissReason::Vary;
         } else if entry.head.part.is_none() {
-            return Ok(entry);
+            if whole.is_none_or(|best| date(entry) > date(best)) {
+                whole = Some(entry);
+            }
         } else if asks.range && entry.is_part_for(&request.headers) {
             part = part.or(Some(entry));
         }
     }
-    part.ok_or(miss)
+    whole.or(part).ok_or(miss)
 }
 
 /// The lookup again, of this entry alone and with its content.

@@ -54,3 +54,22 @@ async fn lines_and_white_space_do_not_make_variants() {
     assert_eq!(get(&cache, &[("accept-encoding", "GZIP"), ("accept-encoding", "br")]).await.outcome(), "hit");
     assert_eq!(get(&cache, &[("accept-encoding", "gzip")]).await.outcome(), "miss");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_several_that_match_the_latest_date_counts() {
+    let origin = Origin::new(|parts| {
+        let (vary, body, seconds) = match parts.headers.contains_key("x-kind") {
+            true => ("x-kind", "later", 5),
+            false => ("x-other", "earlier", 20),
+        };
+        let date = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
+        let date = httpdate::fmt_http_date(date);
+        answer(&[("cache-control", "max-age=60"), ("vary", vary), ("date", &date)], body)
+    });
+    let cache = origin.behind(Cache::builder());
+    assert_eq!(&*get(&cache, &[("x-kind", "a")]).await.body, "later");
+    // Stored last, and older.
+    assert_eq!(&*get(&cache, &[("x-other", "b")]).await.body, "earlier");
+    let hit = get(&cache, &[("x-kind", "a"), ("x-other", "b")]).await;
+    assert_eq!((hit.outcome(), &*hit.body), ("hit", "later"));
+}
