@@ -63,8 +63,8 @@ fn layers() -> (VersionLayer, MigrateLayer) {
         });
     let migrations = Migrations::builder().change(v2, wrap).build().unwrap();
     let registry = Registry::builder().version(v1, |v| v).version(v2, |v| v).build().unwrap();
-    let versions = VersionLayer::new(registry)
-        .sources([Source::header(HeaderName::from_static("api-version"))]);
+    let versions =
+        VersionLayer::new(registry).sources([Source::header(HeaderName::from_static("api-version"))]);
     (versions, MigrateLayer::new(migrations))
 }
 
