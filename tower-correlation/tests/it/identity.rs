@@ -39,6 +39,20 @@ async fn a_good_id_is_accepted_echoed_and_seen_inside() {
     assert_eq!(seen["x-request-id"], "abc-1");
 }
 
+/// However long ids are kept: inline or elsewhere.
+#[tokio::test]
+async fn ids_of_every_length_stay_whole() {
+    for length in 1..=128 {
+        let id: String = ('a'..='z').cycle().take(length).collect();
+        let names = [("x-request-id", &*id), ("x-correlation-id", "other")];
+        let (headers, correlation, seen) = answer(CorrelationLayer::new(), &names).await;
+        assert_eq!((correlation.id().as_str(), correlation.origin()), (&*id, Origin::Accepted));
+        assert_eq!(headers["x-request-id"], *id);
+        assert_eq!(seen["x-request-id"], *id);
+        assert_eq!(seen["x-correlation-id"], *id, "kept by what keeps the id");
+    }
+}
+
 #[tokio::test]
 async fn without_an_id_each_request_gets_its_own() {
     let (first, correlation, seen) = answer(CorrelationLayer::new(), &[]).await;
