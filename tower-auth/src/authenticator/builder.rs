@@ -32,6 +32,7 @@ impl Authenticator {
                     leeway: Duration::from_secs(60),
                     max_age: None,
                     token_type: TokenType::default(),
+                    certificates_compared: false,
                 },
                 realm: None,
                 backend: Backend::default(),
@@ -141,6 +142,15 @@ impl<C, K, A> AuthenticatorBuilder<C, K, A> {
     #[must_use]
     pub fn token_type(mut self, token_type: TokenType) -> Self {
         self.settings.rules.token_type = token_type;
+        self
+    }
+
+    /// Takes tokens bound to the certificate of a client (`cnf` with `x5t#S256`, RFC 8705 §3) without looking at any
+    /// certificate: for servers behind one that ends TLS and has compared certificate and token itself. Without it such
+    /// tokens are refused, also where a DPoP proof is good, because a stolen one would be as good as its owner's.
+    #[must_use]
+    pub fn danger_ignore_certificate_binding(mut self) -> Self {
+        self.settings.rules.certificates_compared = true;
         self
     }
 

@@ -397,6 +397,11 @@ impl<C> Authenticator<C> {
         (self.shared.settings.clock)()
     }
 
+    #[cfg(feature = "dpop")]
+    pub(crate) fn backend(&self) -> Backend {
+        self.shared.settings.backend
+    }
+
     /// Whether a layer below finds the token without being told.
     pub(crate) fn is_found(&self) -> bool {
         self.shared.known

@@ -286,7 +286,31 @@ pub(crate) fn encode(text: &str) -> String {
 struct Answer {
     access_token: String,
     token_type: String,
-    expires_in: Option<u64>,
+    expires_in: Option<Life>,
+}
+
+/// A number (RFC 6749 appendix A.14), or what some issuers send in its place: the digits as a string, or a fraction.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Life {
+    Seconds(u64),
+    Fraction(f64),
+    Digits(String),
+}
+
+impl Life {
+    /// Whole seconds; `None` for what is no time.
+    fn seconds(&self) -> Option<u64> {
+        match self {
+            Self::Seconds(seconds) => Some(*seconds),
+            // The cast cuts fractions and saturates.
+            Self::Fraction(seconds) => (*seconds >= 0.0).then_some(*seconds as u64),
+            Self::Digits(text) => {
+                let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                digits.then(|| text.parse().unwrap_or(u64::MAX))
+            }
+        }
+    }
 }
 
 fn read_answer(body: &[u8], scheme: &str) -> Option<(AccessToken, Duration)> {
@@ -296,7 +320,8 @@ fn read_answer(body: &[u8], scheme: &str) -> Option<(AccessToken, Duration)> {
     }
     // Without a stated life five minutes are assumed; no token is kept beyond a day. One that is over at once is none:
     // with it every call would be a token request.
-    let life = Duration::from_secs(answer.expires_in.unwrap_or(300).min(86_400));
+    let seconds = answer.expires_in.map_or(Some(300), |life| life.seconds())?;
+    let life = Duration::from_secs(seconds.min(86_400));
     if life.is_zero() {
         return None;
     }

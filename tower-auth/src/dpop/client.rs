@@ -72,7 +72,7 @@ impl DpopKey {
         let (x, y) = Backend::default().public_point(&pair).ok_or_else(unusable)?;
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         let jwk = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-        let thumbprint = hash(jwk.as_bytes());
+        let thumbprint = hash(jwk.as_bytes(), Backend::default());
         let header = format!(r#"{{"typ":"dpop+jwt","alg":"{}","jwk":{jwk}}}"#, ALGORITHM.name());
         Ok(Self { shared: Arc::new(Key { pair, header, thumbprint, nonces: Mutex::default() }) })
     }
@@ -95,7 +95,7 @@ impl DpopKey {
             seconds(now)
         );
         if let Credentials::Token(token) = bound_token(parts) {
-            claims.push_str(&format!(r#","ath":"{}""#, hash(token.as_bytes())));
+            claims.push_str(&format!(r#","ath":"{}""#, hash(token.as_bytes(), Backend::default())));
         }
         if let Some(nonce) = nonce {
             claims.push_str(&format!(r#","nonce":{}"#, text(nonce)?));

@@ -170,7 +170,18 @@ struct Members {
     d: Option<serde_json::Value>,
     p: Option<serde_json::Value>,
     q: Option<serde_json::Value>,
+    dp: Option<serde_json::Value>,
+    dq: Option<serde_json::Value>,
+    qi: Option<serde_json::Value>,
+    oth: Option<serde_json::Value>,
     k: Option<serde_json::Value>,
+}
+
+impl Members {
+    fn is_private(&self) -> bool {
+        let Self { d, p, q, dp, dq, qi, oth, k, .. } = self;
+        [d, p, q, dp, dq, qi, oth, k].into_iter().any(Option::is_some)
+    }
 }
 
 impl DpopPolicy {
@@ -179,6 +190,7 @@ impl DpopPolicy {
         &self,
         parts: &'p Parts,
         now: SystemTime,
+        backend: Backend,
     ) -> Result<Option<(&'p str, Proven)>, AuthError> {
         let Some(token) = token(parts)? else { return Ok(None) };
         let mut proofs = parts.headers.get_all(PROOF).iter();
@@ -195,15 +207,15 @@ impl DpopPolicy {
         let expected = Expected {
             method: parts.method.as_str(),
             uri: &uri,
-            ath: &hash(token.as_bytes()),
+            ath: &hash(token.as_bytes(), backend),
             now: seconds(now),
             window: self.shared.window,
         };
-        self.verify(proof, &expected).map(|proven| Some((token, proven)))
+        self.verify(proof, &expected, backend).map(|proven| Some((token, proven)))
     }
 
-    fn verify(&self, proof: &str, expected: &Expected<'_>) -> Result<Proven, AuthError> {
-        let (payload, thumbprint) = verify_proof(proof).map_err(AuthError::InvalidProof)?;
+    fn verify(&self, proof: &str, expected: &Expected<'_>, backend: Backend) -> Result<Proven, AuthError> {
+        let (payload, thumbprint) = verify_proof(proof, backend).map_err(AuthError::InvalidProof)?;
         let claims = rules::parse(&payload).map_err(AuthError::InvalidProof)?;
         rules::check(&claims, expected).map_err(AuthError::InvalidProof)?;
         if let Some(nonces) = &self.shared.nonces
@@ -211,7 +223,7 @@ impl DpopPolicy {
         {
             return Err(AuthError::UseNonce);
         }
-        let id = Backend::default().sha256(format!("{thumbprint}.{}", claims.jti).as_bytes());
+        let id = backend.sha256(format!("{thumbprint}.{}", claims.jti).as_bytes());
         let until = claims.iat.saturating_add(self.shared.window.0).max(0).unsigned_abs();
         Ok(Proven { thumbprint, id, until: UNIX_EPOCH + Duration::from_secs(until + 1) })
     }
@@ -243,7 +255,7 @@ pub(crate) fn token(parts: &Parts) -> Result<Option<&str>, AuthError> {
 }
 
 /// The payload of a proof whose signature is good by the key it brings, and that key's thumbprint.
-fn verify_proof(proof: &str) -> Result<(Vec<u8>, String), &'static str> {
+fn verify_proof(proof: &str, backend: Backend) -> Result<(Vec<u8>, String), &'static str> {
     let malformed = "The DPoP proof is malformed";
     let split = jws::split(proof).map_err(|_| malformed)?;
     let bytes = jws::decode(split.header).map_err(|_| malformed)?;
@@ -258,20 +270,20 @@ fn verify_proof(proof: &str) -> Result<(Vec<u8>, String), &'static str> {
     let header: ProofHeader<'_> = serde_json::from_slice(&bytes).map_err(|_| malformed)?;
     let jwk = header.jwk.ok_or("The DPoP proof brings no key")?.get();
     let members: Members = serde_json::from_str(jwk).map_err(|_| malformed)?;
-    if members.d.is_some() || members.p.is_some() || members.q.is_some() || members.k.is_some() {
+    if members.is_private() {
         return Err("The DPoP proof brings a private key");
     }
     let keys = KeySet::passing(jwk.as_bytes()).map_err(|_| "The key of the DPoP proof is not accepted")?;
     // The key is the one in the header, whatever its name.
     parsed.kid = None;
-    let (payload, _) = verify::verify_split(&split, &parsed, &signature, &keys, Backend::default())
+    let (payload, _) = verify::verify_split(&split, &parsed, &signature, &keys, backend)
         .map_err(|_| "The signature of the DPoP proof is not valid")?;
-    let thumbprint = thumbprint(&members).ok_or(malformed)?;
+    let thumbprint = thumbprint(&members, backend).ok_or(malformed)?;
     Ok((payload, thumbprint))
 }
 
 /// RFC 7638 §3: the required members in lexical order. They are base64url, as reading the key has shown.
-fn thumbprint(members: &Members) -> Option<String> {
+fn thumbprint(members: &Members, backend: Backend) -> Option<String> {
     let Members { crv, x, y, n, e, .. } = members;
     let canonical = match members.kty.as_str() {
         "EC" => {
@@ -282,12 +294,12 @@ fn thumbprint(members: &Members) -> Option<String> {
         "OKP" => format!(r#"{{"crv":"{}","kty":"OKP","x":"{}"}}"#, crv.as_ref()?, x.as_ref()?),
         _ => return None,
     };
-    Some(hash(canonical.as_bytes()))
+    Some(hash(canonical.as_bytes(), backend))
 }
 
 /// SHA-256 in base64url.
-fn hash(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(Backend::default().sha256(bytes))
+fn hash(bytes: &[u8], backend: Backend) -> String {
+    URL_SAFE_NO_PAD.encode(backend.sha256(bytes))
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -68,9 +68,13 @@ impl Algorithm {
         Self::EdDsa,
     ];
 
-    /// The name in `alg`, compared exactly: "case-sensitive" (RFC 7515 §4.1.1).
+    /// The name in `alg`, compared exactly: "case-sensitive" (RFC 7515 §4.1.1). `Ed25519` is the newer name of
+    /// [`EdDsa`](Self::EdDsa) (RFC 9864 §2.2).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
+        if name == "Ed25519" {
+            return Some(Self::EdDsa);
+        }
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 

@@ -5,6 +5,7 @@ use http::Response;
 use http::request::Parts;
 
 use super::AuthLayer;
+use crate::authenticator::Authenticator;
 use crate::error::AuthError;
 
 /// Settings of the extras.
@@ -57,19 +58,20 @@ impl Extras {
 
     /// A token with a proof, if that is what the request has.
     #[cfg(feature = "dpop")]
-    pub(super) fn proven<'p>(
+    pub(super) fn proven<'p, C>(
         &self,
         parts: &'p Parts,
-        now: impl FnOnce() -> std::time::SystemTime,
+        authenticator: &Authenticator<C>,
     ) -> Result<Option<(&'p str, Proven)>, AuthError> {
-        self.dpop.as_ref().map_or(Ok(None), |policy| policy.proven(parts, now()))
+        let Some(policy) = &self.dpop else { return Ok(None) };
+        policy.proven(parts, authenticator.now(), authenticator.backend())
     }
 
     #[cfg(not(feature = "dpop"))]
-    pub(super) fn proven<'p>(
+    pub(super) fn proven<'p, C>(
         &self,
         _: &'p Parts,
-        _: impl FnOnce() -> std::time::SystemTime,
+        _: &Authenticator<C>,
     ) -> Result<Option<(&'p str, Proven)>, AuthError> {
         Ok(None)
     }

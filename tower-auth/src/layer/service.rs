@@ -198,7 +198,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Config<C> {
     }
 
     fn credentials<'p>(&self, parts: &'p Parts) -> Result<(&'p str, Option<Proven>), AuthError> {
-        match self.extras.proven(parts, || self.authenticator.now())? {
+        match self.extras.proven(parts, &self.authenticator)? {
             // One way for each request, here too (RFC 6750 §2).
             Some(_)
                 if self.source.is_some() && !matches!(self.found(parts), Err(AuthError::MissingToken)) =>

@@ -10,7 +10,7 @@ pub(crate) fn bearer(realm: Option<&str>, error: Option<(&str, &str)>, scope: Op
 
 /// `DPoP` (RFC 9449 §7.1) with the algorithms that proofs may have.
 pub(crate) fn dpop(realm: Option<&str>, error: Option<(&str, &str)>) -> String {
-    write("DPoP", realm, error, None, Some("ES256 ES384 EdDSA RS256 PS256"))
+    write("DPoP", realm, error, None, Some("ES256 ES384 Ed25519 EdDSA RS256 PS256"))
 }
 
 fn write(

@@ -17,8 +17,10 @@ pub(crate) struct Registered {
     pub(crate) exp: Option<i64>,
     pub(crate) nbf: Option<i64>,
     pub(crate) iat: Option<i64>,
-    /// Whether the token is bound to a key of its sender (`cnf`, RFC 7800 §3.1).
+    /// Whether the token is bound to a key of its sender (`cnf`, RFC 7800 §3.1), otherwise than by a certificate.
     pub(crate) bound: bool,
+    /// Whether it is bound to the certificate of a client (`x5t#S256`, RFC 8705 §3.1).
+    pub(crate) certificate: bool,
     /// The payload, and after it the values that had escapes.
     text: String,
     payload: usize,
@@ -214,6 +216,8 @@ impl<'p> Reading<'p> {
                 self.claims.bound = true;
                 if let Value::Object(text) = value {
                     let members = json::members(text).map_err(|_| TokenFault::Malformed)?;
+                    self.claims.certificate = members.iter().any(|(name, _)| name == "x5t#S256");
+                    self.claims.bound = !self.claims.certificate || members.len() > 1;
                     if let Some((_, Value::String(jkt))) = members.into_iter().find(|(name, _)| name == "jkt")
                     {
                         self.claims.jkt = Some(self.place(jkt));

@@ -79,6 +79,11 @@ pub(crate) fn normalised(uri: &Uri) -> Option<String> {
         return None;
     }
     let mut text = format!("{scheme}://{}", authority.host().to_ascii_lowercase());
+    // A port that is none is not the default one; nothing after the colon is (RFC 3986 §6.2.3).
+    if authority.port_u16().is_none() && !authority.as_str().trim_end_matches(':').ends_with(authority.host())
+    {
+        return None;
+    }
     match (authority.port_u16(), scheme.as_str()) {
         (None | Some(443), "https") | (None | Some(80), "http") => {}
         (Some(port), "http" | "https") => text.push_str(&format!(":{port}")),
@@ -175,6 +180,11 @@ mod tests {
             ("https://api.example", Some("https://api.example/")),
             ("https://api.example/%7euser/%2f%e4", Some("https://api.example/~user/%2F%E4")),
             ("http://api.example:8080/A", Some("http://api.example:8080/A")),
+            ("https://api.example:/a", Some("https://api.example/a")),
+            ("https://[::1]/a", Some("https://[::1]/a")),
+            ("https://[::1]:443/a", Some("https://[::1]/a")),
+            ("https://api.example:99999/a", None),
+            ("https://api.example:0443/a", Some("https://api.example/a")),
             ("https://u@api.example/", None),
             ("/a", None),
         ] {

@@ -154,8 +154,6 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
     let algorithms = match text("alg")? {
         None => shape.algorithms(),
         Some(name) => {
-            // `Ed25519` is the fully specified name of the same thing (RFC 9864 §2.2).
-            let name = if name == "Ed25519" { "EdDSA" } else { name };
             let algorithm = Algorithm::from_name(name).ok_or(KeyFault::Unsupported)?;
             if !shape.fits(algorithm) {
                 return Err(KeyFault::Algorithm);

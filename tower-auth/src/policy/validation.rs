@@ -47,6 +47,8 @@ pub(crate) struct Rules {
     pub(crate) leeway: Duration,
     pub(crate) max_age: Option<Duration>,
     pub(crate) token_type: TokenType,
+    /// Whether somebody else has compared the certificate that a token is bound to.
+    pub(crate) certificates_compared: bool,
 }
 
 impl Rules {
@@ -90,6 +92,10 @@ impl Rules {
                 return Err(TokenFault::Expired);
             }
         }
+        // "the protected resource MUST verify that the certificate matches" (RFC 8705 §3), whatever else a token is bound to.
+        if claims.certificate && !self.certificates_compared {
+            return Err(TokenFault::SenderConstrained);
+        }
         // A token bound to its sender must not be taken as a bearer token (RFC 9449 §7.2, RFC 8705 §3), and a proof must
         // be by the key that the token is bound to (RFC 9449 §7.1).
         if (claims.bound || proof.is_some()) && (proof.is_none() || claims.jkt() != proof) {
@@ -115,6 +121,7 @@ mod tests {
             leeway: Duration::from_secs(60),
             max_age: Some(Duration::from_secs(600)),
             token_type: TokenType::default(),
+            certificates_compared: false,
         };
         let of = |json: &str| claims::parse(json.into(), &Places::default()).unwrap();
         let good = of(r#"{"aud":["other","api"],"exp":1000,"nbf":500,"iat":500}"#);
@@ -149,6 +156,20 @@ mod tests {
         assert_eq!(rules.check(&bound, 900, Some("key")), Ok(()));
         for (claims, proof) in [(&bound, Some("other")), (&bound, None), (&good, Some("key"))] {
             assert_eq!(rules.check(claims, 900, proof), Err(TokenFault::SenderConstrained), "{proof:?}");
+        }
+        // Also bound to a certificate: nobody looks at certificates here, unless somebody has before.
+        let of = |cnf: &str| of(&format!(r#"{{"aud":"api","exp":1000,"iat":500,"cnf":{cnf}}}"#));
+        let (both, alone) = (of(r#"{"jkt":"key","x5t#S256":"c"}"#), of(r#"{"x5t#S256":"c"}"#));
+        let compared = Rules { certificates_compared: true, ..rules.clone() };
+        for (claims, proof) in [(&both, Some("key")), (&alone, None)] {
+            assert_eq!(rules.check(claims, 900, proof), Err(TokenFault::SenderConstrained), "{proof:?}");
+            assert_eq!(compared.check(claims, 900, proof), Ok(()), "{proof:?}");
+        }
+        for (claims, proof) in [(&both, None), (&both, Some("other")), (&alone, Some("key"))] {
+            assert_eq!(compared.check(claims, 900, proof), Err(TokenFault::SenderConstrained), "{proof:?}");
+        }
+        for cnf in ["{}", r#"{"y":1}"#, r#"{"y":1,"x5t#S256":"c"}"#, "null", r#""x5t#S256""#] {
+            assert_eq!(compared.check(&of(cnf), 900, None), Err(TokenFault::SenderConstrained), "{cnf}");
         }
     }
 

@@ -8,10 +8,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_auth::authenticator::state::Set;
 use tower_auth::dpop::{DpopPolicy, MemoryReplayStore, ReplayStore};
 use tower_auth::keys::Algorithm;
 use tower_auth::layer::source::{BearerHeader, Cookie, FirstOf};
-use tower_auth::{AuthError, AuthLayer, Authenticator, Issuer, StaticKeys, TokenFault};
+use tower_auth::{
+    AuthError, AuthLayer, Authenticator, AuthenticatorBuilder, Claims, Issuer, StaticKeys, TokenFault,
+};
 
 use crate::attacks::{ED, ED_JWK, LONG, P256, P256_JWK, P384, P384_JWK, RSA, RSA_JWK, forge, with, x_of};
 use crate::support::{CLAIMS, NOW, SECRET, clock, token};
@@ -46,9 +49,16 @@ fn bound_to(thumbprint: &str) -> String {
 }
 
 fn layer() -> AuthLayer {
+    layer_of(|builder| builder)
+}
+
+type Builder = AuthenticatorBuilder<Claims, Set, Set>;
+
+fn layer_of(change: impl FnOnce(Builder) -> Builder) -> AuthLayer {
     let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
     let issuer = Issuer::new("https://issuer.example", keys);
-    let auth = Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock).build().unwrap();
+    let builder = Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock);
+    let auth = change(builder).build().unwrap();
     AuthLayer::new(auth).dpop(DpopPolicy::builder("https://api.example".parse().unwrap()).build().unwrap())
 }
 
@@ -140,6 +150,12 @@ async fn tokens_are_bound_to_rfc_7638_thumbprints() {
             replace(&mut proof, r#"{"typ""#, r#"{"kid":"other","typ""#);
             assert_eq!(send(&layer, &token, &proof.text()).await.status(), StatusCode::OK, "{algorithm:?}");
         }
+        // `Ed25519` is the newer name of the same (RFC 9864 §2.2), which newer clients sign by.
+        if algorithm == Algorithm::EdDsa {
+            let mut proof = Proof::new(algorithm, key, jwk, &token, 10 * id + 5);
+            replace(&mut proof, "EdDSA", "Ed25519");
+            assert_eq!(send(&layer, &token, &proof.text()).await.status(), StatusCode::OK);
+        }
         // Bound to another key: good proof, good token, wrong pair.
         let other = bound_to(&thumbprint(if id == 2 { P384_JWK } else { P256_JWK }));
         let proof = Proof::new(algorithm, key, jwk, &other, 10 * id + 2);
@@ -151,7 +167,7 @@ async fn tokens_are_bound_to_rfc_7638_thumbprints() {
 type Change = fn(&mut Proof);
 
 /// RFC 9449 §4.3, points 2 to 7: the header of the proof.
-const HEADERS: [(&str, Change, &str); 22] = [
+const HEADERS: [(&str, Change, &str); 26] = [
     ("typ of another kind", |p| replace(p, "dpop+jwt", "at+jwt"), "The DPoP proof is of another type"),
     ("typ in another case", |p| replace(p, "dpop+jwt", "DPoP+jwt"), "The DPoP proof is of another type"),
     ("no typ", |p| replace(p, r#""typ":"dpop+jwt","#, ""), "The DPoP proof is of another type"),
@@ -224,6 +240,26 @@ const HEADERS: [(&str, Change, &str); 22] = [
         "The DPoP proof brings a private key",
     ),
     (
+        "private member dp",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"dp":"AAAA","#),
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "private member dq",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"dq":"AAAA","#),
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "private member qi",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"qi":"AAAA","#),
+        "The DPoP proof brings a private key",
+    ),
+    (
+        "private member oth",
+        |p| replace(p, r#""jwk":{"#, r#""jwk":{"oth":[],"#),
+        "The DPoP proof brings a private key",
+    ),
+    (
         "private member k",
         |p| replace(p, r#""jwk":{"#, r#""jwk":{"k":"AAAA","#),
         "The DPoP proof brings a private key",
@@ -258,9 +294,11 @@ fn jwk_of(proof: &Proof) -> String {
 }
 
 /// Points 8 to 12: the claims.
-const CLAIM_CHANGES: [(&str, &str, &str, &str); 12] = [
+const CLAIM_CHANGES: [(&str, &str, &str, &str); 14] = [
     ("another method", "GET", "POST", "The DPoP proof is for another method"),
     ("another host", "api.example", "evil.example", "The DPoP proof is for another URI"),
+    ("another port", "api.example", "api.example:8443", "The DPoP proof is for another URI"),
+    ("no port at all", "api.example", "api.example:99999", "The DPoP proof is for another URI"),
     ("another path", "/a\"", "/b\"", "The DPoP proof is for another URI"),
     ("another scheme", "https:", "http:", "The DPoP proof is for another URI"),
     ("no URI", r#""htu":"https://api.example/a","#, "", "A claim of the DPoP proof is missing"),
@@ -323,6 +361,48 @@ async fn one_change_to_an_accepted_proof_is_refused() {
     }
 }
 
+/// A good proof says nothing about the certificate that a token is bound to besides (RFC 8705 §3).
+#[tokio::test]
+async fn a_proof_is_not_enough_for_a_token_bound_to_a_certificate_too() {
+    let token = bound_to(&thumbprint(P256_JWK));
+    let proof = |token: &str, id| Proof::new(Algorithm::Es256, P256, P256_JWK, token, id).text();
+    assert_eq!(send(&layer(), &token, &proof(&token, 1)).await.status(), StatusCode::OK);
+    let jkt = format!(r#""cnf":{{"jkt":"{}""#, thumbprint(P256_JWK));
+    let both = crate::support::token(&CLAIMS.replace(
+        "\"sub\"",
+        &format!(r#"{jkt},"x5t#S256":"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}},"sub""#),
+    ));
+    let answer = send(&layer(), &both, &proof(&both, 2)).await;
+    assert_eq!(error(&answer), Some(AuthError::InvalidToken(TokenFault::SenderConstrained)));
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let behind = || layer_of(Builder::danger_ignore_certificate_binding);
+    assert_eq!(send(&behind(), &both, &proof(&both, 3)).await.status(), StatusCode::OK);
+    // As a bearer token it stays refused.
+    let bearer = send_as(&behind(), &[format!("Bearer {both}")], None, "").await;
+    assert_eq!(error(&bearer), Some(AuthError::InvalidToken(TokenFault::SenderConstrained)));
+}
+
+/// Proofs are verified by the backend of the authenticator, whichever it is.
+#[tokio::test]
+async fn each_backend_verifies_proofs() {
+    for backend in crate::attacks::backends() {
+        let layer = layer_of(|builder| builder.backend(backend));
+        let keys = [
+            (Algorithm::Rs256, RSA, RSA_JWK),
+            (Algorithm::Es256, P256, P256_JWK),
+            (Algorithm::EdDsa, ED, ED_JWK),
+        ];
+        for (id, (algorithm, key, jwk)) in keys.into_iter().enumerate() {
+            let token = bound_to(&thumbprint(jwk));
+            let proof = Proof::new(algorithm, key, jwk, &token, id).text();
+            assert_eq!(send(&layer, &token, &proof).await.status(), StatusCode::OK, "{backend:?}");
+            let again = send(&layer, &token, &proof).await;
+            let expected = Some(AuthError::InvalidProof("The DPoP proof was used before"));
+            assert_eq!(error(&again), expected, "{backend:?}");
+        }
+    }
+}
+
 /// One way for each request, and one `Authorization`, here too.
 #[tokio::test]
 async fn proofs_beside_other_credentials() {
@@ -364,7 +444,7 @@ async fn both_schemes_are_offered() {
         let values = answer.headers().get_all(header::WWW_AUTHENTICATE).iter();
         values.map(|value: &HeaderValue| value.to_str().unwrap().to_owned()).collect()
     };
-    let algs = r#"algs="ES256 ES384 EdDSA RS256 PS256""#;
+    let algs = r#"algs="ES256 ES384 Ed25519 EdDSA RS256 PS256""#;
     let missing = send_as(&layer, &[], None, &proof).await;
     assert_eq!(
         challenges(&missing),

@@ -189,3 +189,31 @@ async fn realms_of_challenges() {
     let (_, challenge, ..) = send!(AuthLayer::new(auth).layer(service_fn(inner)), "/", None);
     assert_eq!(challenge.unwrap(), "Bearer realm=\"api\"");
 }
+
+/// Behind a server that compares certificates, a token that is bound to one and to nothing else is a bearer token.
+#[tokio::test]
+async fn tokens_bound_to_certificates() {
+    let with_cnf = |cnf: &str| CLAIMS.replace("\"sub\"", &format!("\"cnf\":{cnf},\"sub\""));
+    let certificate = with_cnf(r#"{"x5t#S256":"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}"#);
+    let refused = Some(AuthError::InvalidToken(TokenFault::SenderConstrained));
+    let layer = |compared: bool| {
+        let builder = if compared { builder().danger_ignore_certificate_binding() } else { builder() };
+        AuthLayer::new(builder.build().unwrap()).layer(service_fn(inner))
+    };
+    for _ in 0..2 {
+        assert_eq!(send!(layer(false), "/", Some(CLAIMS)).0, StatusCode::OK);
+        let answer = send!(layer(false), "/", Some(&certificate));
+        assert_eq!((answer.0, answer.2), (StatusCode::UNAUTHORIZED, refused.clone()));
+        assert_eq!(send!(layer(true), "/", Some(&certificate)).0, StatusCode::OK);
+    }
+    for cnf in [
+        r#"{"jkt":"a"}"#,
+        r#"{"jkt":"a","x5t#S256":"b"}"#,
+        r#"{"x5t":"b"}"#,
+        r#"{"x5t#s256":"b"}"#,
+        "{}",
+        "7",
+    ] {
+        assert_eq!(send!(layer(true), "/", Some(&with_cnf(cnf))).2, refused, "{cnf}");
+    }
+}

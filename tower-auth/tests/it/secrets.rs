@@ -90,32 +90,8 @@ async fn metrics() {
 #[cfg(feature = "tracing")]
 #[tokio::test]
 async fn logs() {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let sink = Sink::default();
-    let writer = sink.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
     let token = token(CLAIMS);
-    calls(&token).await;
-    drop(guard);
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = crate::support::logged(calls(&token)).await;
     assert!(log.contains("invalid-token"), "{log}");
     assert_silent(&log, &token, "the log");
 }

@@ -252,31 +252,7 @@ async fn in_metrics() {
 #[cfg(all(feature = "introspection", feature = "metrics", feature = "tracing"))]
 #[tokio::test(start_paused = true)]
 async fn in_logs() {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let sink = Sink::default();
-    let writer = sink.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    everything().await;
-    drop(guard);
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = crate::support::logged(everything()).await;
     assert!(
         log.contains("did not give a usable answer") && log.contains("introspection-unavailable"),
         "{log}"

@@ -178,6 +178,32 @@ fn modify(tally: &mut Tally, jws: &str, step: usize) {
     );
 }
 
+/// `Ed25519` is the newer name of `EdDSA` with that curve (RFC 9864 §2.2): either name in the token, either in the key.
+#[test]
+fn both_names_of_ed25519() {
+    use crate::attacks::{ED, ED_JWK};
+    let sign = |alg: &str| {
+        let header = format!(r#"{{"alg":"{alg}","kid":"a"}}"#);
+        forge(Algorithm::EdDsa, ED.as_bytes(), header, b"any bytes")
+    };
+    for backend in backends() {
+        for key in [r#""kid":"a","alg":"EdDSA""#, r#""kid":"a","alg":"Ed25519""#, r#""kid":"a""#] {
+            let keys = set(&[with(key, ED_JWK)]);
+            for name in ["EdDSA", "Ed25519"] {
+                let verified = verify_jws(&sign(name), &keys, backend).unwrap();
+                assert_eq!((verified.algorithm, verified.payload), (Algorithm::EdDsa, b"any bytes".to_vec()));
+            }
+            for name in ["Ed448", "ed25519", "EDDSA", "ESP256"] {
+                assert_eq!(verify_jws(&sign(name), &keys, backend), Err(TokenFault::Algorithm), "{name}");
+            }
+        }
+        // The name alone does not make another key one of Ed25519.
+        let keys = set(&[with(r#""kid":"a""#, P256_JWK)]);
+        assert_eq!(verify_jws(&sign("Ed25519"), &keys, backend), Err(TokenFault::UnknownKey));
+        assert!(set(&[with(r#""alg":"Ed25519""#, P256_JWK)]).is_empty());
+    }
+}
+
 /// What is wrong with the keys around a good signature.
 #[test]
 fn keys_beside_and_instead() {
