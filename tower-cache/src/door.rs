@@ -52,9 +52,13 @@ pub fn targeted(text: &[u8]) -> bool {
     read.is_some()
 }
 
-/// An HTTP-date: what is one is the same after it has been written and read again.
+/// An HTTP-date: what is one is the same after it has been written and read again, in whatever case, from 1970 on.
 pub fn date(text: &[u8]) -> bool {
     let Some(date) = dates::parse(text) else { return false };
+    assert_eq!(dates::parse(&text.to_ascii_uppercase()), Some(date));
+    if date < std::time::UNIX_EPOCH {
+        return true;
+    }
     assert_eq!(dates::parse(httpdate::fmt_http_date(date).as_bytes()), Some(date));
     true
 }

@@ -1,6 +1,6 @@
-//! HTTP-dates (RFC 9110 §5.6.7).
+//! HTTP-dates (RFC 9110 §5.6.7), read as caches should read them: without regard to case (RFC 9111 §4.2).
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName};
 
@@ -16,45 +16,201 @@ pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTim
 
 /// A date in IMF-fixdate, RFC 850 or asctime form; anything else is no date, however plausible.
 pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
-    let text = std::str::from_utf8(value).ok()?;
-    // The grammar is case-sensitive and knows one zone; what the parser may be lenient about is checked first.
-    if !text.is_ascii() || text.contains("  ") && !is_asctime(text) {
-        return None;
-    }
-    httpdate::parse_http_date(text).ok()
+    parse_at(value, SystemTime::now)
 }
 
-/// asctime pads a one-digit day with a second space.
-fn is_asctime(text: &str) -> bool {
-    text.len() == 24 && text.as_bytes().get(3) == Some(&b' ')
+const WEEKDAYS: [&str; 7] =
+    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// `now` tells the century of a year of two digits. The name of the day has to be one, and says nothing else: the date
+/// knows better.
+fn parse_at(value: &[u8], now: impl FnOnce() -> SystemTime) -> Option<SystemTime> {
+    let mut text = Text(value);
+    let weekday = WEEKDAYS.iter().find(|day| text.skip(&day[..3]).is_some())?;
+    let seconds = if text.skip(", ").is_some() {
+        let (day, month, year) = text.day_month_year(" ", 4)?;
+        let seconds = since_epoch(year, month, day)? + text.time()?;
+        text.skip(" GMT").map(|()| seconds)?
+    } else if text.skip(" ").is_some() {
+        let month = text.month()?;
+        text.skip(" ")?;
+        let day = if text.skip(" ").is_some() { text.number(1) } else { text.number(2) }?;
+        text.skip(" ")?;
+        let time = text.time()?;
+        text.skip(" ")?;
+        since_epoch(text.number(4)?, month, day)? + time
+    } else {
+        text.skip(&weekday[3..])?;
+        text.skip(", ")?;
+        let (day, month, digits) = text.day_month_year("-", 2)?;
+        let time = text.time()?;
+        text.skip(" GMT")?;
+        // The latest year with these digits that is at most fifty years ahead.
+        let now = now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+        let ahead = |year: i64| days(year - 50, month, day) * DAY + time > now;
+        let year = (0..100).map(|century| century * 100 + digits).take_while(|year| !ahead(*year)).last()?;
+        since_epoch(year, month, day)? + time
+    };
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let date = if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    date.filter(|_| text.0.is_empty())
+}
+
+/// What is left to read. Whatever is not there is not read.
+struct Text<'a>(&'a [u8]);
+
+impl Text<'_> {
+    fn skip(&mut self, literal: &str) -> Option<()> {
+        let (next, rest) = self.0.split_at_checked(literal.len())?;
+        next.eq_ignore_ascii_case(literal.as_bytes()).then(|| self.0 = rest)
+    }
+
+    fn number(&mut self, digits: usize) -> Option<i64> {
+        let (next, rest) = self.0.split_at_checked(digits)?;
+        self.0 = rest;
+        next.iter().try_fold(0, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
+        })
+    }
+
+    /// From 1.
+    fn month(&mut self) -> Option<i64> {
+        (1..).zip(MONTHS).find(|(_, month)| self.skip(month).is_some()).map(|(number, _)| number)
+    }
+
+    fn day_month_year(&mut self, between: &str, digits: usize) -> Option<(i64, i64, i64)> {
+        let day = self.number(2)?;
+        self.skip(between)?;
+        let month = self.month()?;
+        self.skip(between)?;
+        let year = self.number(digits)?;
+        self.skip(" ").map(|()| (day, month, year))
+    }
+
+    /// Seconds of the day. A leap second is the one before it: no time that is represented may be later than what was
+    /// received (RFC 9111 §4.2).
+    fn time(&mut self) -> Option<i64> {
+        let hour = self.number(2)?;
+        self.skip(":")?;
+        let minute = self.number(2)?;
+        self.skip(":")?;
+        let second = self.number(2)?;
+        (hour < 24 && minute < 60 && second <= 60).then(|| (hour * 60 + minute) * 60 + second.min(59))
+    }
+}
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// Seconds from 1970 to the beginning of a day that exists.
+fn since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    (1..=length).contains(&day).then(|| days(year, month, day) * DAY)
+}
+
+/// Days from 1970, in the Gregorian calendar: years begin with March here, so that leap days end them.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let since_march = (month + 9) % 12;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    // 719,468 days lie between the first of March of the year 0 and 1970.
+    365 * year + leap_days + (153 * since_march + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use super::*;
 
-    use super::parse;
+    const THEN: u64 = 784_111_777;
+
+    fn at(seconds: u64) -> Option<SystemTime> {
+        Some(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
 
     #[test]
     fn three_forms_and_nothing_else() {
-        let expected = Some(UNIX_EPOCH + Duration::from_secs(784_111_777));
-        assert_eq!(parse(b"Sun, 06 Nov 1994 08:49:37 GMT"), expected);
-        assert_eq!(parse(b"Sunday, 06-Nov-94 08:49:37 GMT"), expected);
-        assert_eq!(parse(b"Sun Nov  6 08:49:37 1994"), expected);
+        assert_eq!(parse(b"Sun, 06 Nov 1994 08:49:37 GMT"), at(THEN));
+        assert_eq!(parse(b"Sunday, 06-Nov-94 08:49:37 GMT"), at(THEN));
+        assert_eq!(parse(b"Sun Nov  6 08:49:37 1994"), at(THEN));
         for wrong in [
             "0",
             "",
             "-1",
             "Sun, 06 Nov 1994 08:49:37 UTC",
             "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 GMT ",
             "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
             "Sun, 6 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
             "Sun,  06 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Nov 1994 08:49:37 GMT",
+            "Sun, 29 Feb 1900 08:49:37 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 Nov 1994 08:60:37 GMT",
+            "Sun, 06 Nov 1994 08:49:61 GMT",
+            "Sunday, 06 Nov 1994 08:49:37 GMT",
+            "Sundae, 06-Nov-94 08:49:37 GMT",
+            "Monday, 06-Nov-1994 08:49:37 GMT",
+            "Sun Nov 6 08:49:37 1994",
+            "Xxx, 06 Nov 1994 08:49:37 GMT",
             "784111777",
         ] {
             assert_eq!(parse(wrong.as_bytes()), None, "{wrong}");
         }
         assert_eq!(parse(b"\xff\xfe"), None);
+    }
+
+    #[test]
+    fn case_and_the_name_of_the_day_mean_nothing() {
+        for date in [
+            "SUN, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 NOV 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 gMT",
+            "sunday, 06-nov-94 08:49:37 gmt",
+            "sun nov  6 08:49:37 1994",
+            "Thu, 06 Nov 1994 08:49:37 GMT",
+            "Thu Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse(date.as_bytes()), at(THEN), "{date}");
+        }
+    }
+
+    #[test]
+    fn a_year_of_two_digits_is_at_most_fifty_years_ahead() {
+        // 18 August 2026
+        let now = || UNIX_EPOCH + Duration::from_secs(1_787_011_200);
+        for (digits, year) in [("26", 2026), ("50", 2050), ("76", 2076), ("77", 1977), ("99", 1999), ("00", 2000)] {
+            let short = format!("Thursday, 18-Aug-{digits} 00:00:00 GMT");
+            let long = format!("Thu, 18 Aug {year} 00:00:00 GMT");
+            assert_eq!(parse_at(short.as_bytes(), now), parse(long.as_bytes()), "{digits}");
+        }
+        let past = parse_at(b"Thursday, 19-Aug-76 00:00:00 GMT", now);
+        assert_eq!(past, parse(b"Thu, 19 Aug 1976 00:00:00 GMT"));
+    }
+
+    #[test]
+    fn no_time_is_later_than_what_was_received() {
+        assert_eq!(parse(b"Sat, 31 Dec 2016 23:59:60 GMT"), at(1_483_228_799));
+        assert_eq!(parse(b"Wed, 31 Dec 1969 23:59:59 GMT"), UNIX_EPOCH.checked_sub(Duration::from_secs(1)));
+        assert!(parse(b"Sat, 01 Jan 0000 00:00:00 GMT").is_some_and(|date| date < UNIX_EPOCH));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        // Until the end of the year 9999, a day and some seconds more each time.
+        for seconds in (0..253_402_300_800_u64).step_by(1_234_567) {
+            let date = at(seconds).unwrap();
+            assert_eq!(parse(httpdate::fmt_http_date(date).as_bytes()), Some(date), "{seconds}");
+        }
     }
 }
