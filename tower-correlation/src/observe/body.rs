@@ -7,7 +7,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::call::Call;
+use super::call::{Call, watched};
 use super::layer::scoped;
 use crate::context::Correlation;
 use crate::policy::record::Outcome;
@@ -39,7 +39,9 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(scoped(this.told.as_ref(), || this.inner.as_mut().poll_frame(cx)));
+        let frame = ready!(watched(this.call, || {
+            scoped(this.told.as_ref(), || this.inner.as_mut().poll_frame(cx))
+        }));
         if let Some(call) = this.call {
             match &frame {
                 Some(Ok(frame)) => {
@@ -48,7 +50,8 @@ impl<B: Body> Body for ResponseBody<B> {
                     } else if let Some(trailers) = frame.trailers_ref() {
                         call.trailers(trailers);
                     }
-                    if this.inner.is_end_stream() {
+                    // Nothing comes behind trailers (RFC 9110 §6.5): transports drop the body once they have them.
+                    if frame.is_trailers() || this.inner.is_end_stream() {
                         call.finish(Outcome::Complete);
                     }
                 }

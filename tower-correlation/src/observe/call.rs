@@ -313,6 +313,23 @@ impl Call {
     }
 }
 
+/// Runs the work of a call. When that panics, the call has ended in an error: whoever catches the panic may keep the call
+/// until it has answered itself.
+pub(crate) fn watched<T>(call: &mut Option<Call>, work: impl FnOnce() -> T) -> T {
+    struct Panicked<'a>(&'a mut Option<Call>);
+    impl Drop for Panicked<'_> {
+        fn drop(&mut self) {
+            if let Some(call) = self.0 {
+                call.finish(Outcome::Error);
+            }
+        }
+    }
+    let panicked = Panicked(call);
+    let result = work();
+    std::mem::forget(panicked);
+    result
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.finished {

@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::ResponseBody;
-use super::call::Call;
+use super::call::{Call, watched};
 use super::metrics::RouteIndex;
 use super::{Observe, Shared, Side};
 use crate::context::Correlation;
@@ -89,8 +89,9 @@ where
         let ObserveLayer { shared, side, route } = &self.layer;
         let call = Call::begin(shared, *side, *route, &mut request);
         let told = if shared.head_decides { tell(&call, &mut request) } else { None };
-        let inner = scoped(told.as_ref(), || self.inner.call(request));
-        ResponseFuture { inner, call: Some(call), told }
+        let mut call = Some(call);
+        let inner = watched(&mut call, || scoped(told.as_ref(), || self.inner.call(request)));
+        ResponseFuture { inner, call, told }
     }
 }
 
@@ -134,7 +135,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(scoped(this.told.as_ref(), || this.inner.poll(cx)));
+        let result = ready!(watched(this.call, || scoped(this.told.as_ref(), || this.inner.poll(cx))));
         let mut call = this.call.take();
         Poll::Ready(match (result, &mut call) {
             (Ok(response), Some(observed)) => {

@@ -12,7 +12,7 @@ use super::sampling::Kept;
 pub enum Outcome {
     /// The response was handed over to its last byte.
     Complete,
-    /// The service or the body returned an error.
+    /// The service or the body returned an error or panicked.
     Error,
     /// Whoever waited for the response, or read it, gave up.
     Dropped,
@@ -159,11 +159,13 @@ pub(crate) fn raw(out: &mut String, name: &str, value: std::fmt::Arguments<'_>) 
 }
 
 /// RFC 8259 §7: quotation mark, reverse solidus and control characters; besides them the two line separators that some
-/// readers of lines break at, and DEL, which terminals act on.
+/// readers of lines break at, DEL, which terminals act on, and what turns the direction of the text around it.
 fn escape(out: &mut String, value: &str) {
     let mut rest = value;
-    let special =
-        |c: char| c < ' ' || matches!(c, '"' | '\\' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}');
+    let special = |c: char| {
+        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c < ' ' || turns || matches!(c, '"' | '\\' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
+    };
     while let Some(at) = rest.find(special) {
         out.push_str(&rest[..at]);
         let mut chars = rest[at..].chars();
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn escapes() {
         let mut out = String::new();
-        escape(&mut out, "a\"b\\c\nd\re\tf\0g\u{1b}h\u{7f}i\u{2028}jé");
-        assert_eq!(out, r#"a\"b\\c\nd\re\tf\u0000g\u001bh\u007fi\u2028jé"#);
+        escape(&mut out, "a\"b\\c\nd\re\tf\0g\u{1b}h\u{7f}i\u{2028}jé\u{202e}k\u{2066}l\u{200f}m\u{61c}");
+        assert_eq!(out, r#"a\"b\\c\nd\re\tf\u0000g\u001bh\u007fi\u2028jé\u202ek\u2066l\u200fm\u061c"#);
     }
 }

@@ -18,6 +18,8 @@ mod identity;
 mod outbound;
 
 #[cfg(feature = "observe")]
+mod observe_ends;
+#[cfg(feature = "observe")]
 mod observe_lines;
 #[cfg(feature = "observe")]
 mod observe_metrics;
