@@ -245,6 +245,11 @@ where
     }
 }
 
+/// In the extensions of an answer that stands for one whose caller had no time left to wait for it: no more is known of
+/// the upstream than of a call that is cancelled. For the next breaker above only.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CutShort;
+
 /// Decides by the head where that is enough, else hands the permit to the body.
 fn guard<B, C>(
     response: Response<B>,
@@ -256,7 +261,12 @@ where
     B: Body<Data = Bytes>,
     C: ClassifyHttp,
 {
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
+    if parts.extensions.remove::<CutShort>().is_some() {
+        // Dropped, the permit is that of a cancelled call.
+        drop(permit);
+        return Response::from_parts(parts, ResponseBody::inner(GuardedBody::decided(body)));
+    }
     let response = Response::from_parts(parts, ());
     let guarded = match classify.head(&response) {
         Head::Decided(verdict) => {

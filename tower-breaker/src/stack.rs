@@ -13,6 +13,13 @@
 //! the breaker of a quiet client, which never makes 100 calls in 30 s; and it stays open longer each time, so that what
 //! takes a minute to heal is not probed twelve times.
 //!
+//! # Time that is short
+//!
+//! An attempt never outlives the whole. One that began with less than half of its own time left, because the call had
+//! waited in the bulkhead or had failed before, is no failure when the whole ends: to the breaker it is a cancelled call
+//! (`on_cancel`: a failure once it is a second old). Otherwise a queue of this side would open the breaker of an upstream
+//! that is well.
+//!
 //! # Bodies
 //!
 //! Both timeouts end with the head of the response. A body that has begun may stream for as long as it likes, a download

@@ -15,6 +15,7 @@ use tower_service::Service;
 use crate::body::ResponseBody;
 use crate::breaker::now;
 use crate::grpc;
+use crate::http::CutShort;
 use crate::problem::Problem;
 
 /// When the caller's patience ends, in the extensions of a request. Set by [`TotalTimeoutLayer`] and
@@ -64,6 +65,12 @@ pub enum TimedOut {
 /// Ends an attempt whose response has not begun in time with 504 (gRPC: 4, deadline exceeded), sooner when the
 /// request's [`Deadline`] comes first. Stands below the breaker of an endpoint, so that the breaker sees a hanging
 /// endpoint fail.
+///
+/// An attempt that the deadline leaves less than half of its own time says little about the endpoint: the rest went by
+/// in a queue or in earlier attempts. Such a one is a cancelled call to the breaker above, and counts by its
+/// [`on_cancel`](crate::BreakerBuilder::on_cancel): by default, as a failure once it is a second old. (Envoy charges the
+/// host with every global timeout; in Resilience4j and Polly a timeout outside of the breaker cancels, which is no
+/// failure.)
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptTimeoutLayer {
     limit: Duration,
@@ -133,6 +140,8 @@ where
         let deadline = Deadline::sooner(request.extensions(), Some(self.limit));
         // What ends an attempt may be the time of them all.
         let kind = if deadline == outer { TimedOut::Total } else { self.kind };
+        let given = deadline.filter(|_| (self.kind, kind) == (TimedOut::Attempt, TimedOut::Total));
+        let short = given.is_some_and(|given| given.left() < self.limit / 2);
         if let (TimedOut::Total, Some(deadline)) = (self.kind, deadline) {
             request.extensions_mut().insert(deadline);
         }
@@ -142,6 +151,7 @@ where
             sleep: until(deadline.map(Deadline::instant)),
             asked,
             kind,
+            short,
         }
     }
 }
@@ -164,6 +174,8 @@ pin_project! {
         sleep: tokio::time::Sleep,
         asked: Asked,
         kind: TimedOut,
+        // It was not given much of the time of an attempt.
+        short: bool,
     }
 }
 
@@ -179,7 +191,13 @@ where
             return Poll::Ready(result.map(|response| response.map(ResponseBody::inner)));
         }
         match this.sleep.poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Ok(this.asked.late(*this.kind).map(ResponseBody::own))),
+            Poll::Ready(()) => {
+                let mut response = this.asked.late(*this.kind).map(ResponseBody::own);
+                if *this.short {
+                    response.extensions_mut().insert(CutShort);
+                }
+                Poll::Ready(Ok(response))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

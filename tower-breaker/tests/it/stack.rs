@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::{Method, Request, Response};
+use http_body_util::BodyExt;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
-use tower_breaker::retry::{BoxedErrors, TimedOut};
+use tower_breaker::retry::{BoxedErrors, Deadline, TimedOut};
 use tower_breaker::stack::{StandardBuilder, StandardLayer};
-use tower_breaker::{RejectReason, Rejected, State};
+use tower_breaker::{CancelPolicy, RejectReason, Rejected, State};
 
 use crate::retry_support::*;
 
@@ -132,4 +133,63 @@ fn each_stage_can_be_set_and_names_itself_when_it_is_wrong() {
     assert_eq!(field(stack().bulkhead(|bulkhead| bulkhead.limit(0))), "limit");
     assert_eq!(field(stack().breaker(|breaker| breaker.failure_rate(2.0))), "failure_rate");
     assert_eq!(stack().max_attempts(0).unwrap_err().field(), "max_attempts");
+}
+
+/// The call that waited has 50 ms left for an upstream that takes 100: that says nothing about the upstream.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_the_end_of_the_whole_cuts_short_is_a_cancelled_call() {
+    let layer = built(
+        stack()
+            .total_timeout(MS * 500)
+            .attempt_timeout(MS * 400)
+            .bulkhead(|bulkhead| bulkhead.limit(1).queue(1).max_wait(MS * 500)),
+    );
+    let upstream = Upstream::new(|_| Late(MS * 100, 200));
+    let ask = || tokio::spawn(layer.layer(upstream.clone()).oneshot(get()));
+    let (held, calls) = (layer.bulkhead().try_acquire().unwrap(), ask());
+    tokio::time::sleep(MS * 450).await;
+    drop(held);
+    let answer = calls.await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), upstream.count()), (504, 1));
+    assert_eq!(answer.extensions().get::<TimedOut>(), Some(&TimedOut::Total));
+    let seen = layer.breaker().snapshot();
+    assert_eq!((seen.calls, seen.failures), (0, 0));
+    // In time, it is a success.
+    drop(answer);
+    let answer = ask().await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.into_body().collect().await.unwrap();
+    assert_eq!(layer.breaker().snapshot().calls, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_had_half_of_its_time_and_hangs_has_failed() {
+    // As long as the whole; more than half of its time; older than `on_cancel` says.
+    for (attempt, total, wait) in [(500, 500, 0), (400, 500, 299), (10_000, 10_000, 8_999)] {
+        let layer = built(
+            stack()
+                .total_timeout(MS * total)
+                .attempt_timeout(MS * attempt)
+                .bulkhead(|bulkhead| bulkhead.limit(1).queue(1).max_wait(MS * total)),
+        );
+        let held = layer.bulkhead().try_acquire().unwrap();
+        let call = tokio::spawn(layer.layer(Upstream::new(|_| Hangs)).oneshot(get()));
+        tokio::time::sleep(MS * wait).await;
+        drop(held);
+        let answer = call.await.unwrap().unwrap();
+        assert_eq!(answer.extensions().get::<TimedOut>(), Some(&TimedOut::Total));
+        assert_eq!(layer.breaker().snapshot().failures, 1, "{attempt} of {total} after {wait}");
+    }
+}
+
+/// Given the caller's own patience, a hanging upstream still opens the breaker when the settings say so.
+#[tokio::test(start_paused = true)]
+async fn what_an_impatient_caller_cuts_counts_by_the_policy_of_cancelled_calls() {
+    for (policy, failures) in [(CancelPolicy::Ignore, 0), (CancelPolicy::Failure, 1)] {
+        let layer = built(stack().breaker(|breaker| breaker.on_cancel(policy)));
+        let mut request = get();
+        request.extensions_mut().insert(Deadline::at((Instant::now() + MS * 50).into_std()));
+        let answer = send(layer.layer(Upstream::new(|_| Hangs)), request).await;
+        assert_eq!((answer.status().as_u16(), layer.breaker().snapshot().failures), (504, failures));
+    }
 }
