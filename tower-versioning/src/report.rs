@@ -5,10 +5,10 @@ use http::header::{Entry as Place, HeaderMap, HeaderName, LINK, VARY};
 
 use crate::kept::{Answer, Values};
 use crate::policy::moment::Moment;
+pub(crate) use crate::policy::source::API_VERSION;
 use crate::policy::table::{Entry, Lists, Table};
 use crate::policy::vary;
 
-pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 pub(crate) const SUPPORTED: HeaderName = HeaderName::from_static("api-supported-versions");
 pub(crate) const DEPRECATED: HeaderName = HeaderName::from_static("api-deprecated-versions");
 pub(crate) const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
@@ -60,16 +60,19 @@ pub(crate) fn kept(headers: &mut HeaderMap, answer: &'static Answer) {
     if headers.keys_len() > FEW || headers.keys().any(ours) {
         return beside_others(headers, answer);
     }
-    let mut say = |name: HeaderName, value: &'static Option<HeaderValue>| {
-        if let Some(value) = value {
-            // Refused only by a map that is full, and then the answer goes without.
-            let _ = headers.try_append(name, value.clone());
-        }
-    };
-    say(VARY, &answer.vary);
-    say(API_VERSION, &answer.version);
-    say(SUPPORTED, &answer.supported);
-    say(DEPRECATED, &answer.deprecated);
+    // Refused only by a map that is full, and then the answer goes without.
+    if let Some(value) = &answer.vary {
+        let _ = headers.try_append(VARY, value.clone());
+    }
+    if let Some(value) = &answer.version {
+        let _ = headers.try_append(API_VERSION, value.clone());
+    }
+    if let Some(value) = &answer.supported {
+        let _ = headers.try_append(SUPPORTED, value.clone());
+    }
+    if let Some(value) = &answer.deprecated {
+        let _ = headers.try_append(DEPRECATED, value.clone());
+    }
 }
 
 /// The same where the handler has said some of it.

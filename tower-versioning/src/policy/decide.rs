@@ -1,13 +1,13 @@
 //! Which version a request means, and whether it is served.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::extract::{self, Found, Note};
 use super::media::MediaSource;
 use super::moment::Moment;
 use super::path::{HurriedPath, Segment};
-use super::source::{Asked, Conflict, Kind, Source, SourceKind};
+use super::source::{API_VERSION, Asked, Conflict, Kind, Source, SourceKind};
 use super::table::Table;
 use super::vary::Consulted;
 use super::version::Version;
@@ -48,6 +48,8 @@ pub(crate) struct Sources {
 enum Hurry {
     No,
     Path(HurriedPath),
+    /// `api-version`, the default.
+    Usual,
     Field(HeaderName),
     Media,
 }
@@ -81,8 +83,18 @@ fn in_media<'a>(media: &MediaSource, headers: &HeaderMap, table: &'a Table) -> O
 /// The version in the only line of a field.
 #[inline(never)]
 fn in_field<'a>(name: &HeaderName, headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>> {
-    let text = extract::only_line(headers, name)?.as_bytes();
-    let (entry, version) = table.find_quick(text)?;
+    in_line(extract::only_line(headers, name, |field| field == name)?, table)
+}
+
+/// The same for the field of the default.
+#[inline(never)]
+fn in_usual_field<'a>(headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>> {
+    in_line(extract::only_line(headers, &API_VERSION, |field| *field == API_VERSION)?, table)
+}
+
+#[inline(always)]
+fn in_line<'a>(line: &HeaderValue, table: &'a Table) -> Option<Quick<'a>> {
+    let (entry, version) = table.find_quick(line.as_bytes())?;
     Some(Quick { entry, version, segment: Segment::NONE })
 }
 
@@ -129,6 +141,7 @@ impl Sources {
         let hurry = match &*list {
             [source] => match &source.kind {
                 Kind::Path(path) => path.hurried().map_or(Hurry::No, Hurry::Path),
+                Kind::Header(name) if *name == API_VERSION => Hurry::Usual,
                 Kind::Header(name) => Hurry::Field(name.clone()),
                 Kind::Media(_) => Hurry::Media,
                 _ => Hurry::No,
@@ -160,6 +173,7 @@ impl Sources {
                 }
                 None => in_path(path, uri, table),
             },
+            Hurry::Usual => in_usual_field(headers, table),
             Hurry::Field(name) => in_field(name, headers, table),
             Hurry::Media => {
                 let [Source { kind: Kind::Media(media), .. }] = &*self.list else { return None };

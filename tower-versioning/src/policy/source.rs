@@ -14,6 +14,9 @@ use super::template::Template;
 use super::version::{ParseVersionError, Version};
 use crate::error::ConfigError;
 
+/// The field that is asked for a version by default, and that answers tell it in.
+pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
+
 type Ask = dyn Fn(&Parts) -> Result<Option<Version>, ParseVersionError> + Send + Sync;
 
 /// A place of the request that may carry a version. A layer may have several; see
