@@ -92,7 +92,14 @@ impl Answer<'_> {
     /// What the request's conditions, method and range make of it, in this order (RFC 9110 §13.2.2).
     fn status_and_body(&self, headers: &mut HeaderMap, content: Content<'_>) -> (StatusCode, OwnBody) {
         let head = self.head;
-        if self.asks.conditional && conditional::not_modified(self.request, head.status, &head.headers) {
+        if self.asks.conditional
+            && conditional::not_modified(
+                self.request,
+                head.status,
+                &head.headers,
+                self.cache.config.wall_clock,
+            )
+        {
             conditional::strip_content_fields(headers);
             return (StatusCode::NOT_MODIFIED, OwnBody::empty());
         }
@@ -118,7 +125,9 @@ impl Answer<'_> {
     fn part(&self, headers: &mut HeaderMap, body: &Arc<StoredBody>) -> (StatusCode, OwnBody) {
         if let Some(stored) = &self.head.part {
             let all = 0..body.len;
-            let part = stored.select(self.request, &self.head.headers, body.len).unwrap_or(all.clone());
+            let part = stored
+                .select(self.request, &self.head.headers, body.len, self.cache.config.wall_clock)
+                .unwrap_or(all.clone());
             if part == all {
                 return (self.head.status, OwnBody::stored(Arc::clone(body)));
             }
@@ -128,14 +137,18 @@ impl Answer<'_> {
             }
             return (self.head.status, OwnBody::part(Arc::clone(body), &part));
         }
-        let (status, part, content) = match range::select(self.request, &self.head.headers, body.len) {
-            Selected::Whole => return (self.head.status, OwnBody::stored(Arc::clone(body))),
-            Selected::Part(part) => {
-                let content = OwnBody::part(Arc::clone(body), &part);
-                (StatusCode::PARTIAL_CONTENT, Some(part), content)
-            }
-            Selected::Outside => (StatusCode::RANGE_NOT_SATISFIABLE, None, OwnBody::empty()),
-        };
+        let (status, part, content) =
+            match range::select(self.request, &self.head.headers, body.len, self.cache.config.wall_clock) {
+                Selected::Whole => return (self.head.status, OwnBody::stored(Arc::clone(body))),
+                Selected::Part(part) => {
+                    let content = OwnBody::part(Arc::clone(body), &part);
+                    (StatusCode::PARTIAL_CONTENT, Some(part), content)
+                }
+                Selected::Outside => {
+                    conditional::strip_freshness(headers);
+                    (StatusCode::RANGE_NOT_SATISFIABLE, None, OwnBody::empty())
+                }
+            };
         let length = part.as_ref().map_or(0, |part| part.end - part.start);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         if let Some(value) = range::content_range(part.as_ref(), body.len) {

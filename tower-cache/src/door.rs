@@ -4,6 +4,8 @@
 
 #![allow(clippy::must_use_candidate, reason = "called for what they assert")]
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use crate::key::{CacheKey, KeyRules};
@@ -52,21 +54,26 @@ pub fn targeted(text: &[u8]) -> bool {
     read.is_some()
 }
 
+/// The time of day of all that is read here.
+fn then() -> SystemTime {
+    UNIX_EPOCH
+}
+
 /// An HTTP-date: what is one is the same after it has been written and read again, in whatever case, from 1970 on.
 pub fn date(text: &[u8]) -> bool {
-    let Some(date) = dates::parse(text) else { return false };
-    assert_eq!(dates::parse(&text.to_ascii_uppercase()), Some(date));
-    if date < std::time::UNIX_EPOCH {
+    let Some(date) = dates::parse(text, then) else { return false };
+    assert_eq!(dates::parse(&text.to_ascii_uppercase(), then), Some(date));
+    if date < UNIX_EPOCH {
         return true;
     }
-    assert_eq!(dates::parse(httpdate::fmt_http_date(date).as_bytes()), Some(date));
+    assert_eq!(dates::parse(httpdate::fmt_http_date(date).as_bytes(), then), Some(date));
     true
 }
 
 /// `Range` beside a content of `length` octets, and `Content-Range` of a stored part: never more than there is.
 pub fn range(wanted: &[u8], of: &[u8], length: u64) -> bool {
     let Some(request) = field(header::RANGE, wanted) else { return false };
-    let selected = range::select(&request, &HeaderMap::new(), length);
+    let selected = range::select(&request, &HeaderMap::new(), length, then);
     if let Selected::Part(part) = &selected {
         assert!(part.start < part.end && part.end <= length);
         assert!(range::content_range(Some(part), length).is_some());
@@ -74,13 +81,13 @@ pub fn range(wanted: &[u8], of: &[u8], length: u64) -> bool {
     let Some(stored) = field(header::CONTENT_RANGE, of) else { return selected != Selected::Whole };
     if let Some(part) = Part::of(&request, StatusCode::PARTIAL_CONTENT, &stored) {
         assert_eq!(
-            part.select(&request, &stored, length),
+            part.select(&request, &stored, length, then),
             Some(0..length),
             "the request it was the answer to"
         );
         for other in [&b"bytes=0-"[..], b"bytes=1-1", b"bytes=-1", b"bytes=3-4"] {
             let Some(other) = field(header::RANGE, other) else { continue };
-            let within = part.select(&other, &stored, length);
+            let within = part.select(&other, &stored, length, then);
             assert!(within.is_none_or(|within| within.start <= within.end && within.end <= length));
         }
         return true;
@@ -112,15 +119,15 @@ pub fn vary(vary: &[u8], one: &[u8], other: &[u8]) -> bool {
 pub fn conditional(condition: &[u8], etag: &[u8]) -> bool {
     let Some(stored) = field(header::ETAG, etag) else { return false };
     let Some(request) = field(header::IF_NONE_MATCH, condition) else { return false };
-    let met = conditional::not_modified(&request, StatusCode::OK, &stored);
+    let met = conditional::not_modified(&request, StatusCode::OK, &stored, then);
     let weak = [b"W/", etag].concat();
     if let Some(weak) = field(header::ETAG, &weak).filter(|_| etag.first() == Some(&b'"')) {
-        assert_eq!(conditional::not_modified(&request, StatusCode::OK, &weak), met);
+        assert_eq!(conditional::not_modified(&request, StatusCode::OK, &weak, then), met);
     }
     let modified =
         HeaderMap::from_iter([(header::IF_MODIFIED_SINCE, request[header::IF_NONE_MATCH].clone())]);
     let stored = HeaderMap::from_iter([(header::LAST_MODIFIED, stored[header::ETAG].clone())]);
-    met | conditional::not_modified(&modified, StatusCode::OK, &stored)
+    met | conditional::not_modified(&modified, StatusCode::OK, &stored, then)
 }
 
 /// `Location` and `Content-Location` of a response to an unsafe request: never a URI of another origin.

@@ -11,7 +11,7 @@ use crate::cache::Inner;
 use crate::etag::Tagger;
 use crate::flight::Flight;
 use crate::metrics::FillResult;
-use crate::store::{Entry, Head, Lease, Stamp};
+use crate::store::{Entry, Head, Lease, Purge, PurgeTarget, Stamp};
 
 /// Where a body is recorded. Dropped before the end, the recording is lost and those who read along see an error.
 pub(crate) struct Recorder {
@@ -27,6 +27,8 @@ pub(crate) struct Recorder {
     pub(crate) held: usize,
     /// Makes an entity tag of what passes.
     pub(crate) tagger: Option<Tagger>,
+    /// Something is stored that this is newer than.
+    pub(crate) supersedes: bool,
     pub(crate) settled: bool,
     /// The right to fetch, until it is stored.
     pub(crate) lease: Lease,
@@ -70,6 +72,10 @@ impl Recorder {
             let result = if self.stamp.is_some() { FillResult::TooLarge } else { FillResult::Unstored };
             self.cache.metrics.fill(result);
             self.cache.flights.close(&self.head.key, &self.flight);
+            if result == FillResult::TooLarge && self.supersedes {
+                // As where its length had been announced: what is older is no longer the answer (RFC 9111 §4).
+                self.cache.purge(&Purge::hard(PurgeTarget::Uri(self.head.key.clone())));
+            }
             return;
         };
         self.cache.unshared.forget(&self.head.key);

@@ -12,6 +12,8 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{Uri, header, request::Parts};
 
+use crate::reference;
+
 /// Keys come from the network: their hash is seeded, so that nobody chooses what collides.
 static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
 
@@ -160,15 +162,13 @@ impl KeyRules {
 
     /// The key of another URI of the same origin that a response to `target` names (RFC 9111 §4.4).
     pub(crate) fn of_reference(&self, target: &CacheKey, reference: &[u8]) -> Option<CacheKey> {
-        let reference = Uri::try_from(reference).ok()?;
-        let target = Uri::try_from(target.uri()).ok()?;
-        let own = target.authority()?.as_str();
-        let key = match reference.authority() {
-            Some(authority) => self.key(scheme(&reference), authority.as_str(), &reference),
-            None => self.key(scheme(&target), own, &reference),
-        };
-        let origin = format!("{}://{own}/", scheme(&target));
-        (reference.path().starts_with('/') && key.uri().starts_with(&origin)).then_some(key)
+        let reference = reference::resolve(target.uri(), std::str::from_utf8(reference).ok()?)?;
+        let key = self.of_uri(&Uri::try_from(reference).ok()?)?;
+        let origin = target.uri().find("://").and_then(|at| {
+            let end = target.uri()[at + 3..].find('/')?;
+            target.uri().get(..at + 3 + end + 1)
+        })?;
+        key.uri().starts_with(origin).then_some(key)
     }
 
     fn key(&self, scheme: &str, authority: &str, uri: &Uri) -> CacheKey {
@@ -196,9 +196,9 @@ impl KeyRules {
         }
         let mut parameters: Vec<&str> =
             query.split('&').filter(|parameter| !self.ignores(parameter)).collect();
-        if self.sorted {
-            // Stable: parameters of one name keep their order.
-            parameters.sort_by_key(|parameter| name(parameter));
+        if self.sorted && parameters.iter().all(|parameter| is_plain(parameter)) {
+            // Stable: parameters of one name, whose case some do not regard, keep their order.
+            parameters.sort_by_cached_key(|parameter| name(parameter).to_ascii_lowercase());
         }
         for (index, parameter) in parameters.into_iter().enumerate() {
             bytes.push(if index == 0 { b'?' } else { b'&' });
@@ -208,11 +208,24 @@ impl KeyRules {
 
     fn ignores(&self, parameter: &str) -> bool {
         let name = name(parameter);
-        self.ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == &**ignored,
-        })
+        is_one(parameter)
+            && self.ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => name == &**ignored,
+            })
     }
+}
+
+/// Whether nobody can take it for more than one: some divide at `;` or at a further `?` too, so that a parameter that
+/// counts could hide in one that does not.
+fn is_one(parameter: &str) -> bool {
+    !parameter.contains([';', '?'])
+}
+
+/// Whether its name is the same for all who read it: not in code, and without what some change into something else.
+fn is_plain(parameter: &str) -> bool {
+    is_one(parameter)
+        && name(parameter).bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 fn name(parameter: &str) -> &str {
@@ -274,6 +287,11 @@ fn push_forwarded(bytes: &mut Vec<u8>, request: &Parts) {
             | "x-forwarded-uri"
             | "x-url-scheme"
             | "x-original-host"
+            | "x-original-uri"
+            | "x-forward-host"
+            | "x-backend-host"
+            | "x-http-host-override"
+            | "x-http-destinationurl"
             | "front-end-https" => {
                 Partition { bytes }.add(name).add(value.as_bytes());
             }

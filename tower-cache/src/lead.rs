@@ -433,6 +433,7 @@ impl Lead {
             received: 0,
             held: 0,
             tagger: self.tagger(&head, stamp),
+            supersedes: self.question.found.stored.is_some(),
             settled: false,
             lease: std::mem::replace(&mut self.lease, Lease::none()),
         };

@@ -21,6 +21,7 @@ mod passing;
 mod plan;
 mod policy;
 mod problem;
+mod reference;
 mod refresh;
 mod renew;
 mod service;

@@ -220,7 +220,8 @@ pub(crate) fn select<'a>(
 ) -> Result<&'a Entry, MissReason> {
     let (mut miss, mut part) = (MissReason::Uri, None);
     let mut whole: Option<&Entry> = None;
-    let date = |entry: &Entry| dates::single(&entry.head.headers, &header::DATE);
+    let now = cache.config.wall_clock;
+    let date = |entry: &Entry| dates::single(&entry.head.headers, &header::DATE, now);
     for entry in lookup.variants.iter().filter(|entry| entry.stamp() >= lookup.purged_before) {
         if entry.key() != key {
             // Whatever answers one question with the answer to another is not to be believed.
@@ -233,7 +234,7 @@ pub(crate) fn select<'a>(
             if whole.is_none_or(|best| date(entry) > date(best)) {
                 whole = Some(entry);
             }
-        } else if asks.range && entry.is_part_for(&request.headers) {
+        } else if asks.range && entry.is_part_for(&request.headers, now) {
             part = part.or(Some(entry));
         }
     }

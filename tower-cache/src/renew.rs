@@ -28,7 +28,16 @@ impl Lead {
         exchange: Exchange,
         now: Instant,
     ) -> Response<OwnBody> {
-        let (headers, head) = self.update(stored, &newer.headers, exchange, now);
+        let own = answer::restore(&stored.head);
+        let (headers, head) = if conditional::confirms(&newer.headers, &own) {
+            self.update(stored, &newer.headers, exchange, now)
+        } else {
+            // What it confirms is not this: good for this once, and to be asked for anew.
+            self.settled = true;
+            self.cache().purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
+            self.part(Release::NotShared);
+            (own, None)
+        };
         // What must not be kept any longer, and fields that must not, are good for this once.
         let kept = head.filter(|head| headers.keys().all(|name| head.headers.contains_key(name)));
         let head = kept.unwrap_or_else(|| self.once(&stored.head, headers, exchange, now));

@@ -16,8 +16,8 @@ pub(crate) struct Exchange {
 /// `corrected_initial_age`.
 pub(crate) fn initial(headers: &HeaderMap, exchange: Exchange) -> Duration {
     let between = |earlier, later: SystemTime| later.duration_since(earlier).unwrap_or_default();
-    let apparent =
-        dates::single(headers, &header::DATE).map_or(Duration::ZERO, |date| between(date, exchange.received));
+    let apparent = dates::single(headers, &header::DATE, || exchange.received)
+        .map_or(Duration::ZERO, |date| between(date, exchange.received));
     let corrected = field(headers) + between(exchange.sent, exchange.received);
     apparent.max(corrected)
 }

@@ -1,8 +1,8 @@
 //! Validation, in both directions (RFC 9111 §4.3, RFC 9110 §13).
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::dates;
+use super::dates::{self, Clock};
 
 /// Whether a stored response has something to validate it by.
 pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
@@ -38,7 +38,12 @@ pub(crate) fn strip(request: &mut HeaderMap) {
 }
 
 /// Whether the client's own condition makes a stored response a 304 (§4.3.2, RFC 9110 §13.2.2).
-pub(crate) fn not_modified(request: &HeaderMap, status: StatusCode, stored: &HeaderMap) -> bool {
+pub(crate) fn not_modified(
+    request: &HeaderMap,
+    status: StatusCode,
+    stored: &HeaderMap,
+    now: impl Clock + Copy,
+) -> bool {
     if status != StatusCode::OK {
         return false;
     }
@@ -47,9 +52,9 @@ pub(crate) fn not_modified(request: &HeaderMap, status: StatusCode, stored: &Hea
         let stored = stored.get(header::ETAG).map(HeaderValue::as_bytes);
         return lines.map(HeaderValue::as_bytes).any(|line| matches_any(line, stored));
     }
-    let since = dates::single(request, &header::IF_MODIFIED_SINCE);
-    let modified =
-        dates::single(stored, &header::LAST_MODIFIED).or_else(|| dates::single(stored, &header::DATE));
+    let since = dates::single(request, &header::IF_MODIFIED_SINCE, now);
+    let modified = dates::single(stored, &header::LAST_MODIFIED, now)
+        .or_else(|| dates::single(stored, &header::DATE, now));
     matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
 }
 
@@ -86,6 +91,25 @@ pub(crate) fn strip_content_fields(headers: &mut HeaderMap) {
     }
 }
 
+/// The fields of a 416 made from a stored 200: it describes no content, and no cache is to keep it.
+pub(crate) fn strip_freshness(headers: &mut HeaderMap) {
+    strip_content_fields(headers);
+    let control = |name: &&HeaderName| name.as_str().ends_with("cache-control");
+    let targeted: Vec<_> = headers.keys().filter(control).cloned().collect();
+    for name in targeted.iter().chain(&[header::EXPIRES, header::LAST_MODIFIED]) {
+        headers.remove(name);
+    }
+}
+
+/// Whether a 304 can be about this stored response: a strong entity tag that is not its own says that it is about
+/// another (RFC 9111 §4.3.4).
+pub(crate) fn confirms(newer: &HeaderMap, stored: &HeaderMap) -> bool {
+    let strong = |headers: &HeaderMap| {
+        headers.get(header::ETAG).filter(|etag| etag.as_bytes().first() == Some(&b'"')).cloned()
+    };
+    strong(newer).zip(strong(stored)).is_none_or(|(newer, stored)| newer == stored)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +125,9 @@ mod tests {
     #[test]
     fn entity_tags_compare_weakly_and_win_over_dates() {
         let stored = map(&[("etag", "W/\"a\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
-        let yes = |request: &[(&'static str, &str)]| not_modified(&map(request), StatusCode::OK, &stored);
+        let yes = |request: &[(&'static str, &str)]| {
+            not_modified(&map(request), StatusCode::OK, &stored, || std::time::UNIX_EPOCH)
+        };
         assert!(yes(&[("if-none-match", "\"a\"")]));
         assert!(yes(&[("if-none-match", "W/\"a\"")]));
         assert!(yes(&[("if-none-match", "\"b\", \"a\"")]));

@@ -5,28 +5,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName};
 
 /// The date in a field, when there is exactly one line of it in one of the three forms of the RFC.
-pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+pub(crate) fn single(headers: &HeaderMap, name: &HeaderName, now: impl Clock) -> Option<SystemTime> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?;
     if lines.next().is_some() {
         return None;
     }
-    parse(first.as_bytes())
+    parse(first.as_bytes(), now)
 }
 
-/// A date in IMF-fixdate, RFC 850 or asctime form; anything else is no date, however plausible.
-pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
-    parse_at(value, SystemTime::now)
-}
+/// Asked where a year has two digits, for its century.
+pub(crate) trait Clock: FnOnce() -> SystemTime {}
 
-const WEEKDAYS: [&str; 7] =
-    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+impl<F: FnOnce() -> SystemTime> Clock for F {}
+
+const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// `now` tells the century of a year of two digits. The name of the day has to be one, and says nothing else: the date
-/// knows better.
-fn parse_at(value: &[u8], now: impl FnOnce() -> SystemTime) -> Option<SystemTime> {
+/// A date in IMF-fixdate, RFC 850 or asctime form; anything else is no date, however plausible. The name of the day has
+/// to be one, and says nothing else: the date knows better.
+pub(crate) fn parse(value: &[u8], now: impl Clock) -> Option<SystemTime> {
     let mut text = Text(value);
     let weekday = WEEKDAYS.iter().find(|day| text.skip(&day[..3]).is_some())?;
     let seconds = if text.skip(", ").is_some() {
@@ -133,11 +132,16 @@ mod tests {
         Some(UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
+    /// On 18 August 2026.
+    fn read(value: &[u8]) -> Option<SystemTime> {
+        parse(value, || UNIX_EPOCH + Duration::from_secs(1_787_011_200))
+    }
+
     #[test]
     fn three_forms_and_nothing_else() {
-        assert_eq!(parse(b"Sun, 06 Nov 1994 08:49:37 GMT"), at(THEN));
-        assert_eq!(parse(b"Sunday, 06-Nov-94 08:49:37 GMT"), at(THEN));
-        assert_eq!(parse(b"Sun Nov  6 08:49:37 1994"), at(THEN));
+        assert_eq!(read(b"Sun, 06 Nov 1994 08:49:37 GMT"), at(THEN));
+        assert_eq!(read(b"Sunday, 06-Nov-94 08:49:37 GMT"), at(THEN));
+        assert_eq!(read(b"Sun Nov  6 08:49:37 1994"), at(THEN));
         for wrong in [
             "0",
             "",
@@ -165,9 +169,9 @@ mod tests {
             "Xxx, 06 Nov 1994 08:49:37 GMT",
             "784111777",
         ] {
-            assert_eq!(parse(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(read(wrong.as_bytes()), None, "{wrong}");
         }
-        assert_eq!(parse(b"\xff\xfe"), None);
+        assert_eq!(read(b"\xff\xfe"), None);
     }
 
     #[test]
@@ -181,28 +185,28 @@ mod tests {
             "Thu, 06 Nov 1994 08:49:37 GMT",
             "Thu Nov  6 08:49:37 1994",
         ] {
-            assert_eq!(parse(date.as_bytes()), at(THEN), "{date}");
+            assert_eq!(read(date.as_bytes()), at(THEN), "{date}");
         }
     }
 
     #[test]
     fn a_year_of_two_digits_is_at_most_fifty_years_ahead() {
-        // 18 August 2026
-        let now = || UNIX_EPOCH + Duration::from_secs(1_787_011_200);
-        for (digits, year) in [("26", 2026), ("50", 2050), ("76", 2076), ("77", 1977), ("99", 1999), ("00", 2000)] {
+        for (digits, year) in
+            [("26", 2026), ("50", 2050), ("76", 2076), ("77", 1977), ("99", 1999), ("00", 2000)]
+        {
             let short = format!("Thursday, 18-Aug-{digits} 00:00:00 GMT");
             let long = format!("Thu, 18 Aug {year} 00:00:00 GMT");
-            assert_eq!(parse_at(short.as_bytes(), now), parse(long.as_bytes()), "{digits}");
+            assert_eq!(read(short.as_bytes()), read(long.as_bytes()), "{digits}");
         }
-        let past = parse_at(b"Thursday, 19-Aug-76 00:00:00 GMT", now);
-        assert_eq!(past, parse(b"Thu, 19 Aug 1976 00:00:00 GMT"));
+        let past = read(b"Thursday, 19-Aug-76 00:00:00 GMT");
+        assert_eq!(past, read(b"Thu, 19 Aug 1976 00:00:00 GMT"));
     }
 
     #[test]
     fn no_time_is_later_than_what_was_received() {
-        assert_eq!(parse(b"Sat, 31 Dec 2016 23:59:60 GMT"), at(1_483_228_799));
-        assert_eq!(parse(b"Wed, 31 Dec 1969 23:59:59 GMT"), UNIX_EPOCH.checked_sub(Duration::from_secs(1)));
-        assert!(parse(b"Sat, 01 Jan 0000 00:00:00 GMT").is_some_and(|date| date < UNIX_EPOCH));
+        assert_eq!(read(b"Sat, 31 Dec 2016 23:59:60 GMT"), at(1_483_228_799));
+        assert_eq!(read(b"Wed, 31 Dec 1969 23:59:59 GMT"), UNIX_EPOCH.checked_sub(Duration::from_secs(1)));
+        assert!(read(b"Sat, 01 Jan 0000 00:00:00 GMT").is_some_and(|date| date < UNIX_EPOCH));
     }
 
     #[test]
@@ -210,7 +214,7 @@ mod tests {
         // Until the end of the year 9999, a day and some seconds more each time.
         for seconds in (0..253_402_300_800_u64).step_by(1_234_567) {
             let date = at(seconds).unwrap();
-            assert_eq!(parse(httpdate::fmt_http_date(date).as_bytes()), Some(date), "{seconds}");
+            assert_eq!(read(httpdate::fmt_http_date(date).as_bytes()), Some(date), "{seconds}");
         }
     }
 }

@@ -44,15 +44,15 @@ pub(crate) fn storable(headers: &HeaderMap, directives: &ResponseDirectives) -> 
 }
 
 /// Takes over the fields of a 304 or HEAD response (§3.2): each name it has replaces the stored values, save those
-/// that describe the stored content, which has not been sent again: its length, coding, digest and entity tag.
+/// that describe the stored content, which has not been sent again: its length, coding, digest and entity tag. Where the
+/// stored response has no entity tag, the newer one's is one for it.
 pub(crate) fn update(stored: &mut HeaderMap, newer: &HeaderMap) {
     let listed = connection_listed(newer);
     for name in newer.keys() {
-        let describes_content =
-            [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_RANGE, header::ETAG]
-                .contains(name)
-                && stored.contains_key(name)
-                || name == "content-md5";
+        let describes_content = [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_RANGE]
+            .contains(name)
+            || matches!(name.as_str(), "content-md5" | "content-digest")
+            || *name == header::ETAG && stored.contains_key(name);
         if describes_content || is_hop_by_hop(name) || listed.contains(name) {
             continue;
         }

@@ -96,10 +96,11 @@ pub(crate) fn lifetime(
     if let Some(explicit) = s_maxage.or(directives.max_age.or_zero()) {
         return (explicit, Source::Explicit);
     }
-    let date = dates::single(headers, &header::DATE).unwrap_or(received);
+    let date_in = |name| dates::single(headers, &name, || received);
+    let date = date_in(header::DATE).unwrap_or(received);
     if !directives.targeted && headers.contains_key(header::EXPIRES) {
         // More than one line, or what is no date ("0"), means already expired (§5.3).
-        let expires = dates::single(headers, &header::EXPIRES).unwrap_or(date);
+        let expires = date_in(header::EXPIRES).unwrap_or(date);
         return (expires.duration_since(date).unwrap_or_default(), Source::Explicit);
     }
     let default = if is_answer(status) { rules.default_ttl } else { rules.negative_ttl };
@@ -107,7 +108,7 @@ pub(crate) fn lifetime(
         return (ttl, Source::Operator);
     }
     let guessed = rules.heuristics && (heuristically_cacheable(status) || directives.public);
-    let modified = dates::single(headers, &header::LAST_MODIFIED).filter(|_| guessed);
+    let modified = date_in(header::LAST_MODIFIED).filter(|_| guessed);
     let tenth = modified.and_then(|modified| date.duration_since(modified).ok()).unwrap_or_default() / 10;
     if tenth.is_zero() {
         return (Duration::ZERO, Source::None);
@@ -192,7 +193,7 @@ mod tests {
         word: Word,
         headers: &HeaderMap,
     ) -> (Duration, Source) {
-        let received = dates::parse(NOW.as_bytes()).unwrap();
+        let received = dates::parse(NOW.as_bytes(), || std::time::UNIX_EPOCH).unwrap();
         lifetime(status, headers, &ResponseDirectives::parse(headers), received, word, rules)
     }
 

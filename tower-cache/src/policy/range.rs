@@ -1,10 +1,11 @@
 //! Ranges (RFC 9110 §14) of stored responses.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::dates;
+use super::dates::{self, Clock};
 
 /// What a request for a range gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +27,15 @@ enum Wanted {
 
 /// What of a content of `length` octets the request gets. More ranges than one, and units other than bytes, are
 /// ignored; so is a range whose condition (`If-Range`) the stored response does not meet (§13.1.5).
-pub(crate) fn select(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Selected {
-    let Some(wanted) = wanted(request).filter(|_| if_range(request, stored)) else { return Selected::Whole };
+pub(crate) fn select(
+    request: &HeaderMap,
+    stored: &HeaderMap,
+    length: u64,
+    now: impl Clock + Copy,
+) -> Selected {
+    let Some(wanted) = wanted(request).filter(|_| if_range(request, stored, now)) else {
+        return Selected::Whole;
+    };
     match within(wanted, length) {
         Some(part) if part.start < part.end => Selected::Part(part),
         _ => Selected::Outside,
@@ -65,13 +73,16 @@ fn wanted(request: &HeaderMap) -> Option<Wanted> {
     }
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+
 fn number(digits: &str) -> Option<u64> {
     let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Whether the request's condition holds: the same strong entity tag, or exactly the same date.
-fn if_range(request: &HeaderMap, stored: &HeaderMap) -> bool {
+/// Whether the request's condition holds: the same strong entity tag, or exactly the same date, which is a strong
+/// validator only where the response was sent at least a second after it (RFC 9110 §8.8.2.2).
+fn if_range(request: &HeaderMap, stored: &HeaderMap, now: impl Clock + Copy) -> bool {
     let mut lines = request.get_all(header::IF_RANGE).iter();
     let Some(condition) = lines.next() else { return true };
     if lines.next().is_some() {
@@ -80,8 +91,11 @@ fn if_range(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if condition.as_bytes().first() == Some(&b'"') {
         return stored.get(header::ETAG) == Some(condition);
     }
-    let date = dates::single(request, &header::IF_RANGE);
-    date.is_some() && date == dates::single(stored, &header::LAST_MODIFIED)
+    let modified = dates::single(request, &header::IF_RANGE, now);
+    let sent = dates::single(stored, &header::DATE, now);
+    let strong = modified.zip(sent).and_then(|(modified, sent)| sent.duration_since(modified).ok());
+    strong.is_some_and(|between| between >= SECOND)
+        && modified == dates::single(stored, &header::LAST_MODIFIED, now)
 }
 
 /// Where the content of a stored 206 belongs (RFC 9111 §3.3).
@@ -121,8 +135,14 @@ impl Part {
 
     /// What of its `length` octets answers the request: all, when it is the request it was the answer to; otherwise
     /// the range, when it lies within.
-    pub(crate) fn select(&self, request: &HeaderMap, stored: &HeaderMap, length: u64) -> Option<Range<u64>> {
-        let wanted = wanted(request).filter(|_| if_range(request, stored))?;
+    pub(crate) fn select(
+        &self,
+        request: &HeaderMap,
+        stored: &HeaderMap,
+        length: u64,
+        now: impl Clock + Copy,
+    ) -> Option<Range<u64>> {
+        let wanted = wanted(request).filter(|_| if_range(request, stored, now))?;
         if request.get(header::RANGE) == Some(&self.requested) {
             return Some(0..length);
         }
@@ -159,9 +179,13 @@ mod tests {
         headers
     }
 
+    fn then() -> std::time::SystemTime {
+        std::time::UNIX_EPOCH
+    }
+
     #[test]
     fn ranges_of_ten_octets() {
-        let ask = |range: &str| select(&map(&[("range", range)]), &map(&[]), 10);
+        let ask = |range: &str| select(&map(&[("range", range)]), &map(&[]), 10, then);
         for (range, part) in [
             ("bytes=0-1", 0..2),
             ("bytes=9-9", 9..10),
@@ -182,16 +206,20 @@ mod tests {
             assert_eq!(ask(range), Selected::Whole, "{range}");
         }
         assert_eq!(
-            select(&map(&[("range", "bytes=0-1"), ("range", "bytes=0-1")]), &map(&[]), 10),
+            select(&map(&[("range", "bytes=0-1"), ("range", "bytes=0-1")]), &map(&[]), 10, then),
             Selected::Whole
         );
     }
 
     #[test]
     fn conditions_compare_strongly() {
-        let stored = map(&[("etag", "\"a\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        let stored = map(&[
+            ("etag", "\"a\""),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("date", "Sun, 06 Nov 1994 08:49:38 GMT"),
+        ]);
         let ask = |condition: &str, stored: &HeaderMap| {
-            select(&map(&[("range", "bytes=0-1"), ("if-range", condition)]), stored, 10)
+            select(&map(&[("range", "bytes=0-1"), ("if-range", condition)]), stored, 10, then)
         };
         for holds in ["\"a\"", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             assert_eq!(ask(holds, &stored), Selected::Part(0..2), "{holds}");
@@ -206,7 +234,7 @@ mod tests {
     fn what_lies_within_a_stored_part() {
         let stored = map(&[("content-range", "bytes 4-8/10")]);
         let part = Part::of(&map(&[("range", "bytes=4-8")]), StatusCode::PARTIAL_CONTENT, &stored).unwrap();
-        let ask = |range: &str| part.select(&map(&[("range", range)]), &stored, 5);
+        let ask = |range: &str| part.select(&map(&[("range", range)]), &stored, 5, then);
         for (range, expected) in
             [("bytes=4-8", 0..5), ("bytes=5-6", 1..3), ("bytes=4-4", 0..1), ("bytes=8-8", 4..5)]
         {
@@ -216,7 +244,7 @@ mod tests {
         for range in ["bytes=3-5", "bytes=8-9", "bytes=8-", "bytes=-1", "bytes=20-", "bytes=0-1,4-5", ""] {
             assert_eq!(ask(range), None, "{range}");
         }
-        assert_eq!(part.select(&map(&[]), &stored, 5), None);
+        assert_eq!(part.select(&map(&[]), &stored, 5, then), None);
         for wrong in ["bytes 4-8/*", "bytes 8-4/10", "bytes 4-10/10", "lines 4-8/10", "bytes */10", "x"] {
             let of = |range| Part::of(&map(&[("range", "bytes=4-8")]), StatusCode::PARTIAL_CONTENT, &range);
             assert_eq!(of(map(&[("content-range", wrong)])), None, "{wrong}");

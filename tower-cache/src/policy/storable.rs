@@ -45,7 +45,7 @@ pub(crate) struct Requested {
 pub(crate) enum Refusal {
     /// The request says `no-store`.
     RequestNoStore,
-    /// 1xx, 304, a 206 that cannot be placed, or a status that `must-understand` wants understood and is not.
+    /// 1xx, 304, 416, a 206 that cannot be placed, or a status that `must-understand` wants understood and is not.
     Status,
     /// `no-store`.
     NoStore,
@@ -121,6 +121,8 @@ fn permitted(
 ) -> Result<(), Refusal> {
     let final_status = status.as_u16() >= 200 && status != StatusCode::NOT_MODIFIED;
     let final_status = final_status && (part || status != StatusCode::PARTIAL_CONTENT);
+    // It is the answer to a range (RFC 9110 §15.5.17), not to the request that others send.
+    let final_status = final_status && status != StatusCode::RANGE_NOT_SATISFIABLE;
     // `must-understand` takes the place of `no-store` for those who understand the status (§5.2.2.3).
     if !final_status || directives.must_understand && !understood(status) {
         return Err(Refusal::Status);
@@ -248,7 +250,7 @@ mod tests {
         assert_eq!(ask(&shared, &[], 200, &[understand]), Ok(()));
         assert_eq!(ask(&shared, &[], 599, &[understand]), Err(Refusal::Status));
         assert_eq!(ask(&shared, &[], 599, &[FRESH]), Ok(()));
-        for status in [206, 304] {
+        for status in [206, 304, 416] {
             assert_eq!(ask(&shared, &[], status, &[FRESH]), Err(Refusal::Status));
         }
     }

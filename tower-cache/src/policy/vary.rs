@@ -44,6 +44,11 @@ impl Variant {
                 }
             }
         }
+        // What is allowed to the site that asks is allowed to that one alone, whether Vary says so or not.
+        let allowed = response.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        if allowed.is_some_and(|site| site != "*") && !names.contains(&header::ORIGIN) {
+            names.push(header::ORIGIN);
+        }
         if names.len() > MAX_NAMES {
             return None;
         }

@@ -140,9 +140,9 @@ impl Entry {
     }
 
     /// Whether it is part of something, and the request asks for what is in it.
-    pub(crate) fn is_part_for(&self, request: &HeaderMap) -> bool {
+    pub(crate) fn is_part_for(&self, request: &HeaderMap, now: fn() -> std::time::SystemTime) -> bool {
         let part = self.head.part.as_ref();
-        part.and_then(|part| part.select(request, &self.head.headers, self.body.len)).is_some()
+        part.and_then(|part| part.select(request, &self.head.headers, self.body.len, now)).is_some()
     }
 
     /// Whether both answer the same requests, so that one takes the place of the other.

@@ -20,6 +20,7 @@ mod freshness_tables;
 mod freshness_world;
 mod generators;
 mod head;
+mod hostile;
 mod hot;
 mod invalidation;
 mod leaks;
