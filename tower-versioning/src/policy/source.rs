@@ -153,7 +153,8 @@ impl Source {
         Kind::Media(MediaSource { place, only: Vec::new(), except: Vec::new() }).into()
     }
 
-    /// Looks at these media types (`type/subtype`) alone; for media type sources, no effect on others. Default: all.
+    /// Looks at these media types (`type/subtype`, without wildcards) alone; for media type sources, no effect on others.
+    /// Default: all.
     pub fn only<T: Into<Box<str>>>(mut self, media_types: impl IntoIterator<Item = T>) -> Self {
         if let Kind::Media(media) = &mut self.kind {
             media.only.extend(media_types.into_iter().map(Into::into));

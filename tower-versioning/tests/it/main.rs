@@ -9,6 +9,8 @@ mod behaviours;
 mod client;
 #[cfg(feature = "client")]
 mod client_fields;
+#[cfg(feature = "client")]
+mod client_vectors;
 mod generated;
 mod lifecycle;
 mod media_types;
@@ -32,6 +34,7 @@ mod router;
 mod rules;
 mod selection;
 mod sources;
+mod suites;
 mod support;
 mod versions;
 
