@@ -29,32 +29,39 @@ pub fn current() -> Option<Correlation> {
     CURRENT.try_with(read).ok().flatten()
 }
 
-/// Runs `work` with the slot's correlation as the current one; it is back in the slot afterwards, even after a panic.
-pub(crate) fn enter<T>(slot: &mut Option<Correlation>, work: impl FnOnce() -> T) -> T {
-    struct Entered<'a>(&'a mut Option<Correlation>);
-    impl Entered<'_> {
-        fn swap(&mut self) {
-            let _ = CURRENT.try_with(|cell| {
-                let before = cell.replace(self.0.take());
-                *self.0 = before;
-            });
-        }
+/// While this lives, the slot's correlation is the current one; then it is back in the slot, even after a panic.
+#[must_use]
+pub(crate) struct Entered<'a>(&'a mut Option<Correlation>);
+
+impl<'a> Entered<'a> {
+    #[inline]
+    pub(crate) fn new(slot: &'a mut Option<Correlation>) -> Self {
+        let mut entered = Self(slot);
+        entered.swap();
+        entered
     }
-    impl Drop for Entered<'_> {
-        fn drop(&mut self) {
-            self.swap();
-        }
+
+    #[inline]
+    fn swap(&mut self) {
+        let _ = CURRENT.try_with(|cell| {
+            let before = cell.replace(self.0.take());
+            *self.0 = before;
+        });
     }
-    let mut entered = Entered(slot);
-    entered.swap();
-    let result = work();
-    drop(entered);
-    result
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.swap();
+    }
 }
 
 /// Runs `work`, which awaits nothing, as part of `correlation`.
 pub fn scope_sync<T>(correlation: &Correlation, work: impl FnOnce() -> T) -> T {
-    enter(&mut Some(correlation.clone()), work)
+    let mut slot = Some(correlation.clone());
+    let _current = Entered::new(&mut slot);
+    work()
 }
 
 /// Runs `future` as part of `correlation`, on whichever thread it is polled and dropped.
@@ -76,7 +83,8 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // What the future does when it is cancelled belongs to the request too.
-            enter(this.slot, || this.inner.set(None));
+            let _current = Entered::new(this.slot);
+            this.inner.set(None);
         }
     }
 }
@@ -88,7 +96,8 @@ impl<F: Future> Future for Scoped<F> {
         let this = self.project();
         // Invariant: only `drop` takes it out.
         let inner = this.inner.as_pin_mut().expect("polled after drop");
-        enter(this.slot, || inner.poll(cx))
+        let _current = Entered::new(this.slot);
+        inner.poll(cx)
     }
 }
 

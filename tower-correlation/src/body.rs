@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::ambient::enter;
+use crate::ambient::Entered;
 use crate::context::Correlation;
 use crate::span::Span;
 
@@ -25,7 +25,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // A body that is dropped before its end belongs to the request too.
-            this.span.in_scope(|| enter(this.slot, || this.inner.set(None)));
+            let _span = this.span.enter();
+            let _current = Entered::new(this.slot);
+            this.inner.set(None);
         }
     }
 }
@@ -47,7 +49,9 @@ impl<B: Body> Body for ResponseBody<B> {
         let this = self.project();
         // It is there until the drop.
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
-        this.span.in_scope(|| enter(this.slot, || inner.poll_frame(cx)))
+        let _span = this.span.enter();
+        let _current = Entered::new(this.slot);
+        inner.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

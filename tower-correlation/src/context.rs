@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::generate::{Generator, random};
@@ -122,17 +121,9 @@ impl Correlation {
         Self::new(Inner { trace, ..Inner::clone(&self.0) })
     }
 
-    /// The id as a field value that shares this correlation's memory.
+    /// The id as a field value.
     pub(crate) fn value(&self) -> Option<HeaderValue> {
-        HeaderValue::from_maybe_shared(Bytes::from_owner(IdBytes(self.clone()))).ok()
-    }
-}
-
-struct IdBytes(Correlation);
-
-impl AsRef<[u8]> for IdBytes {
-    fn as_ref(&self) -> &[u8] {
-        self.0.0.id.as_bytes()
+        self.0.id.value()
     }
 }
 

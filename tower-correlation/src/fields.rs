@@ -21,20 +21,22 @@ pub(crate) static TRACESTATE: HeaderName = HeaderName::from_static("tracestate")
 /// Reads the caller's trace context: `None` unless there is exactly one `traceparent` and a valid one, in which case the
 /// `tracestate` means nothing either (W3C Trace Context level 2, §4.3); an invalid `tracestate` alone is left out.
 ///
-/// The layers do this by themselves; it is for those that speak HTTP without them.
+/// The layers do this by themselves; it is for those that speak HTTP without them. What it returns may share the memory of
+/// the field's value.
 #[must_use]
 pub fn extract(headers: &HeaderMap) -> Option<(TraceParent, Option<TraceState>)> {
     let parent = one_parent(headers)?;
-    Some((parent, TraceState::parse(lines(headers, &TRACESTATE))))
+    let state = match Said::of(headers, &TRACESTATE) {
+        None => None,
+        Some(said) if said.once => TraceState::shared(said.first),
+        Some(_) => TraceState::parse(lines(headers, &TRACESTATE)),
+    };
+    Some((parent, state))
 }
 
 /// Exactly one `traceparent`, and a valid one (§4.3).
 pub(crate) fn one_parent(headers: &HeaderMap) -> Option<TraceParent> {
-    let mut values = headers.get_all(&TRACEPARENT).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => TraceParent::parse(value.as_bytes()),
-        _ => None,
-    }
+    Said::of(headers, &TRACEPARENT).and_then(Said::parent)
 }
 
 /// Writes exactly this trace context; a `tracestate` that stood there and is not given leaves.
@@ -42,7 +44,10 @@ pub(crate) fn one_parent(headers: &HeaderMap) -> Option<TraceParent> {
 /// Give every call a [child](TraceParent::child) of its own (§3.2.2.4).
 pub fn inject(headers: &mut HeaderMap, trace: TraceParent, state: Option<&TraceState>) {
     set(headers, &TRACEPARENT, Some(&trace.to_bytes()));
-    set(headers, &TRACESTATE, state.map(|state| state.as_str().as_bytes()));
+    match state {
+        Some(state) => drop(headers.insert(&TRACESTATE, state.value().clone())),
+        None => drop(headers.remove(&TRACESTATE)),
+    }
 }
 
 /// The values of all lines of a field.
@@ -58,44 +63,130 @@ pub(crate) fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: Opt
     }
 }
 
-/// Which of the fields that matter here a request has. Looking for a field by name costs about as much as looking at
-/// six names, and most requests have few fields and none of these: one pass over short maps answers for all.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Present {
-    ids: u32,
-    pub(crate) traceparent: bool,
+/// What the fields that matter here say in a request. Looking for a field by name costs about as much as looking at six
+/// names, and most requests have few fields and none of these: one pass over short maps finds all.
+#[derive(Debug, Default)]
+pub(crate) struct Found<'a> {
+    pub(crate) ids: Ids,
+    /// The most important of the id's fields, and its index.
+    pub(crate) id: Option<(usize, Said<'a>)>,
+    pub(crate) traceparent: Option<Said<'a>>,
+    pub(crate) tracestate: Option<Said<'a>>,
     pub(crate) baggage: bool,
 }
 
-impl Present {
+/// Which of the id's fields may be there, by index.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ids(u32);
+
+impl Ids {
+    /// Nobody has looked.
+    pub(crate) const UNKNOWN: Self = Self(u32::MAX);
+
+    /// The last bit is for all that have none of their own.
+    fn bit(index: usize) -> u32 {
+        1 << index.min(31)
+    }
+
+    pub(crate) fn may_have(self, index: usize) -> bool {
+        self.0 & Self::bit(index) != 0
+    }
+}
+
+/// The lines of one field.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said<'a> {
+    pub(crate) first: &'a HeaderValue,
+    /// There is no other line.
+    pub(crate) once: bool,
+    /// All lines are equal.
+    pub(crate) same: bool,
+}
+
+impl<'a> Said<'a> {
+    fn one(line: &'a HeaderValue) -> Self {
+        Self { first: line, once: true, same: true }
+    }
+
+    fn and(self, line: &'a HeaderValue) -> Self {
+        Self { once: false, same: self.same && self.first == line, ..self }
+    }
+
+    fn more(said: Option<Self>, line: &'a HeaderValue) -> Option<Self> {
+        Some(said.map_or(Self::one(line), |said| said.and(line)))
+    }
+
+    /// As a `traceparent`.
+    pub(crate) fn parent(self) -> Option<TraceParent> {
+        if self.once { TraceParent::parse(self.first.as_bytes()) } else { None }
+    }
+
+    fn of(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
+        headers.get_all(name).into_iter().fold(None, Self::more)
+    }
+}
+
+impl<'a> Found<'a> {
     /// Longer maps are asked by name.
     const SHORT: usize = 20;
-    /// Nobody has looked.
-    pub(crate) const UNKNOWN: Self = Self { ids: u32::MAX, traceparent: true, baggage: true };
 
-    pub(crate) fn of(headers: &HeaderMap, ids: &[HeaderName]) -> Self {
-        if headers.len() > Self::SHORT || ids.len() > 32 {
-            return Self::UNKNOWN;
+    pub(crate) fn of(headers: &'a HeaderMap, ids: &[HeaderName]) -> Self {
+        if headers.len() > Self::SHORT {
+            return Self::by_name(headers, ids);
         }
-        let mut present = Self { ids: 0, traceparent: false, baggage: false };
+        let mut found = Self::default();
         let length = |name: &HeaderName| 1_u64 << (name.as_str().len() & 63);
-        let lengths = ids.iter().fold(length(&TRACEPARENT) | length(&BAGGAGE), |all, id| all | length(id));
-        for name in headers.keys() {
+        let others = [&TRACEPARENT, &TRACESTATE, &BAGGAGE].map(length);
+        let lengths = ids.iter().map(length).chain(others).fold(0, |all, one| all | one);
+        for (name, line) in headers {
             // Most names are not even as long as one of those looked for.
             if lengths & length(name) == 0 {
                 continue;
             }
-            present.traceparent |= *name == TRACEPARENT;
-            present.baggage |= *name == BAGGAGE;
-            for (index, id) in ids.iter().enumerate() {
-                present.ids |= u32::from(name == id) << index;
+            if let Some(index) = ids.iter().position(|id| id == name) {
+                found.ids.0 |= Ids::bit(index);
+                found.id = match found.id {
+                    Some((before, said)) if before < index => Some((before, said)),
+                    Some((before, said)) if before == index => Some((index, said.and(line))),
+                    _ => Some((index, Said::one(line))),
+                };
+            }
+            if *name == TRACEPARENT {
+                found.traceparent = Said::more(found.traceparent, line);
+            } else if *name == TRACESTATE {
+                found.tracestate = Said::more(found.tracestate, line);
+            } else if *name == BAGGAGE {
+                found.baggage = true;
             }
         }
-        present
+        found
     }
 
-    /// Whether the id's field of this index may be there.
-    pub(crate) fn id(self, index: usize) -> bool {
-        self.ids >> index.min(31) & 1 != 0
+    /// The caller's trace context, by the rules of [`extract`]; in memory of its own, as what a request brought is kept
+    /// for longer than the buffer that it came in should be.
+    pub(crate) fn trace(&self, headers: &HeaderMap) -> Option<(TraceParent, Option<TraceState>)> {
+        let parent = self.traceparent.and_then(Said::parent)?;
+        let state = match self.tracestate {
+            None => None,
+            Some(said) if said.once => TraceState::copied(said.first.as_bytes()),
+            Some(_) => TraceState::parse(lines(headers, &TRACESTATE)),
+        };
+        Some((parent, state))
+    }
+
+    fn by_name(headers: &'a HeaderMap, ids: &[HeaderName]) -> Self {
+        let mut found = Self {
+            traceparent: Said::of(headers, &TRACEPARENT),
+            tracestate: Said::of(headers, &TRACESTATE),
+            baggage: headers.contains_key(&BAGGAGE),
+            ..Self::default()
+        };
+        for (index, name) in ids.iter().enumerate() {
+            if let Some(said) = Said::of(headers, name) {
+                found.ids.0 |= Ids::bit(index);
+                found.id = found.id.or(Some((index, said)));
+            }
+        }
+        found
     }
 }

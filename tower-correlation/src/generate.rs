@@ -111,6 +111,17 @@ impl Bits for u128 {
     }
 }
 
+impl Bits for (u128, u64) {
+    #[inline]
+    fn take(pool: &mut Pool) -> Self {
+        let bytes: [u8; 24] = pool.take();
+        let (high, low) = bytes.split_at(16);
+        // Invariant: 16 and 8 are what it was split into.
+        let (high, low) = (high.try_into().unwrap_or_default(), low.try_into().unwrap_or_default());
+        (u128::from_le_bytes(high), u64::from_le_bytes(low))
+    }
+}
+
 /// A generator and the last block it gave: asking it for a word at a time costs twice as much.
 pub(crate) struct Pool {
     source: ChaCha8Rng,

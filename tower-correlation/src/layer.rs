@@ -12,11 +12,11 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::ambient::enter;
+use crate::ambient::Entered;
 use crate::body::ResponseBody;
 use crate::context::{Correlation, Inner};
 use crate::echo::{EchoLayer, EchoSlot};
-use crate::fields::{BAGGAGE, Present, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, extract, lines};
+use crate::fields::{BAGGAGE, Found, Ids, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, lines};
 use crate::generate::{Generator, random};
 use crate::metrics::Metrics;
 use crate::policy::baggage::{Baggage, BaggageLimits};
@@ -202,34 +202,42 @@ impl Config {
             return self.identify_again(request, known);
         }
         let trusted = self.trusts(request);
-        let headers = request.headers();
-        let present = Present::of(headers, &self.inbound);
-        let may_be_there = |index| present.id(index);
-        let accepted = inbound(headers, &self.inbound, may_be_there, trusted, &self.validation);
-        let origin = accepted.err().unwrap_or(Origin::Accepted);
-        let id = match accepted {
-            Ok((value, _)) => CorrelationId::of(value.as_bytes()),
-            Err(_) => self.generator.generate(),
-        };
-        let said = accepted.ok().and_then(|(value, alone)| alone.then(|| value.clone()));
-        self.metrics.identified(origin);
-        let (parent, state) = if trusted && present.traceparent { extract(headers) } else { None }.unzip();
         // Whoever made a span for this request already, such as an OpenTelemetry SDK, keeps it.
         let own = request.extensions().get::<TraceParent>().copied();
-        let trace = own.unwrap_or_else(|| match (parent, origin) {
-            (Some(parent), _) => parent.child(random()),
-            // Services that share an id but no trace agree on the bits that sampling goes by.
-            (None, Origin::Accepted) => TraceParent::derived(random(), random(), id.hash64()),
-            (None, _) => TraceParent::generate(random(), random(), false),
-        });
-        let baggage = if trusted && present.baggage {
+        let headers = request.headers();
+        let found = Found::of(headers, &self.inbound);
+        let (value, same) = found.id.map_or((None, true), |(_, said)| (Some(said.first), said.same));
+        let accepted = inbound(value, same, trusted, &self.validation);
+        let (id, origin) = match accepted {
+            Ok(value) => (CorrelationId::of(value.as_bytes()), Origin::Accepted),
+            Err(origin) => (self.generator.generate(), origin),
+        };
+        self.metrics.identified(origin);
+        // The first of the fields says it already, and nothing else.
+        let alone = found.id.is_some_and(|(index, said)| index == 0 && said.once);
+        let said = accepted.ok().filter(|_| alone).cloned();
+        let (parent, state) = if trusted { found.trace(headers) } else { None }.unzip();
+        let trace = match (own, parent) {
+            (Some(own), _) => own,
+            (None, Some(parent)) => parent.child(random()),
+            (None, None) => {
+                let (trace_id, parent_id) = random();
+                match origin {
+                    // Services that share an id but no trace agree on the bits that sampling goes by.
+                    Origin::Accepted => TraceParent::derived(trace_id, parent_id, id.hash64()),
+                    _ => TraceParent::generate(trace_id, parent_id, false),
+                }
+            }
+        };
+        let baggage = if trusted && found.baggage {
             Baggage::parse(lines(headers, &BAGGAGE), self.baggage)
         } else {
             None
         };
+        let ids = found.ids;
         let state = state.flatten();
         let correlation = Correlation::new(Inner { id, origin, cause: None, parent, trace, state, baggage });
-        let value = self.tell(request, &correlation, said, present);
+        let value = self.tell(request, &correlation, said, ids);
         request.extensions_mut().insert(correlation.clone());
         Identified { correlation, value, again: false }
     }
@@ -246,7 +254,7 @@ impl Config {
         if !again {
             request.extensions_mut().insert(correlation.clone());
         }
-        let value = self.tell(request, &correlation, None, Present::UNKNOWN);
+        let value = self.tell(request, &correlation, None, Ids::UNKNOWN);
         Identified { correlation, value, again }
     }
 
@@ -257,13 +265,14 @@ impl Config {
         request: &mut Request<B>,
         correlation: &Correlation,
         said: Option<HeaderValue>,
-        present: Present,
+        ids: Ids,
     ) -> Option<HeaderValue> {
         let to_first = said.is_none();
         let value = said.or_else(|| correlation.value())?;
         let headers = request.headers_mut();
         for (index, name) in self.inbound.iter().enumerate() {
-            let written = if index == 0 { to_first } else { present.id(index) && headers.contains_key(name) };
+            let written =
+                if index == 0 { to_first } else { ids.may_have(index) && headers.contains_key(name) };
             if written {
                 headers.insert(name, value.clone());
             }
@@ -300,7 +309,11 @@ where
         let trace = self.config.traceresponse.then(|| correlation.trace());
         let span = if again { Span::none() } else { Span::new(&correlation) };
         let mut slot = Some(correlation);
-        let inner = span.in_scope(|| enter(&mut slot, || self.inner.call(request)));
+        let inner = {
+            let _span = span.enter();
+            let _current = Entered::new(&mut slot);
+            self.inner.call(request)
+        };
         ResponseFuture { inner: Some(inner), slot, span, name: self.config.response.clone(), value, trace }
     }
 }
@@ -323,7 +336,9 @@ pin_project! {
             let mut this = this.project();
             // What the handler does when it is cancelled belongs to the request too.
             if this.inner.is_some() {
-                this.span.in_scope(|| enter(this.slot, || this.inner.set(None)));
+                let _span = this.span.enter();
+                let _current = Entered::new(this.slot);
+                this.inner.set(None);
             }
         }
     }
@@ -337,30 +352,31 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let result = this.span.in_scope(|| {
-            enter(this.slot, || {
-                // Invariant: it is there until it has answered, and nobody polls a future again after that.
-                let inner = this.inner.as_mut().as_pin_mut().expect("polled after it answered");
-                let result = inner.poll(cx);
-                if result.is_ready() {
-                    this.inner.set(None);
-                }
-                result
-            })
-        });
-        let result = ready!(result);
-        if result.is_err() {
-            this.span.failed();
+        let polled = {
+            let _span = this.span.enter();
+            let _current = Entered::new(this.slot);
+            // Invariant: it is there until it has answered, and nobody polls a future again after that.
+            let inner = this.inner.as_mut().as_pin_mut().expect("polled after it answered");
+            let polled = inner.poll(cx);
+            if polled.is_ready() {
+                this.inner.set(None);
+            }
+            polled
+        };
+        let mut response = match ready!(polled) {
+            Ok(response) => response,
+            Err(error) => {
+                this.span.failed();
+                return Poll::Ready(Err(error));
+            }
+        };
+        if let Some(value) = this.value.take() {
+            response.headers_mut().insert(&*this.name, value);
         }
-        Poll::Ready(result.map(|mut response| {
-            if let Some(value) = this.value.take() {
-                response.headers_mut().insert(&*this.name, value);
-            }
-            if let Some(Ok(value)) = this.trace.map(|trace| HeaderValue::from_bytes(&trace.to_bytes())) {
-                response.headers_mut().insert(&TRACERESPONSE, value);
-            }
-            let (slot, span) = (this.slot.take(), this.span.take());
-            response.map(|body| ResponseBody::new(body, slot, span))
-        }))
+        if let Some(Ok(value)) = this.trace.map(|trace| HeaderValue::from_bytes(&trace.to_bytes())) {
+            response.headers_mut().insert(&TRACERESPONSE, value);
+        }
+        let (slot, span) = (this.slot.take(), this.span.take());
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, slot, span))))
     }
 }

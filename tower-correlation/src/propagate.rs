@@ -15,8 +15,12 @@ use crate::policy::trace::TraceParent;
 
 /// Stamps the id and the trace context of the request at hand on outbound requests; without one, a new trace begins.
 ///
-/// What is stamped is taken in `call`, from the request's extensions or else from the task: buffers and pools that poll
-/// elsewhere lose nothing.
+/// What is stamped is taken in `call`, from the request's extensions or else from the task: buffers and pools inside of it
+/// that poll elsewhere lose nothing. A `tower::buffer::Buffer` outside of it calls it on a task of its own, where only the
+/// extensions are left.
+///
+/// What the request says in these fields already gives way: set baggage with
+/// [`Correlation::with_baggage`](crate::Correlation::with_baggage).
 #[derive(Debug, Clone)]
 pub struct PropagateLayer {
     config: Arc<Config>,

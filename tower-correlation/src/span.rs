@@ -9,6 +9,10 @@ pub(crate) struct Span {
     span: tracing::Span,
 }
 
+/// Nothing to leave.
+#[cfg(not(feature = "tracing"))]
+pub(crate) struct Outside<'a>(std::marker::PhantomData<&'a Span>);
+
 impl Span {
     #[cfg(feature = "tracing")]
     pub(crate) fn new(correlation: &Correlation) -> Self {
@@ -38,14 +42,15 @@ impl Span {
         Self {}
     }
 
+    /// The span is the current one while what is returned lives.
     #[cfg(feature = "tracing")]
-    pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.span.in_scope(work)
+    pub(crate) fn enter(&self) -> tracing::span::Entered<'_> {
+        self.span.enter()
     }
 
     #[cfg(not(feature = "tracing"))]
-    pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
-        work()
+    pub(crate) fn enter(&self) -> Outside<'_> {
+        Outside(std::marker::PhantomData)
     }
 
     /// Moves it to where the request goes on.
@@ -62,7 +67,8 @@ impl Span {
     /// The inner service returned an error, which leaves the layer as it is.
     #[cfg(feature = "tracing")]
     pub(crate) fn failed(&self) {
-        self.span.in_scope(|| tracing::error!("the request ended in an error without a response"));
+        let _span = self.span.enter();
+        tracing::error!("the request ended in an error without a response");
     }
 
     #[cfg(not(feature = "tracing"))]

@@ -6,18 +6,19 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 
 use axum_prometheus::PrometheusMetricLayer;
+use bytes::Bytes;
 use cpu_time::ThreadTime;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use peers::{Bare, Body, Identity, allocations, calls, request};
+use peers::{Bare, Body, Identity, allocations, calls, count_allocations, request};
 use tower::{Layer, Service, ServiceBuilder};
 use tower_correlation::observe::{Observe, ObserveLayer};
 use tower_correlation::{CorrelationLayer, Generator, PropagateLayer, trace};
@@ -57,8 +58,10 @@ fn now_or_never<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Ready, call, await, the whole body, drop.
-fn serve<S, B>(mut service: S, inbound: Inbound, answered: &'static str) -> Run
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Ready, call, await, the whole body, drop. Whether the answer has an id is asked of everybody, as asking takes time.
+fn serve<S, B>(mut service: S, inbound: Inbound, echoes: bool) -> Run
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + 'static,
     B: http_body::Body,
@@ -83,7 +86,7 @@ where
                 service.call(request).await
             });
             let response = response.unwrap();
-            assert!(response.headers().contains_key(answered));
+            assert_eq!(response.headers().contains_key(&X_REQUEST_ID), echoes);
             let mut body = pin!(response.into_body());
             let mut frames = 0;
             while let Poll::Ready(Some(frame)) =
@@ -110,8 +113,7 @@ fn server() -> Vec<Row> {
     };
     let (prometheus, _) = PrometheusMetricLayer::pair();
     let ours = CorrelationLayer::new;
-    // Each row looks for one field in the answer.
-    let (any, echo) = ("content-type", "x-request-id");
+    let (any, echo) = (false, true);
     use Inbound::{All, Id, Nothing};
     let mut all = vec![
         row("bare", 0, serve(Bare, Nothing, any)),
@@ -147,7 +149,7 @@ fn observed(first: usize) -> Vec<Row> {
     let both = |observe: ObserveLayer| {
         ServiceBuilder::new().layer(CorrelationLayer::new()).layer(observe).service(Bare)
     };
-    let (any, echo) = ("content-type", "x-request-id");
+    let (any, echo) = (false, true);
     use Inbound::{All, Nothing};
     vec![
         row("observe: RED", 0, serve(red().layer(Bare), Nothing, any)),
@@ -162,6 +164,99 @@ fn observed(first: usize) -> Vec<Row> {
             "tower-http trace, no subscriber",
             0,
             serve(TraceLayer::new_for_http().layer(Bare), Nothing, any),
+        ),
+    ]
+}
+
+/// Does one thing to the request and one to the response, and decides nothing.
+struct Part {
+    request: fn(&mut Request<Body>),
+    response: fn(&mut Response<Body>),
+}
+
+impl Service<Request<Body>> for Part {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = PartFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> PartFuture {
+        (self.request)(&mut request);
+        PartFuture { inner: Bare.call(request), response: self.response }
+    }
+}
+
+struct PartFuture {
+    inner: Ready<Result<Response<Body>, Infallible>>,
+    response: fn(&mut Response<Body>),
+}
+
+impl Future for PartFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut result = ready!(Pin::new(&mut self.inner).poll(cx));
+        if let Ok(response) = &mut result {
+            (self.response)(response);
+        }
+        Poll::Ready(result)
+    }
+}
+
+/// As small as an entry can be that says something.
+#[derive(Clone)]
+struct Entry(#[expect(dead_code, reason = "only carried")] u64);
+
+/// What the types of http take for that which a layer like this does in any case.
+fn parts() -> Vec<Row> {
+    let part = |request, response| serve(Part { request, response }, Inbound::Nothing, false);
+    let echo = |request, response| serve(Part { request, response }, Inbound::Nothing, true);
+    fn nothing<T>(_: &mut T) {}
+    fn field(headers: &mut HeaderMap) {
+        headers.insert(&X_REQUEST_ID, HeaderValue::from_static(ID));
+    }
+    vec![
+        row("bare", 0, serve(Bare, Inbound::Nothing, false)),
+        row("a service around it", 0, part(nothing, nothing)),
+        row(
+            "a field looked for",
+            1,
+            part(|it| drop(black_box(it.headers().get(&X_REQUEST_ID).cloned())), nothing),
+        ),
+        row("a field into the request", 1, part(|it| field(it.headers_mut()), nothing)),
+        row("a field into the response", 1, echo(nothing, |it| field(it.headers_mut()))),
+        row(
+            "an entry into the extensions",
+            1,
+            part(|it| drop(it.extensions_mut().insert(Entry(17))), nothing),
+        ),
+        row(
+            "two fields and an entry",
+            1,
+            echo(
+                |it| {
+                    field(it.headers_mut());
+                    it.extensions_mut().insert(Entry(17));
+                },
+                |it| field(it.headers_mut()),
+            ),
+        ),
+        row("an allocation of 200 bytes", 1, part(|_| drop(black_box(Box::new([0_u64; 25]))), nothing)),
+        row(
+            "a shared value of 32 bytes made, copied and dropped",
+            1,
+            part(
+                |_| {
+                    let id = Bytes::from_owner(*black_box(b"0af7651916cd43dd8448eb211c80319c"));
+                    let value = HeaderValue::from_maybe_shared(id).unwrap();
+                    drop(black_box(value.clone()));
+                    drop(black_box(value));
+                },
+                nothing,
+            ),
         ),
     ]
 }
@@ -264,42 +359,52 @@ fn client() -> Vec<Row> {
 const ROUNDS: usize = 41;
 const TIMES: u32 = 4_000;
 
-fn compete(name: &str, mut contestants: Vec<Row>) {
+fn compete(group: &str, rows: Vec<Row>) {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    if !name.contains(&filter) {
+    let matches = |row: &Row| format!("{group}: {}", row.0).contains(&filter);
+    let wanted: Vec<bool> = (0..rows.len())
+        .map(|index| rows.iter().any(|it| matches(it) && (it.1 == index || rows[index].0 == it.0)))
+        .collect();
+    if !wanted.contains(&true) {
         return;
     }
-    let mut nanos = vec![Vec::new(); contestants.len()];
-    let mut counts = vec![0.0; contestants.len()];
-    for round in 0..=ROUNDS {
-        for (index, Row(_, _, run)) in contestants.iter_mut().enumerate() {
+    let mut contestants: Vec<_> = rows
+        .into_iter()
+        .zip(wanted)
+        .map(|(Row(name, base, run), wanted)| (name, base, wanted.then_some(run), Vec::new(), 0.0))
+        .collect();
+    // The first round warms up, the last one counts.
+    for round in 0..ROUNDS + 2 {
+        let counts = round > ROUNDS;
+        count_allocations(counts);
+        for (_, _, run, nanos, count) in &mut contestants {
+            let Some(run) = run else { continue };
             let (before, start) = (allocations(), ThreadTime::now());
             run(TIMES);
             let spent = start.elapsed().as_nanos() as f64 / f64::from(TIMES);
-            counts[index] = (allocations() - before) as f64 / f64::from(TIMES);
-            // The first round warms up.
-            if round > 0 {
-                nanos[index].push(spent);
+            if counts {
+                *count = (allocations() - before) as f64 / f64::from(TIMES);
+            } else if round > 0 {
+                nanos.push(spent);
             }
         }
     }
-    println!("\n## {name}: medians of {ROUNDS} interleaved rounds of {TIMES}\n");
+    println!("\n## {group}: medians of {ROUNDS} interleaved rounds of {TIMES}\n");
     println!("| contestant | ns | added ns | times bare | allocations | added |\n|---|---|---|---|---|---|");
-    let medians: Vec<f64> = nanos
-        .iter_mut()
-        .map(|values| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
+    let seen: Vec<_> = contestants
+        .into_iter()
+        .map(|(name, base, _, mut nanos, count)| {
+            nanos.sort_by(f64::total_cmp);
+            (name, base, nanos.get(nanos.len() / 2).copied(), count)
         })
         .collect();
-    for (index, Row(name, base, _)) in contestants.iter().enumerate() {
-        let (ns, bare) = (medians[index], medians[*base]);
+    for (name, base, median, count) in &seen {
+        let (Some(ns), Some(bare)) = (*median, seen[*base].2) else { continue };
         println!(
-            "| {name} | {ns:.0} | {:.0} | {:.2} | {:.1} | {:.1} |",
+            "| {name} | {ns:.0} | {:.0} | {:.2} | {count:.1} | {:.1} |",
             ns - bare,
             ns / bare,
-            counts[index],
-            counts[index] - counts[*base]
+            count - seen[*base].3
         );
     }
 }
@@ -309,6 +414,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _entered = runtime.enter();
     compete("server", server());
+    compete("parts", parts());
     compete("client", client());
     compete("trace context", context());
     compete("generators", generators());

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,14 +18,14 @@ pub type Body = Full<Bytes>;
 /// Counts what is allocated. A bench that reports allocations declares it as its `#[global_allocator]`.
 pub struct Counting;
 
+static COUNTS: AtomicBool = AtomicBool::new(true);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static ALLOCATED: AtomicU64 = AtomicU64::new(0);
 
 // Safety: it only counts and passes on.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        ALLOCATED.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        count(layout.size());
         unsafe { System.alloc(layout) }
     }
 
@@ -34,10 +34,23 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        ALLOCATED.fetch_add(size as u64, Ordering::Relaxed);
+        count(size);
         unsafe { System.realloc(pointer, layout, size) }
     }
+}
+
+#[inline]
+fn count(size: usize) {
+    if COUNTS.load(Ordering::Relaxed) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        ALLOCATED.fetch_add(size as u64, Ordering::Relaxed);
+    }
+}
+
+/// Whether allocations are counted from now on; they are at first. Two atomic additions cost about as much as the
+/// allocation itself, so a bench of small things counts in a round of its own and not while it takes times.
+pub fn count_allocations(on: bool) {
+    COUNTS.store(on, Ordering::Relaxed);
 }
 
 /// Allocations so far, of all threads.

@@ -60,7 +60,7 @@ impl Baggage {
         (count > 0).then_some(Self { list })
     }
 
-    /// The decoded value of a member.
+    /// The decoded value of the first member of that name; what is no UTF-8 becomes U+FFFD.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<String> {
         self.list.split(',').find_map(|member| {

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::HeaderValue;
+
 /// Longest id that is ever kept, in bytes.
 pub(crate) const MAX_ID: usize = 128;
 
@@ -103,6 +106,17 @@ impl CorrelationId {
             Repr::Inline { length, bytes } => &bytes[..usize::from(*length)],
             Repr::Shared(bytes) => bytes,
         }
+    }
+
+    /// The id as a field value, in one allocation that its clones share.
+    pub(crate) fn value(&self) -> Option<HeaderValue> {
+        struct Owner(CorrelationId);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+        }
+        HeaderValue::from_maybe_shared(Bytes::from_owner(Owner(self.clone()))).ok()
     }
 
     /// A number that follows from the id alone, the same in every process and version: FNV-1a, then mixed so that all

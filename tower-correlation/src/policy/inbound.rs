@@ -1,6 +1,6 @@
 //! Which inbound id is taken over.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 
 use super::id::{CorrelationId, MAX_ID};
 
@@ -99,33 +99,25 @@ pub enum Origin {
     Replaced(Replaced),
 }
 
-/// The first of the fields that is present decides; a bad id is never repaired and never makes way for the next field.
-/// A good one comes with whether it is all that the first of the fields says.
+/// What the first of the fields that are present says decides; a bad id is never repaired and never makes way for the
+/// next field.
+///
+/// # Errors
+///
+/// Where the id of the request comes from instead.
 pub(crate) fn inbound<'a>(
-    headers: &'a HeaderMap,
-    names: &[HeaderName],
-    may_be_there: impl Fn(usize) -> bool,
+    said: Option<&'a HeaderValue>,
+    lines_are_equal: bool,
     trusted: bool,
     validation: &Validation,
-) -> Result<(&'a HeaderValue, bool), Origin> {
-    for (index, name) in names.iter().enumerate() {
-        if !may_be_there(index) {
-            continue;
-        }
-        let mut values = headers.get_all(name).iter();
-        let Some(first) = values.next() else { continue };
-        if !trusted {
-            return Err(Origin::Replaced(Replaced::Untrusted));
-        }
-        let mut alone = index == 0;
-        for other in values {
-            if other != first {
-                return Err(Origin::Replaced(Replaced::Duplicate));
-            }
-            alone = false;
-        }
-        validation.judge(first.as_bytes()).map_err(Origin::Replaced)?;
-        return Ok((first, alone));
+) -> Result<&'a HeaderValue, Origin> {
+    let said = said.ok_or(Origin::Generated)?;
+    if !trusted {
+        return Err(Origin::Replaced(Replaced::Untrusted));
     }
-    Err(Origin::Generated)
+    if !lines_are_equal {
+        return Err(Origin::Replaced(Replaced::Duplicate));
+    }
+    validation.judge(said.as_bytes()).map_err(Origin::Replaced)?;
+    Ok(said)
 }

@@ -1,12 +1,14 @@
 //! `traceparent` (W3C Trace Context level 2, §3.2).
 
+use std::num::{NonZeroU64, NonZeroU128};
+
 use super::id::hex;
 
 /// The fields of one `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
-    trace_id: u128,
-    parent_id: u64,
+    trace_id: NonZeroU128,
+    parent_id: NonZeroU64,
     flags: u8,
 }
 
@@ -19,16 +21,16 @@ impl TraceParent {
     /// A new trace with random ids; zero is not a valid id (§3.2.2.3), so it becomes one.
     pub(crate) fn generate(trace_id: u128, parent_id: u64, sampled: bool) -> Self {
         let flags = RANDOM | if sampled { SAMPLED } else { 0 };
-        Self { trace_id: trace_id.max(1), parent_id: parent_id.max(1), flags }
+        Self { trace_id: not_zero(trace_id), parent_id: a_span(parent_id), flags }
     }
 
     /// A position in a trace from its fields, such as those of another SDK's span context; `None` when an id is zero
     /// (§3.2.2.3). Flags without a meaning are left out.
     #[must_use]
     pub fn new(trace_id: u128, parent_id: u64, flags: u8) -> Option<Self> {
-        (trace_id != 0 && parent_id != 0).then_some(Self {
-            trace_id,
-            parent_id,
+        Some(Self {
+            trace_id: NonZeroU128::new(trace_id)?,
+            parent_id: NonZeroU64::new(parent_id)?,
             flags: flags & (SAMPLED | RANDOM),
         })
     }
@@ -38,48 +40,48 @@ impl TraceParent {
     pub(crate) fn derived(random: u128, parent_id: u64, low56: u64) -> Self {
         const LOW: u128 = (1 << 56) - 1;
         let trace_id = (random & !LOW) | (u128::from(low56) & LOW);
-        Self { trace_id: trace_id.max(1), parent_id: parent_id.max(1), flags: 0 }
+        Self { trace_id: not_zero(trace_id), parent_id: a_span(parent_id), flags: 0 }
     }
 
     /// The same trace under a new parent: this hop's own span.
     #[must_use]
     pub fn child(self, parent_id: u64) -> Self {
-        Self { parent_id: parent_id.max(1), ..self }
+        Self { parent_id: a_span(parent_id), ..self }
     }
 
     /// Parses a field value; surrounding white space is not part of it (RFC 9110 §5.5).
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let value = value.trim_ascii();
-        let (version, rest) = value.split_at_checked(2)?;
-        let version = lower_hex(version)?;
-        let (fixed, more) = rest.split_at_checked(53)?;
+        let (fixed, more) = value.trim_ascii().split_first_chunk::<55>()?;
+        let digits = |at: usize| fixed[at..].first_chunk().map_or(INVALID, |eight| eight_values(*eight));
+        // Version and flags, two digits each.
+        let short = eight_values([b'0', b'0', b'0', b'0', fixed[0], fixed[1], fixed[53], fixed[54]]);
+        let (version, flags) = (short >> 8, short as u8);
         // §3.2.2.1: ff is invalid; 00 has this length and no other; later versions may only add fields after a dash.
-        let valid = match version {
-            0xff => false,
-            0 => more.is_empty(),
-            _ => matches!(more.first(), None | Some(b'-')),
-        };
-        if !valid || fixed[0] != b'-' || fixed[33] != b'-' || fixed[50] != b'-' {
+        let ends = more.is_empty() || (version != 0 && more[0] == b'-');
+        if !ends || version >= 0xff || fixed[2] != b'-' || fixed[35] != b'-' || fixed[52] != b'-' {
             return None;
         }
-        let trace_id = lower_hex(&fixed[1..33]).filter(|&id| id != 0)?;
-        let parent_id = lower_hex(&fixed[34..50]).filter(|&id| id != 0)?;
-        let flags = lower_hex(&fixed[51..53])? as u8;
+        let (first, second, third, fourth) = (digits(3), digits(11), digits(19), digits(27));
+        let (high, low) = (digits(36), digits(44));
+        if (first | second | third | fourth | high | low) > u64::from(u32::MAX) {
+            return None;
+        }
+        let trace_id = u128::from(first << 32 | second) << 64 | u128::from(third << 32 | fourth);
         // Bits without a meaning are not passed on (§3.2.2.5.3).
-        Some(Self { trace_id, parent_id: parent_id as u64, flags: flags & (SAMPLED | RANDOM) })
+        Self::new(trace_id, high << 32 | low, flags)
     }
 
     /// The id of the whole trace.
     #[must_use]
     pub fn trace_id(&self) -> u128 {
-        self.trace_id
+        self.trace_id.get()
     }
 
     /// The id of the span that made the call.
     #[must_use]
     pub fn parent_id(&self) -> u64 {
-        self.parent_id
+        self.parent_id.get()
     }
 
     /// `trace-flags`: bit 0 is sampled, bit 1 random.
@@ -104,31 +106,30 @@ impl TraceParent {
     #[must_use]
     pub fn to_bytes(self) -> [u8; 55] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        hex(self.trace_id, &mut out[3..35]);
-        hex(u128::from(self.parent_id), &mut out[36..52]);
+        hex(self.trace_id.get(), &mut out[3..35]);
+        hex(u128::from(self.parent_id.get()), &mut out[36..52]);
         hex(u128::from(self.flags), &mut out[53..55]);
         out
     }
 }
 
-/// 2, 16 or 32 lower-case hexadecimal digits (§3.2.1: upper case is invalid).
-fn lower_hex(digits: &[u8]) -> Option<u128> {
-    let mut value = 0;
-    let mut eights = digits.chunks_exact(8);
-    for eight in &mut eights {
-        value = value << 32 | u128::from(eight_values(eight.try_into().ok()?)?);
-    }
-    let rest = eights.remainder();
-    if !rest.is_empty() {
-        let mut eight = [b'0'; 8];
-        eight[8 - rest.len()..].copy_from_slice(rest);
-        value = value << (4 * rest.len()) | u128::from(eight_values(eight)?);
-    }
-    Some(value)
+/// Zero is no id of a trace (§3.2.2.3).
+fn not_zero(trace_id: u128) -> NonZeroU128 {
+    NonZeroU128::new(trace_id).unwrap_or(NonZeroU128::MIN)
 }
 
-/// Eight digits at once: a nibble per byte, which written again must be what was read.
-fn eight_values(digits: [u8; 8]) -> Option<u32> {
+/// Nor of a span (§3.2.2.4).
+fn a_span(parent_id: u64) -> NonZeroU64 {
+    NonZeroU64::new(parent_id).unwrap_or(NonZeroU64::MIN)
+}
+
+/// What digits are worth that are none: more than eight of them can be.
+const INVALID: u64 = u64::MAX;
+
+/// Eight lower-case hexadecimal digits at once (§3.2.1: upper case is invalid): a nibble per byte, which written again
+/// must be what was read.
+#[inline]
+fn eight_values(digits: [u8; 8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let read = u64::from_be_bytes(digits);
     let letters = read >> 6 & ONES;
@@ -136,32 +137,62 @@ fn eight_values(digits: [u8; 8]) -> Option<u32> {
     let letters = (nibbles + 6 * ONES) >> 4 & ONES;
     let written = nibbles + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'0' - 10);
     if nibbles & (0xf0 * ONES) != 0 || written != read {
-        return None;
+        return INVALID;
     }
     let pairs = (nibbles >> 4 | nibbles) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs >> 8 | pairs) & 0x0000_ffff_0000_ffff;
-    Some((fours >> 16 | fours) as u32)
+    (fours >> 16 | fours) & 0xffff_ffff
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{TraceParent, lower_hex};
+    use super::{INVALID, TraceParent, eight_values};
 
     /// Every byte at every place, beside digits that are good.
     #[test]
     fn digits_are_those_of_the_standard_library_in_lower_case() {
-        for length in [2, 16, 32] {
-            let good = &b"0123456789abcdef0f1e2d3c4b5a6978"[..length];
-            for place in 0..length {
+        for good in [*b"01234567", *b"89abcdef", *b"0f1e2d3c"] {
+            for place in 0..8 {
                 for byte in 0..=255 {
-                    let mut digits = good.to_vec();
+                    let mut digits = good;
                     digits[place] = byte;
                     let expected = std::str::from_utf8(&digits)
                         .ok()
                         .filter(|_| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-                        .and_then(|digits| u128::from_str_radix(digits, 16).ok());
-                    assert_eq!(lower_hex(&digits), expected, "{digits:?}");
+                        .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+                    assert_eq!(eight_values(digits), expected.unwrap_or(INVALID), "{digits:?}");
                 }
+            }
+        }
+    }
+
+    /// Every byte at every place of a whole value, beside a reading that is slow and plain.
+    #[test]
+    fn a_value_is_read_as_its_grammar_says() {
+        let plain = |value: &[u8]| -> Option<TraceParent> {
+            let text = std::str::from_utf8(value).ok()?.trim_ascii();
+            if !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')) {
+                return None;
+            }
+            let [version, trace, parent, flags] = text.split('-').collect::<Vec<_>>()[..] else {
+                return None;
+            };
+            if [version, trace, parent, flags].map(str::len) != [2, 32, 16, 2] || version == "ff" {
+                return None;
+            }
+            TraceParent::new(
+                u128::from_str_radix(trace, 16).ok()?,
+                u64::from_str_radix(parent, 16).ok()?,
+                u8::from_str_radix(flags, 16).ok()?,
+            )
+        };
+        let good = *b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03";
+        assert!(TraceParent::parse(&good).is_some_and(|read| read.to_bytes() == good));
+        for place in 0..good.len() {
+            for byte in 0..=255 {
+                let mut value = good;
+                value[place] = byte;
+                assert_eq!(TraceParent::parse(&value), plain(&value), "{}", value.escape_ascii());
             }
         }
     }
