@@ -106,7 +106,8 @@ impl RegistryBuilder {
         Self { default: DefaultVersion::Latest, ..self }
     }
 
-    /// Requests that name no version get the oldest version that is not gone.
+    /// Requests that name no version get the oldest version that is not gone; one with a status (`1-beta`) only where none
+    /// is released.
     pub fn default_lowest(self) -> Self {
         Self { default: DefaultVersion::Lowest, ..self }
     }

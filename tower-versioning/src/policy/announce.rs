@@ -88,7 +88,7 @@ fn run(text: &[u8], fits: impl Fn(u8) -> bool) -> usize {
 fn bare_item(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => string(&text[1..]).map(|length| length + 1),
-        b'%' => string(text[1..].strip_prefix(b"\"")?).map(|length| length + 2),
+        b'%' => display_string(text[1..].strip_prefix(b"\"")?).map(|length| length + 2),
         b'?' => matches!(text.get(1)?, b'0' | b'1').then_some(2),
         b':' => {
             let inner = run(&text[1..], |octet| octet.is_ascii_alphanumeric() || b"+/=".contains(&octet));
@@ -113,6 +113,28 @@ fn string(text: &[u8]) -> Option<usize> {
             b' '..=b'~' => 1,
             _ => return None,
         };
+    }
+}
+
+/// The same of a display string: percent signs begin two digits in lower case, and what they stand for is UTF-8 (RFC 9651
+/// §4.2.10).
+fn display_string(text: &[u8]) -> Option<usize> {
+    let digit =
+        |octet: u8| matches!(octet, b'0'..=b'9' | b'a'..=b'f').then(|| char::from(octet).to_digit(16))?;
+    let (mut at, mut shown) = (0, Vec::new());
+    loop {
+        let octet = *text.get(at)?;
+        at += 1;
+        match octet {
+            b'"' => return std::str::from_utf8(&shown).is_ok().then_some(at),
+            b'%' => {
+                let (high, low) = (digit(*text.get(at)?)?, digit(*text.get(at + 1)?)?);
+                shown.push(u8::try_from(high * 16 + low).ok()?);
+                at += 2;
+            }
+            b' '..=b'~' => shown.push(octet),
+            _ => return None,
+        }
     }
 }
 
@@ -154,7 +176,8 @@ pub struct Link {
 pub(crate) fn links(lines: &GetAll<'_, HeaderValue>, base: &Uri) -> (Vec<Link>, usize) {
     let (mut links, mut malformed) = (Vec::new(), 0);
     for line in lines {
-        match line.to_str().ok().and_then(|line| links_of(line, base)) {
+        // Quoted strings may hold octets beyond ASCII (RFC 9110 §5.6.4); what they say is not looked at.
+        match links_of(&String::from_utf8_lossy(line.as_bytes()), base) {
             Some(of_line) => links.extend(of_line),
             None => malformed += 1,
         }
@@ -176,14 +199,20 @@ fn links_of(line: &str, base: &Uri) -> Option<Vec<Link>> {
 /// One link, if it counts, and what follows it. Of several `rel` the first counts (RFC 8288 §3.3).
 fn link<'a>(text: &'a str, base: &Uri) -> Option<(Option<Link>, &'a str)> {
     let (target, mut rest) = text.strip_prefix('<')?.split_once('>')?;
-    if target.contains([' ', '\t', '<', '"']) {
+    if !target.bytes().all(|octet| octet.is_ascii_graphic() && !matches!(octet, b'<' | b'"')) {
         return None;
     }
     let (mut relations, mut anchored): (Option<Vec<String>>, bool) = (None, false);
     loop {
         rest = rest.trim_start_matches([' ', '\t']);
         let Some(parameter) = rest.strip_prefix(';') else { break };
-        let (name, after) = token(parameter.trim_start_matches([' ', '\t']))?;
+        let parameter = parameter.trim_start_matches([' ', '\t']);
+        if parameter.is_empty() || parameter.starts_with([';', ',']) {
+            // One that is empty (RFC 8288 appendix B.3).
+            rest = parameter;
+            continue;
+        }
+        let (name, after) = token(parameter)?;
         let after = after.trim_start_matches([' ', '\t']);
         let (value, after) = match after.strip_prefix('=') {
             None => (String::new(), after),

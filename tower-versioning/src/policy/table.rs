@@ -179,7 +179,10 @@ impl Table {
                 let released = (0..list.len()).rev().filter(|entry| list[*entry].is_release()).find(served);
                 released.or_else(|| (0..list.len()).rev().find(served)).unwrap_or_else(|| latest(list))
             }
-            Otherwise::Oldest => (0..list.len()).find(served).unwrap_or(0),
+            Otherwise::Oldest => {
+                let released = (0..list.len()).filter(|entry| list[*entry].is_release()).find(served);
+                released.or_else(|| (0..list.len()).find(served)).unwrap_or_else(|| lowest(list))
+            }
         })
     }
 
@@ -198,6 +201,11 @@ impl Table {
         let after = self.epochs[1..].partition_point(|epoch| epoch.from <= now);
         &self.epochs[after].lists
     }
+}
+
+/// The oldest release, or the oldest of all when none is released.
+fn lowest(versions: &[Version]) -> usize {
+    versions.iter().position(Version::is_release).unwrap_or(0)
 }
 
 /// The newest release, or the newest of all when none is released.
