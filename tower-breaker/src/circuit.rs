@@ -7,30 +7,11 @@ use std::time::Duration;
 
 use crate::cells::{Cells, Counted, Kind, Place, Tally};
 use crate::defect::{Defect, put_back};
-use crate::policy::{
-    Admission, After, Config, Counts, Machine, Outcome, Pass, Refusal, Slotting, State, Verdict,
-};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
-
-/// Hears what happens. What others have written (wakers, recorders, subscribers, handlers) may use the breaker, so none
-/// of it runs within the lock: what has an order is noted there, and told when the lock is free.
-pub(crate) trait Observer {
-    /// Within the lock: the breaker has changed its state. Whether it is only counted, for which the order does not
-    /// matter: then [`moved`](Self::moved) is called once the lock is free.
-    fn changed(&self, from: State, to: State) -> bool;
-    /// The breaker has changed to this state, and nobody else hears of it.
-    fn moved(&self, to: State);
-    /// Within the lock: it would have opened, were it not for metrics-only.
-    fn crossed(&self);
-    /// The lock is free: the moment to tell of changes.
-    fn told(&self);
-    /// A refused call might pass now.
-    fn freed(&self);
-    /// What was counted without the lock since the last time.
-    fn gathered(&self, tally: Tally);
-    /// A call that was counted nowhere else: ignored, late, or a probe.
-    fn finished(&self, outcome: Outcome);
-}
+use crate::hot::{Hot, NEVER, control, passes};
+use crate::observer::Notes;
+pub(crate) use crate::observer::Observer;
+use crate::policy::{Admission, After, Config, Counts, Machine, Outcome, Pass, Refusal, State, Verdict};
+use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) struct Circuit<O: Observer> {
     hot: Hot,
@@ -49,79 +30,11 @@ struct Guarded {
     notes: Notes,
 }
 
-const STATES: [State; 6] =
-    [State::Closed, State::HalfOpen, State::Open, State::ForcedOpen, State::Disabled, State::MetricsOnly];
-
-/// What needs no order among threads.
-#[derive(Default)]
-struct Notes {
-    gathered: Tally,
-    finished: Option<Outcome>,
-    /// How often into each of [`STATES`].
-    moved: [u8; 6],
-    freed: bool,
-}
-
-impl Notes {
-    fn tell(self, observer: &impl Observer) {
-        if self.gathered != Tally::default() {
-            observer.gathered(self.gathered);
-        }
-        if let Some(outcome) = self.finished {
-            observer.finished(outcome);
-        }
-        for (to, times) in STATES.into_iter().zip(self.moved) {
-            (0..times).for_each(|_| observer.moved(to));
-        }
-        observer.told();
-        if self.freed {
-            observer.freed();
-        }
-    }
-}
-
-/// What lock-free callers read. Written within the lock only, all but `run`; a reader that finds the same control word
-/// before and after has read what belongs to it.
-struct Hot {
-    control: AtomicU64,
-    until: AtomicU64,
-    slot: AtomicU64,
-    reciprocal: AtomicU64,
-    offset: AtomicU64,
-    slow: AtomicU64,
-    /// Failures in a row: `generation 32 | run 32`.
-    run: AtomicU64,
-    /// Nobody else's words in this cache line.
-    _apart: [u64; 8],
-}
-
-/// No call takes that long.
-const NEVER: u64 = u64::MAX;
-
-/// The control word: `generation 61 | what may be done without asking 3`.
-fn control(generation: u64, pass: Pass) -> u64 {
-    generation << 3 | pass as u64
-}
-
-fn passes(control: u64, pass: Pass) -> bool {
-    control & 7 == pass as u64
-}
-
 impl<O: Observer> Circuit<O> {
     pub(crate) fn new(config: Arc<Config>, seed: u64, shards: usize, now: u64, observer: O) -> Self {
         let machine = Machine::new(config, seed, now);
-        let word = |value| AtomicU64::new(value);
         let circuit = Self {
-            hot: Hot {
-                control: word(control(0, Pass::Ask)),
-                until: word(0),
-                slot: word(0),
-                reciprocal: word(0),
-                offset: word(0),
-                slow: word(0),
-                run: word(0),
-                _apart: [0; 8],
-            },
+            hot: Hot::new(),
             cells: Cells::new(shards),
             machine: Mutex::new(Guarded {
                 machine,
@@ -131,7 +44,7 @@ impl<O: Observer> Circuit<O> {
             }),
             observer,
         };
-        circuit.publish(&circuit.lock().machine);
+        circuit.hot.publish(&circuit.lock().machine);
         circuit
     }
 
@@ -142,7 +55,7 @@ impl<O: Observer> Circuit<O> {
     /// One call, where every call passes.
     #[inline]
     pub(crate) fn admit_at_once(&self) -> Option<Admission> {
-        let seen = self.hot.control.load(Ordering::Acquire);
+        let seen = self.hot.control();
         let passes = passes(seen, Pass::Count) || passes(seen, Pass::Tell);
         passes.then_some(Admission { generation: seen >> 3, probe: None })
     }
@@ -166,13 +79,13 @@ impl<O: Observer> Circuit<O> {
     /// Whether every call passes at this moment.
     #[inline]
     pub(crate) fn passes(&self) -> bool {
-        let seen = self.hot.control.load(Ordering::Acquire);
+        let seen = self.hot.control();
         passes(seen, Pass::Count) || passes(seen, Pass::Tell)
     }
 
     /// Why a call would not pass; nothing is taken or counted.
     pub(crate) fn refusal(&self, now: impl FnOnce() -> u64) -> Option<Refusal> {
-        let seen = self.hot.control.load(Ordering::Acquire);
+        let seen = self.hot.control();
         if passes(seen, Pass::Count) || passes(seen, Pass::Tell) {
             return None;
         }
@@ -186,19 +99,19 @@ impl<O: Observer> Circuit<O> {
     /// How long the open period lasts, in nanoseconds, where it is certain without the lock that it does.
     #[inline]
     pub(crate) fn shut(&self, now: impl FnOnce() -> u64) -> Option<u64> {
-        let seen = self.hot.control.load(Ordering::Acquire);
+        let seen = self.hot.control();
         if !passes(seen, Pass::Reject) {
             return None;
         }
         let now = now();
-        let until = self.hot.until.load(Ordering::Acquire);
-        (now < until && self.hot.control.load(Ordering::Acquire) == seen).then(|| until - now)
+        let until = self.hot.until();
+        (now < until && self.hot.control() == seen).then(|| until - now)
     }
 
     /// Counts a rejection.
     #[inline]
     pub(crate) fn refused(&self, place: &Place, now: u64) {
-        if self.cells.reject(place.shard, place.epoch(self.slotting(), now)) == Counted::Look {
+        if self.cells.reject(place.shard, place.epoch(self.hot.slotting(), now)) == Counted::Look {
             self.gather();
         }
     }
@@ -236,19 +149,19 @@ impl<O: Observer> Circuit<O> {
         now: u64,
         elapsed: impl FnOnce() -> u64,
     ) -> bool {
-        let seen = self.hot.control.load(Ordering::Acquire);
+        let seen = self.hot.control();
         if seen != control(generation, Pass::Count) {
             return false;
         }
-        let (slotting, slow) = (self.slotting(), self.hot.slow.load(Ordering::Acquire));
-        let run = self.hot.run.load(Ordering::Acquire);
+        let (slotting, slow) = (self.hot.slotting(), self.hot.slow());
+        let run = self.hot.run_word();
         // From here on the settings read are those of this generation, and should it end before the call is counted,
         // then its epoch is too old for the windows of the next.
-        if self.hot.control.load(Ordering::Acquire) != seen || slow != NEVER && elapsed() >= slow {
+        if self.hot.control() != seen || slow != NEVER && elapsed() >= slow {
             return false;
         }
         if run as u32 != 0 {
-            self.end_run(generation);
+            self.hot.end_run(generation);
         }
         if self.cells.count(place.shard, Kind::Success, place.epoch(slotting, now)) == Counted::Look {
             self.look_after_success(generation, now);
@@ -300,9 +213,9 @@ impl<O: Observer> Circuit<O> {
         machine.add(failed, slow);
         let generation = machine.generation();
         if failed {
-            self.prolong_run(generation);
+            self.hot.prolong_run(generation);
         } else {
-            self.end_run(generation);
+            self.hot.end_run(generation);
             // The first success of a slot need not come without the lock.
             if machine.pass() != Pass::Count {
                 counted = Counted::Look;
@@ -320,11 +233,11 @@ impl<O: Observer> Circuit<O> {
     fn look(&self, guarded: &mut Guarded, now: u64, after: After) {
         let epoch = guarded.machine.slotting().epoch(now);
         let generation = guarded.machine.generation();
-        let mut look = guarded.machine.look(now, self.cells.counts(epoch), self.run(generation), after);
+        let mut look = guarded.machine.look(now, self.cells.counts(epoch), self.hot.run(generation), after);
         if look.watch && guarded.machine.generation() == generation {
             // A success that came before its word was armed is in these sums; one that comes later asks.
             let crossed = look.crossed;
-            look = guarded.machine.look(now, self.cells.arm(epoch), self.run(generation), after);
+            look = guarded.machine.look(now, self.cells.arm(epoch), self.hot.run(generation), after);
             look.crossed |= crossed;
         }
         if guarded.armed && !look.watch {
@@ -336,30 +249,9 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// The failures in a row of this generation.
-    fn run(&self, generation: u64) -> u32 {
-        let word = self.hot.run.load(Ordering::Acquire);
-        if word >> 32 == generation & u64::from(u32::MAX) { word as u32 } else { 0 }
-    }
-
-    fn prolong_run(&self, generation: u64) {
-        let tag = generation << 32;
-        let _ = self.hot.run.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let run = if word >> 32 == tag >> 32 { word as u32 } else { 0 };
-            Some(tag | u64::from(run.saturating_add(1)))
-        });
-    }
-
-    fn end_run(&self, generation: u64) {
-        let tag = generation << 32;
-        let _ = self.hot.run.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            (word >> 32 == tag >> 32 && word != tag).then_some(tag)
-        });
-    }
-
     /// Whether it matters how long a call takes. Other settings make whatever is under way stale.
     pub(crate) fn times(&self) -> bool {
-        self.hot.slow.load(Ordering::Acquire) != NEVER
+        self.hot.slow() != NEVER
     }
 
     pub(crate) fn answered(&self, admission: Admission, now: u64) {
@@ -453,13 +345,12 @@ impl<O: Observer> Circuit<O> {
         let result = step(&mut guarded, now);
         if guarded.machine.generation() != generation || guarded.machine.pass() != pass {
             guarded.armed &= guarded.machine.generation() == generation;
-            self.publish(&guarded.machine);
+            self.hot.publish(&guarded.machine);
             let state = guarded.machine.state();
             if state != before {
                 self.report(&mut guarded);
                 if self.observer.changed(before, state) {
-                    let index = STATES.iter().position(|other| *other == state).unwrap_or_default();
-                    guarded.notes.moved[index] = guarded.notes.moved[index].saturating_add(1);
+                    guarded.notes.moved_to(state);
                 }
             }
             guarded.notes.freed = true;
@@ -472,28 +363,6 @@ impl<O: Observer> Circuit<O> {
         let notes = mem::take(&mut guarded.notes);
         drop(guarded);
         notes.tell(&self.observer);
-    }
-
-    /// While the settings are written, everybody has to ask.
-    fn publish(&self, machine: &Machine) {
-        let generation = machine.generation();
-        let slotting = machine.slotting();
-        self.hot.control.store(control(generation, Pass::Ask), Ordering::Release);
-        self.hot.until.store(machine.until(), Ordering::Release);
-        self.hot.slot.store(slotting.slot, Ordering::Release);
-        self.hot.reciprocal.store(slotting.reciprocal, Ordering::Release);
-        self.hot.offset.store(slotting.offset, Ordering::Release);
-        self.hot.slow.store(machine.slow(), Ordering::Release);
-        self.hot.control.store(control(generation, machine.pass()), Ordering::Release);
-    }
-
-    #[inline]
-    fn slotting(&self) -> Slotting {
-        Slotting {
-            slot: self.hot.slot.load(Ordering::Acquire),
-            reciprocal: self.hot.reciprocal.load(Ordering::Acquire),
-            offset: self.hot.offset.load(Ordering::Acquire),
-        }
     }
 
     /// Nothing panics within the lock; should it, what is left behind is a whole machine.
