@@ -100,7 +100,10 @@ where
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(std::time::Duration::from_secs(2)));
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        // Whoever closes an idle connection first loses no request on it; many servers close theirs after five seconds.
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(std::time::Duration::from_secs(4))
+            .build(connector);
         Ok(Self { client, scheme, authority, pseudonym: pseudonym.into() })
     }
 }
