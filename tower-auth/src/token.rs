@@ -43,8 +43,10 @@ pub(crate) struct Facts {
 
 /// By what the signature was found good.
 pub(crate) struct Signed {
+    /// What the cache finds the token by, if there is a cache.
+    hash: u64,
     /// Position of the issuer among those of the authenticator.
-    pub(crate) issuer: usize,
+    pub(crate) issuer: u32,
     pub(crate) key: Arc<Key>,
     /// The latest set that was seen to hold `key` for this token.
     pub(crate) generation: AtomicU64,
@@ -53,8 +55,8 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    pub(crate) fn new(issuer: usize, key: Arc<Key>, generation: u64) -> Self {
-        Self { issuer, key, generation: AtomicU64::new(generation), uses: AtomicU8::new(0) }
+    pub(crate) fn new(hash: u64, issuer: u32, key: Arc<Key>, generation: u64) -> Self {
+        Self { hash, issuer, key, generation: AtomicU64::new(generation), uses: AtomicU8::new(0) }
     }
 
     /// Counts a use. Two at once may count as one: nothing but a sample is taken by it.
@@ -62,6 +64,18 @@ impl Signed {
         let uses = self.uses.load(Ordering::Relaxed).wrapping_add(1);
         self.uses.store(uses, Ordering::Relaxed);
         uses
+    }
+}
+
+impl<C> Inner<C> {
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether this is the token with this hash.
+    pub(crate) fn is(&self, hash: u64, token: &[u8]) -> bool {
+        self.facts.signed.as_ref().is_some_and(|signed| signed.hash == hash)
+            && self.facts.token.as_bytes() == token
     }
 }
 

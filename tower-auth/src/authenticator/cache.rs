@@ -1,33 +1,45 @@
 //! Tokens that were verified before. An entry is proof of the signature alone: time and every other rule that can change
 //! its mind is asked again on each hit, and so is whether the issuer still has the key.
+//!
+//! A token waits in front until it is used again; only then moka is told to keep it. Most tokens that are never seen again
+//! thus cost no more than a place that the next one takes.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwapWeak;
+use arc_swap::ArcSwapOption;
 use foldhash::quality::RandomState;
 use moka::sync::Cache;
 
 use crate::token::{Inner, Verified};
 
 /// Bytes of an entry besides its token and claims.
-const OVERHEAD: usize = 512;
+const OVERHEAD: u64 = 512;
 /// Claims in memory take a few times what they take in base64url.
-const EXPANSION: usize = 4;
+const EXPANSION: u64 = 4;
 /// Of so many uses one is told to moka, for its idea of what is in use.
 const SAMPLE: u8 = 8;
-/// A place of the front for as many bytes of the cache: there are at most about as many entries as places.
-const BYTES_PER_PLACE: u64 = 1_024;
+/// The part of all bytes that is for the front.
+const FRONT: u64 = 4;
+/// A place of the front for as many of its bytes: several times as many places as entries, so that these seldom meet.
+const BYTES_PER_PLACE: u64 = 512;
+/// What is remembered of tokens that were verified: one for as many bytes of the cache, a third of what a token takes.
+const BYTES_PER_TRACE: u64 = 1_024;
+/// The end of a token is the end of its signature: no two tokens have the same.
+const TAIL: usize = 64;
 
-/// Keyed by a hash of the token whose seed is random, and compared in full: who finds two good tokens with one hash has
-/// found that one of them is verified each time. Admission is by frequency (TinyLFU): tokens seen once do not drive out
-/// tokens in use, however many there are.
+/// Keyed by a hash of the token's end whose seed is random, and compared in full: who finds two good tokens with one hash
+/// has found that one of them is verified each time. Nothing is compared before all bits of the hash are the same, so that
+/// the time it takes tells nobody how much of a token was guessed. Admission is by frequency (TinyLFU): tokens seen once
+/// do not drive out tokens in use, however many there are.
 pub(crate) struct VerifiedCache<C> {
     seed: RandomState,
     entries: Cache<u64, Verified<C>, BuildHasherDefault<AsItIs>>,
-    /// Where entries were last seen. Finds most of them with a tenth of the memory traffic of a look into `entries`, and
-    /// keeps none alive.
-    front: Box<[ArcSwapWeak<Inner<C>>]>,
+    front: Front<C>,
+    /// Half of the hash of each token that was verified lately: when it is verified again it has been used twice, and has
+    /// lost its place in front in between.
+    traces: Box<[AtomicU32]>,
 }
 
 /// The keys are hashes.
@@ -48,55 +60,266 @@ impl Hasher for AsItIs {
     }
 }
 
+fn weight<C>(inner: &Inner<C>) -> u64 {
+    inner.facts().token.len() as u64 * EXPANSION + OVERHEAD
+}
+
 impl<C: Send + Sync + 'static> VerifiedCache<C> {
     /// `None` when nothing is to be kept.
     pub(crate) fn new(max_bytes: u64) -> Option<Self> {
-        let weigh = |_: &u64, verified: &Verified<C>| {
-            u32::try_from(verified.token().len() * EXPANSION + OVERHEAD).unwrap_or(u32::MAX)
-        };
-        // At most a mebibyte of pointers.
-        let places = (max_bytes / BYTES_PER_PLACE).clamp(16, 1 << 17).next_power_of_two();
+        let weigh =
+            |_: &u64, verified: &Verified<C>| u32::try_from(weight(verified.inner())).unwrap_or(u32::MAX);
+        // At most a mebibyte.
+        let traces = (max_bytes / BYTES_PER_TRACE).clamp(16, 1 << 18).next_power_of_two();
+        let front = Front::new(max_bytes / FRONT);
         (max_bytes > 0).then(|| Self {
             seed: RandomState::default(),
             entries: Cache::builder()
-                .max_capacity(max_bytes)
+                .max_capacity(max_bytes - front.most)
                 .weigher(weigh)
                 .build_with_hasher(BuildHasherDefault::default()),
-            front: (0..places).map(|_| ArcSwapWeak::new(Weak::new())).collect(),
+            front,
+            traces: (0..traces).map(|_| AtomicU32::new(0)).collect(),
         })
     }
 
     /// What tokens are asked for by.
     pub(crate) fn key(&self, token: &[u8]) -> u64 {
-        self.seed.hash_one(token)
-    }
-
-    /// Entries of one place drive each other out of it, not out of the cache.
-    fn place(&self, key: u64) -> &ArcSwapWeak<Inner<C>> {
-        &self.front[key as usize & (self.front.len() - 1)]
+        self.seed.hash_one(&token[token.len().saturating_sub(TAIL)..])
     }
 
     pub(crate) fn get(&self, key: u64, token: &[u8]) -> Option<Verified<C>> {
-        let is_it = |verified: &Verified<C>| verified.token().as_bytes() == token;
-        let near = self.place(key).load().upgrade().map(Verified::from_inner).filter(is_it);
-        if let Some(near) = near {
-            if near.facts().signed.as_ref().is_some_and(|signed| signed.used() % SAMPLE == 0) {
-                self.entries.get(&key);
+        if let Some(near) = self.front.get(key, token) {
+            if near.facts().signed.as_ref().is_some_and(|signed| signed.used() % SAMPLE == 1) {
+                self.tell(key, &near);
             }
             return Some(near);
         }
-        let far = self.entries.get(&key).filter(is_it)?;
-        self.place(key).store(Arc::downgrade(far.inner()));
+        // Unlike `get` it leaves no note of tokens that nobody has.
+        if !self.entries.contains_key(&key) {
+            return None;
+        }
+        let far = self.entries.get(&key).filter(|far| far.inner().is(key, token))?;
+        self.front.put(key, far.inner());
         Some(far)
     }
 
-    pub(crate) fn insert(&self, key: u64, verified: Verified<C>) {
-        self.place(key).store(Arc::downgrade(verified.inner()));
-        self.entries.insert(key, verified);
+    /// Tells moka of a use, which keeps what it did not have.
+    fn tell(&self, key: u64, verified: &Verified<C>) {
+        if self.entries.get(&key).is_none() {
+            self.entries.insert(key, verified.clone());
+        }
+    }
+
+    /// With a token that was just verified.
+    pub(crate) fn insert(&self, key: u64, verified: &Verified<C>) {
+        // By bits that choose no place in front: tokens that drive each other out there leave a trace each.
+        let trace = &self.traces[(key >> 40) as usize & (self.traces.len() - 1)];
+        let half = key as u32;
+        let again = trace.load(Ordering::Relaxed) == half;
+        if !again {
+            trace.store(half, Ordering::Relaxed);
+        }
+        if !self.front.put(key, verified.inner()) || again {
+            self.tell(key, verified);
+        }
     }
 
     pub(crate) fn remove(&self, key: u64) {
-        self.place(key).store(Weak::new());
+        self.front.clear(self.front.at(key));
         self.entries.invalidate(&key);
+    }
+}
+
+/// The tokens used last, each in the one place that it can have. Read without locks, and with a tenth of the memory traffic
+/// that a look into moka takes.
+struct Front<C> {
+    places: Box<[ArcSwapOption<Inner<C>>]>,
+    /// Of the entries in the places.
+    bytes: AtomicU64,
+    most: u64,
+    /// Where room is made next.
+    hand: AtomicUsize,
+}
+
+impl<C> Front<C> {
+    fn new(most: u64) -> Self {
+        // At most a mebibyte of pointers.
+        let places = (most / BYTES_PER_PLACE).clamp(16, 1 << 17).next_power_of_two();
+        Self {
+            places: (0..places).map(|_| ArcSwapOption::empty()).collect(),
+            bytes: AtomicU64::new(0),
+            most,
+            hand: AtomicUsize::new(0),
+        }
+    }
+
+    fn at(&self, key: u64) -> usize {
+        key as usize & (self.places.len() - 1)
+    }
+
+    fn get(&self, key: u64, token: &[u8]) -> Option<Verified<C>> {
+        let found = self.places[self.at(key)].load();
+        let found = found.as_ref().filter(|inner| inner.is(key, token))?;
+        Some(Verified::from_inner(Arc::clone(found)))
+    }
+
+    /// Takes the place of whatever has it; `false` for what is too large.
+    fn put(&self, key: u64, inner: &Arc<Inner<C>>) -> bool {
+        let weight = weight(inner);
+        if weight > self.most {
+            return false;
+        }
+        let at = self.at(key);
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        self.forget(self.places[at].swap(Some(Arc::clone(inner))));
+        // One turn at most: others may be filling what is emptied here.
+        for _ in 0..self.places.len() {
+            if self.bytes.load(Ordering::Relaxed) <= self.most {
+                break;
+            }
+            let next = self.hand.fetch_add(1, Ordering::Relaxed) & (self.places.len() - 1);
+            if next != at && self.places[next].load().is_some() {
+                self.clear(next);
+            }
+        }
+        true
+    }
+
+    fn clear(&self, at: usize) {
+        self.forget(self.places[at].swap(None));
+    }
+
+    fn forget(&self, old: Option<Arc<Inner<C>>>) {
+        if let Some(old) = old {
+            self.bytes.fetch_sub(weight(&old), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Algorithm, StaticKeys};
+    use crate::policy::claims::Registered;
+    use crate::token::Signed;
+
+    const SECRET: &[u8] = &[7; 32];
+
+    struct Tokens {
+        cache: VerifiedCache<()>,
+        keys: StaticKeys,
+    }
+
+    impl Tokens {
+        fn new(max_bytes: u64) -> Self {
+            let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
+            Self { cache: VerifiedCache::new(max_bytes).unwrap(), keys }
+        }
+
+        /// Of 500 bytes and more.
+        fn token(number: usize) -> String {
+            format!("{}{number:064}", "x".repeat(500 + number % 1_000))
+        }
+
+        /// As if it had been verified just now.
+        fn insert(&self, token: &str) -> u64 {
+            let key = self.cache.key(token.as_bytes());
+            let by = self.keys.set().select(None, Algorithm::Hs256).unwrap();
+            let signed = Signed::new(key, 0, Arc::clone(by), 1);
+            let verified = Verified::new(Registered::default(), token, Some(signed), ());
+            self.cache.insert(key, &verified);
+            key
+        }
+
+        fn is_found(&self, token: &str) -> bool {
+            self.cache.get(self.cache.key(token.as_bytes()), token.as_bytes()).is_some()
+        }
+
+        fn in_moka(&self) -> u64 {
+            self.cache.entries.run_pending_tasks();
+            self.cache.entries.entry_count()
+        }
+    }
+
+    #[test]
+    fn only_what_is_used_again_goes_on() {
+        let tokens = Tokens::new(1 << 20);
+        let (once, again) = (Tokens::token(1), Tokens::token(2));
+        tokens.insert(&once);
+        let key = tokens.insert(&again);
+        assert_eq!(tokens.in_moka(), 0);
+        assert!(tokens.is_found(&again));
+        assert_eq!(tokens.in_moka(), 1);
+        // Also without its place in front.
+        tokens.cache.front.clear(tokens.cache.front.at(key));
+        assert!(tokens.is_found(&again));
+        assert!(tokens.cache.front.get(key, again.as_bytes()).is_some());
+        assert!(tokens.is_found(&once));
+        tokens.cache.remove(key);
+        assert!(!tokens.is_found(&again));
+    }
+
+    #[test]
+    fn of_two_with_one_place_each_goes_on() {
+        let tokens = Tokens::new(1 << 20);
+        let place =
+            |number: &usize| tokens.cache.front.at(tokens.cache.key(Tokens::token(*number).as_bytes()));
+        let one = place(&0);
+        let pair = [0, (1..).find(|number| place(number) == one).unwrap()].map(Tokens::token);
+        for _ in 0..2 {
+            for token in &pair {
+                assert!(!tokens.is_found(token));
+                tokens.insert(token);
+            }
+        }
+        assert!(tokens.is_found(&pair[0]) && tokens.is_found(&pair[1]));
+    }
+
+    /// More tokens in turn than the front has room for: each has lost its place before it comes again.
+    #[test]
+    fn what_is_verified_twice_goes_on() {
+        let tokens = Tokens::new(8 << 20);
+        for number in 0..1_000 {
+            tokens.insert(&Tokens::token(number));
+        }
+        assert_eq!(tokens.in_moka(), 0);
+        for number in 0..1_000 {
+            tokens.insert(&Tokens::token(number));
+        }
+        // Some had their trace overwritten by another.
+        assert!((700..=1_000).contains(&tokens.in_moka()), "{}", tokens.in_moka());
+    }
+
+    #[test]
+    fn what_is_held_stays_within_bounds() {
+        for max_bytes in [1_u64, 1_000, 8_000, 100_000, 1 << 20] {
+            let tokens = Tokens::new(max_bytes);
+            for number in 0..3_000 {
+                tokens.insert(&Tokens::token(number));
+                if number % 3 == 0 {
+                    tokens.is_found(&Tokens::token(number));
+                }
+            }
+            let Front { places, bytes, most, .. } = &tokens.cache.front;
+            let held: u64 = places.iter().filter_map(|place| place.load().as_deref().map(weight)).sum();
+            assert_eq!(held, bytes.load(Ordering::Relaxed));
+            assert!(held <= *most && (max_bytes < 100_000 || held > most / 2), "{held} of {most}");
+            tokens.in_moka();
+            assert!(tokens.cache.entries.weighted_size() + held <= max_bytes);
+        }
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        let tokens = Tokens::new(1 << 20);
+        let token = Tokens::token(1);
+        tokens.insert(&token);
+        for _ in 0..3 {
+            assert!(tokens.is_found(&token));
+            let other = token.replacen('x', "y", 1);
+            assert_eq!(tokens.cache.key(other.as_bytes()), tokens.cache.key(token.as_bytes()));
+            assert!(!tokens.is_found(&other) && !tokens.is_found(&token[1..]));
+        }
     }
 }

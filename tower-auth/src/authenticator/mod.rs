@@ -248,7 +248,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         token: &str,
         waited: bool,
     ) -> Result<bool, Result<Step<C>, AuthError>> {
-        let keys = &self.shared.settings.issuers[signed.issuer].keys;
+        let keys = &self.shared.settings.issuers[signed.issuer as usize].keys;
         let generation = signed.generation.load(Ordering::Relaxed);
         if keys.vouches_for(generation) {
             return Ok(true);
@@ -310,11 +310,12 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         if known.is_none() {
             self.shared.headers.keep(split.header, &header);
         }
-        let signed = Signed::new(position, Arc::clone(by), keys.generation());
+        // There are fewer issuers than that.
+        let signed = Signed::new(key.unwrap_or_default(), position as u32, Arc::clone(by), keys.generation());
         let verified = Verified::new(registered, token, Some(signed), claims);
         if let (Some(cache), Some(key)) = (&self.shared.cache, key) {
             self.shared.requests.cache_miss();
-            cache.insert(key, verified.clone());
+            cache.insert(key, &verified);
         }
         Ok(Step::Done(Ok(verified)))
     }

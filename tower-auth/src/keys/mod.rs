@@ -158,6 +158,8 @@ pub enum KeyFault {
     Size,
     /// A modulus or exponent known to be weak.
     Weak,
+    /// A key file (PEM, DER, JWK, SSH) in the place of a secret.
+    NotSecret,
     /// `alg` does not fit the key.
     Algorithm,
 }
@@ -170,6 +172,7 @@ impl fmt::Display for KeyFault {
             Self::Purpose => "not a key for verifying signatures",
             Self::Size => "a key of the wrong size",
             Self::Weak => "a weak key",
+            Self::NotSecret => "a key file in the place of a secret",
             Self::Algorithm => "the algorithm does not fit the key",
         })
     }

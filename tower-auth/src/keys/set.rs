@@ -260,7 +260,8 @@ impl StaticKeys {
     ///
     /// # Errors
     ///
-    /// When the secret is too short or the algorithm is not HMAC.
+    /// When the secret is too short, or the algorithm is not HMAC; and when it is no secret but a key file, such as the public
+    /// key of an issuer in PEM: with that anybody could sign.
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
         Self::one(algorithm, Shape::Hmac { secret: secret.to_vec() }, "hmac")
     }

@@ -1,7 +1,7 @@
 //! Keys, checked before any backend sees them (RFC 7517, RFC 7518 §6, RFC 8037 §2, RFC 8725 §3.5).
 
 use super::json::{self, Value};
-use super::jws;
+use super::{der, jws};
 use crate::keys::{Algorithm, Family, KeyFault};
 
 /// Key material of a size and form that is known to be right once [`check`](Shape::check) has passed.
@@ -17,6 +17,7 @@ impl Shape {
     /// The sizes RFC 7518 §3.2, §3.3, §3.4 and RFC 8032 §5.1.5 ask for.
     pub(crate) fn check(&self) -> Result<(), KeyFault> {
         let fits = match self {
+            Self::Hmac { secret } if is_no_secret(secret) => return Err(KeyFault::NotSecret),
             // Shorter than every hash that could be used.
             Self::Hmac { secret } => secret.len() >= 32,
             Self::Rsa { n, e } => return check_rsa(n, e),
@@ -40,6 +41,16 @@ impl Shape {
             _ => false,
         }
     }
+}
+
+/// A key file in the place of a secret. With a public key there, everybody who has it could sign (RFC 8725 §2.1).
+fn is_no_secret(secret: &[u8]) -> bool {
+    let text = secret.trim_ascii();
+    text.windows(11).any(|window| window == b"-----BEGIN ")
+        || text.starts_with(b"ssh-")
+        || text.starts_with(b"ecdsa-sha2-")
+        || json::object(text).is_ok_and(|members| members.iter().any(|(name, _)| name == "kty"))
+        || der::public_key(secret).or_else(|| der::rsa_public_key(secret)).is_some()
 }
 
 /// Points of small order verify signatures that nobody made, and coordinates that are not reduced are no encodings at

@@ -153,6 +153,54 @@ mod tests {
         }
     }
 
+    /// Forms of the field that clients meet: empty members, white space, credentials of one word, escapes, scraps.
+    #[test]
+    fn forms_of_challenges() {
+        let read = |value: &str| -> Vec<String> {
+            let show = |challenge: Challenge| {
+                format!("{}:{}", challenge.scheme, challenge.error.unwrap_or("-".into()))
+            };
+            challenges(value.as_bytes()).into_iter().map(show).collect()
+        };
+        for (value, expected) in [
+            ("", vec![]),
+            (",", vec![]),
+            ("Scheme", vec!["Scheme:-"]),
+            ("Scheme, DPoP", vec!["Scheme:-", "DPoP:-"]),
+            ("Scheme realm=\"foo\"", vec!["Scheme:-"]),
+            ("Scheme , realm=\"foo\"", vec!["Scheme:-"]),
+            ("Scheme realm=\"\\\"foo\\\"\", error=a", vec!["Scheme:a"]),
+            ("Scheme realm=\"foo\", bar=\"xyz\",, a=b,,,error=d", vec!["Scheme:d"]),
+            (",Scheme error=\"basic\"", vec!["Scheme:basic"]),
+            (
+                "Newauth realm=\"apps\", type=1, title=\"Login to \\\"apps\\\"\", Bearer error=\"x\" ",
+                vec!["Newauth:-", "Bearer:x"],
+            ),
+            ("Scheme foo=\"error=nottheerror\", error=\"x\"", vec!["Scheme:x"]),
+            ("Scheme notanerror=\"y\", error=\"x\"", vec!["Scheme:x"]),
+            ("NTLS Y2hhbGxlbmdl, Bearer error=\"x\"", vec!["NTLS:-", "Bearer:x"]),
+            ("NTLS Y2hhbGxlbmdl=, Bearer error=\"x\"", vec!["NTLS:-", "Bearer:x"]),
+            ("NTLS YWJj/+==, Bearer error=\"x\"", vec!["NTLS:-", "Bearer:x"]),
+            (
+                "Bearer   realm =   \"something\"   ,error=\"bad\" ,  error_description = \" spaced \"",
+                vec!["Bearer:bad"],
+            ),
+            ("error=\"invalid_token\"", vec![]),
+            ("  error=\"invalid_token\", error_description=\"no scheme\"", vec![]),
+            ("Bearer error=\"a\", error=\"b\"", vec!["Bearer:b"]),
+            ("Bearer ERROR=\"token\", Scope=\"read\"", vec!["Bearer:token"]),
+            ("Bearer error=\"b\\\\c\"", vec!["Bearer:b\\c"]),
+            ("Bearer realm=\"foo\",", vec!["Bearer:-"]),
+            ("%%%%%%%", vec!["%%%%%%%:-"]),
+            (
+                "Bearer realm=\"foo\", Digest blah==, Basic error=\"bar\"",
+                vec!["Bearer:-", "Digest:-", "Basic:bar"],
+            ),
+        ] {
+            assert_eq!(read(value), expected, "{value}");
+        }
+    }
+
     #[cfg(feature = "dpop")]
     #[test]
     fn which_answers_ask_for_a_nonce() {

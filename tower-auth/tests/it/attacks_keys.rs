@@ -134,10 +134,38 @@ pub(crate) fn rules() -> Vec<(String, String, String)> {
         OCT,
         with(r#""alg":"HS512""#, &changed(OCT, "k", |k| k[..32].to_vec())),
     );
+    for (name, file) in key_files() {
+        rule(&format!("oct of {name}"), OCT, changed(OCT, "k", |_| file));
+    }
     rule("oct with a number for a secret", OCT, r#"{"kty":"oct","k":7}"#.to_owned());
     rule("an unknown kind", OCT, OCT.replace("oct", "AKP"));
     rule("no kind", OCT, OCT.replace("kty", "kind"));
     rules
+}
+
+/// What is public, or a file, and would be a secret by mistake: then everybody with the public key could sign.
+fn key_files() -> Vec<(&'static str, Vec<u8>)> {
+    let der = |pem: &str| {
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        STANDARD.decode(body).unwrap()
+    };
+    vec![
+        ("a public key in PEM", RSA_PUBLIC.into()),
+        ("a public key of PKCS#1 in PEM", RSA_PKCS1.into()),
+        ("a public key of P-256 in PEM", P256_PUBLIC.into()),
+        ("a public key of Ed25519 in PEM", ED_PUBLIC.into()),
+        ("a public key in PEM behind white space", format!("\r\n\t {RSA_PUBLIC}").into()),
+        ("a public key in PEM behind a comment", format!("Key of the issuer\n{P256_PUBLIC}").into()),
+        ("a private key in PEM", crate::attacks::P256.into()),
+        ("a certificate in PEM", RSA_PUBLIC.replace("PUBLIC KEY", "CERTIFICATE").into()),
+        ("a public key in DER", der(RSA_PUBLIC)),
+        ("a public key of PKCS#1 in DER", der(RSA_PKCS1)),
+        ("a public key of P-256 in DER", der(P256_PUBLIC)),
+        ("a JWK", RSA_JWK.into()),
+        ("a JWK of P-256 behind a newline", format!("\n{P256_JWK}").into()),
+        ("a key of SSH", format!("ssh-ed25519 {} me@here", STANDARD.encode([7; 51])).into()),
+        ("a key of SSH on P-256", format!("ecdsa-sha2-nistp256 {}", STANDARD.encode([7; 104])).into()),
+    ]
 }
 
 /// Points whose multiples are few, as RFC 8032 §5.1.2 encodes them: a signature by such a key needs no private key. The
@@ -287,4 +315,13 @@ fn files() {
         assert_eq!(StaticKeys::hmac(algorithm, &vec![1; length - 1]).unwrap_err().field(), "hmac");
     }
     assert_eq!(StaticKeys::hmac(Algorithm::Rs256, &[1; 64]).unwrap_err().field(), "hmac");
+    for (name, file) in key_files() {
+        let error = StaticKeys::hmac(Algorithm::Hs256, &file).unwrap_err();
+        assert!(error.to_string().contains("a key file in the place of a secret"), "{name}: {error}");
+    }
+    for good in
+        [&b"ssh, a secret that is long enough for HS256"[..], br#"{"a":"JSON object that is no key at all"}"#]
+    {
+        assert!(StaticKeys::hmac(Algorithm::Hs256, good).is_ok());
+    }
 }

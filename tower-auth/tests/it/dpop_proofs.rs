@@ -14,6 +14,7 @@ use tower_auth::keys::Algorithm;
 use tower_auth::layer::source::{BearerHeader, Cookie, FirstOf};
 use tower_auth::{
     AuthError, AuthLayer, Authenticator, AuthenticatorBuilder, Claims, Issuer, StaticKeys, TokenFault,
+    Verified,
 };
 
 use crate::attacks::{ED, ED_JWK, LONG, P256, P256_JWK, P384, P384_JWK, RSA, RSA_JWK, forge, with, x_of};
@@ -118,6 +119,50 @@ async fn the_example_of_rfc_7638() {
     let proof = Proof::new(Algorithm::Rs256, RSA, RFC, &token, 0);
     let refused = error(&send(&layer(), &token, &proof.text()).await);
     assert_eq!(refused, Some(AuthError::InvalidProof("The signature of the DPoP proof is not valid")));
+}
+
+/// RFC 9449 §4.1 and §6.2 and §7.1: the proof of figure 12 with the token of figure 13, about which the issuer says what
+/// figure 11 has; and the proof for a token endpoint of figure 2, which is none for this request.
+#[cfg(feature = "introspection")]
+#[tokio::test]
+async fn the_examples_of_rfc_9449() {
+    const HEADER: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19";
+    const RESOURCE: &str = "eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
+    const ENDPOINT: &str = "eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjY1Mjk2fQ.pAqut2IRDm_De6PR93SYmGBPXpwrAk90e8cP2hjiaG5QsGSuKDYW7_X620BxqhvYC8ynrrvZLTk41mSRroapUA";
+    const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
+    const ANSWER: &str = r#"{"active":true,"sub":"someone@example.com","iss":"https://server.example.com","nbf":1562262611,"exp":1562266216,"cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}"#;
+    let endpoint = service_fn(async |_: Request<Full<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from_static(ANSWER.as_bytes())))
+    });
+    let uri = "https://server.example.com/introspect".parse().unwrap();
+    let introspection = tower_auth::introspection::Introspection::builder(uri, "api", "secret", endpoint);
+    let auth = Authenticator::builder()
+        .introspect(introspection.build().unwrap())
+        .danger_any_audience()
+        .wall_clock(|| UNIX_EPOCH + Duration::from_secs(1_562_262_619))
+        .build()
+        .unwrap();
+    let policy = DpopPolicy::builder("https://resource.example.org".parse().unwrap()).build().unwrap();
+    let layer = AuthLayer::new(auth).dpop(policy);
+    let send = async |payload: &str| {
+        let inner = service_fn(async |request: Request<Empty<Bytes>>| {
+            let verified =
+                request.extensions().get::<Verified>().and_then(Verified::subject).map(str::to_owned);
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(verified.unwrap_or_default())))
+        });
+        let request = Request::get("/protectedresource")
+            .header(header::AUTHORIZATION, format!("DPoP {TOKEN}"))
+            .header("dpop", format!("{HEADER}.{payload}"));
+        layer.layer(inner).oneshot(request.body(Empty::new()).unwrap()).await.unwrap()
+    };
+    let answer = send(RESOURCE).await;
+    assert_eq!((answer.status(), answer.extensions().get::<AuthError>()), (StatusCode::OK, None));
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    assert_eq!(body, "someone@example.com");
+    // Its signature is good, too: what is wrong with it is the request.
+    let refused = send(ENDPOINT).await;
+    let expected = AuthError::InvalidProof("The DPoP proof is for another method");
+    assert_eq!(refused.extensions().get(), Some(&expected));
 }
 
 /// What a token is bound to is the thumbprint of the key in the proof, for each kind of key, whatever else its JWK says
