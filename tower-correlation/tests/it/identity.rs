@@ -103,6 +103,42 @@ async fn an_untrusted_peer_does_not_name_requests() {
     assert_eq!(correlation.origin(), Origin::Replaced(Replaced::Untrusted));
 }
 
+/// The predicate sees what the handler sees, and takes nothing away from it.
+#[tokio::test]
+async fn trust_may_depend_on_anything_but_the_body() {
+    #[derive(Clone, PartialEq, Debug)]
+    struct Peer(u8);
+    let asks: [fn(&http::request::Parts) -> bool; 5] = [
+        |parts| parts.extensions.get::<Peer>() == Some(&Peer(7)),
+        |parts| parts.uri.path() == "/internal",
+        |parts| parts.method == http::Method::PUT,
+        |parts| parts.version == http::Version::HTTP_2,
+        |parts| parts.headers.contains_key("x-request-id"),
+    ];
+    for ask in asks {
+        for agreed in [true, false] {
+            let layer = CorrelationLayer::new().trust(Trust::when(move |parts| ask(parts) == agreed));
+            let inner = service_fn(async |request: Request<&'static str>| {
+                let mut response = Response::new(());
+                response.extensions_mut().insert(request.extensions().get::<Correlation>().cloned());
+                assert_eq!(request.extensions().get::<Peer>(), Some(&Peer(7)));
+                assert_eq!((request.uri().path(), request.method().as_str()), ("/internal", "PUT"));
+                assert_eq!((request.version(), *request.body()), (http::Version::HTTP_2, "body"));
+                Ok::<_, Infallible>(response)
+            });
+            let request = Request::put("/internal")
+                .version(http::Version::HTTP_2)
+                .header("x-request-id", "abc")
+                .extension(Peer(7))
+                .body("body");
+            let mut response = layer.layer(inner).oneshot(request.unwrap()).await.unwrap();
+            let correlation = response.extensions_mut().remove::<Option<Correlation>>().flatten().unwrap();
+            let expected = if agreed { Origin::Accepted } else { Origin::Replaced(Replaced::Untrusted) };
+            assert_eq!(correlation.origin(), expected);
+        }
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_trusted_where_that_is_said() {
     let id = [("x-request-id", "abc")];
@@ -160,6 +196,42 @@ async fn an_id_of_the_handler_gives_way_to_that_of_the_request() {
     let response = CorrelationLayer::new().layer(inner).oneshot(request).await.unwrap();
     let ids: Vec<_> = response.headers().get_all("x-request-id").iter().collect();
     assert_eq!(ids, ["theirs"]);
+}
+
+/// What others send, and what they would have to be told to let through.
+#[tokio::test]
+async fn ids_of_other_senders_are_taken_over_once_their_characters_are_allowed() {
+    let as_they_are = [
+        // A UUID, as Envoy, Heroku and most libraries make it; 128 bits as nginx, W3C trace ids and this crate do.
+        "f058ebd6-02f7-4d3f-942e-904344e8cde5",
+        "444535f9378a3dfa1b8604bc9e05a303",
+        // Cloudflare's ray, a ULID, a span's 64 bits, a counter.
+        "230b030023ae2822-SJC",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "463ac35c9f6413ad",
+        "1",
+    ];
+    for id in as_they_are {
+        let (echo, correlation, _) = answer(CorrelationLayer::new(), &[("x-request-id", id)]).await;
+        assert_eq!((correlation.id().as_str(), &echo["x-request-id"]), (id, &id.parse().unwrap()));
+    }
+    let once_allowed: [(&str, &'static [u8]); 8] = [
+        ("0HLJ8A0PGT7IS:00000001", b":"),
+        ("|4bf92f3577b34da6a3ce929d0e0e4736.00f067aa0ba902b7.1_", b"|"),
+        ("b2f9a5a8-1f6a-4b49-9ab3-8f5f6f6f4b1b#42", b"#"),
+        ("Root=1-67891233-abcdef012345678912345678;Sampled=1", b"=;"),
+        ("105445aa7843bc8bf206b12000100000/1;o=1", b"/;="),
+        ("8K1R5tZSQ+MP4nDv/4vK0A==", b"+/="),
+        ("web-1/Xk2z9-000042", b"/"),
+        ("build@host", b"@"),
+    ];
+    for (id, characters) in once_allowed {
+        let (_, correlation, _) = answer(CorrelationLayer::new(), &[("x-request-id", id)]).await;
+        assert_eq!(correlation.origin(), Origin::Replaced(Replaced::Alphabet), "{id}");
+        let layer = CorrelationLayer::new().validate(Validation::default().also(characters));
+        let (echo, correlation, _) = answer(layer, &[("x-request-id", id)]).await;
+        assert_eq!((correlation.id().as_str(), &echo["x-request-id"]), (id, &id.parse().unwrap()));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Behaviour tests: one file per behaviour.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod baggage;
 mod cancelled;
 mod support;
 mod traits;

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
-use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_correlation::CorrelationLayer;
+use tower_correlation::trace::TraceParent;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -93,6 +94,38 @@ async fn every_line_of_a_request_names_it_at_any_level() {
         assert_eq!(lines.len(), count, "{lines:#?}");
         assert!(lines.iter().all(|line| line.contains(r#"correlation_id="s-1""#)), "{lines:#?}");
         assert!(lines.iter().all(|line| line.contains("trace_id=")), "{lines:#?}");
+    }
+}
+
+/// The outer one has said it all, also where the span is that of an SDK; one made in between is named as well.
+#[tokio::test]
+async fn a_layer_inside_of_another_does_not_say_it_twice() {
+    let sdk = TraceParent::new(7, 8, 1).unwrap();
+    for (before, between, spans) in
+        [(None, None, 1), (Some(sdk), None, 1), (Some(sdk), Some(sdk), 1), (None, Some(sdk), 2)]
+    {
+        let (log, _guard) = Log::new("error");
+        let service = ServiceBuilder::new()
+            .layer(CorrelationLayer::new())
+            .map_request(move |mut request: Request<Empty<Bytes>>| {
+                if let Some(span) = between {
+                    request.extensions_mut().insert(span);
+                }
+                request
+            })
+            .layer(CorrelationLayer::new())
+            .service_fn(chatty);
+        let mut request = request("s-9");
+        if let Some(span) = before {
+            request.extensions_mut().insert(span);
+        }
+        drop(service.oneshot(request).await.unwrap());
+        for line in log.lines() {
+            assert_eq!(line.matches("correlation_id=").count(), spans, "{line}");
+            let sdk_named = line.contains("trace_id=00000000000000000000000000000007");
+            assert_eq!(sdk_named, before.or(between).is_some(), "{line}");
+        }
+        assert!(!log.lines().is_empty());
     }
 }
 
