@@ -61,6 +61,7 @@ impl BreakerBuilder {
     /// Looks at the calls of the last `length`, in ten slots, at constant cost per call. Several windows and
     /// [`consecutive_failures`](Self::consecutive_failures) may be given: any of them opens the breaker. Default, when
     /// none is given: a time window of 10 s, long enough to see a rate and short enough to forget an old incident.
+    /// [`slow_calls`](Self::slow_calls) needs a window, and has this one beside failures in a row alone.
     pub fn time_window(mut self, length: Duration) -> Self {
         self.time_window = Some(length);
         self
@@ -217,7 +218,7 @@ impl BreakerBuilder {
             self.count_window.map(|calls| within("count_window", calls, MAX_COUNT_WINDOW)).transpose()?;
         let consecutive =
             self.consecutive.map(|run| within("consecutive_failures", run, u32::MAX)).transpose()?;
-        if time_window.is_none() && count_window.is_none() && consecutive.is_none() {
+        if time_window.is_none() && count_window.is_none() && (consecutive.is_none() || self.slow.is_some()) {
             time_window = Some(Duration::from_secs(10));
         }
         let slow = match self.slow {

@@ -4,12 +4,13 @@
 mod tower_http;
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Response, StatusCode, header};
 
-use crate::error::{BoxError, Rejected, find_rejection};
+use crate::error::{BoxError, Error, Rejected, find_rejection};
 use crate::grpc::is_grpc;
 use crate::policy::Verdict;
 
@@ -34,13 +35,49 @@ where
     }
 }
 
-/// `Ok` is a success and `Err` a failure.
+/// `Ok` is a success and `Err` a failure, the rejections of whatever is further in among them: see [`IgnoreRejections`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ErrorIsFailure;
 
 impl<T, E> Classify<T, E> for ErrorIsFailure {
     fn classify(&self, result: Result<&T, &E>) -> Verdict {
         if result.is_ok() { Verdict::SUCCESS } else { Verdict::FAILURE }
+    }
+}
+
+/// As [`ErrorIsFailure`], for services and futures whose error is an [`Error`] or a [`BoxError`]: the rejection of a
+/// breaker, bulkhead or throttle further in is ignored, for the upstream was not asked.
+///
+/// ```
+/// # async fn query() -> Result<u32, std::io::Error> { Ok(7) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_breaker::{Breaker, Bulkhead, classify::IgnoreRejections};
+///
+/// let (breaker, bulkhead) = (Breaker::builder("database").build()?, Bulkhead::builder("database").build()?);
+/// let rows = breaker.call_with(IgnoreRejections, bulkhead.call(query())).await?;
+/// # assert_eq!(rows, 7);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IgnoreRejections;
+
+impl<T, E> Classify<T, Error<E>> for IgnoreRejections {
+    fn classify(&self, result: Result<&T, &Error<E>>) -> Verdict {
+        match result {
+            Err(error) if error.rejection().is_some() => Verdict::IGNORED,
+            result => ErrorIsFailure.classify(result),
+        }
+    }
+}
+
+impl<T> Classify<T, BoxError> for IgnoreRejections {
+    fn classify(&self, result: Result<&T, &BoxError>) -> Verdict {
+        match result {
+            Err(error) if find_rejection(&**error).is_some() => Verdict::IGNORED,
+            result => ErrorIsFailure.classify(result),
+        }
     }
 }
 
@@ -106,7 +143,8 @@ where
 /// that ends without any is `UNKNOWN`. A failure's `Retry-After` (RFC 9110 §10.2.3) becomes the verdict's hint.
 ///
 /// A response or error that is a [`Rejected`] of this crate, from a bulkhead below say, is ignored: the upstream was not
-/// asked.
+/// asked. Errors are looked into where they are a [`BoxError`], or an [`Error`] of one; any other [`Error`] has to be
+/// boxed (`.map_err(Into::into)`), or judged by a [`ClassifyHttp`] that knows its type.
 #[derive(Clone, Copy)]
 pub struct HttpClassifier {
     status: fn(StatusCode) -> bool,
@@ -201,9 +239,13 @@ impl ClassifyHttp for HttpClassifier {
     }
 
     fn error(&mut self, error: &dyn Any) -> Verdict {
+        // Errors have no names here but these; a service whose own error is in an `Error` boxes it, to be understood.
         let rejected = match error.downcast_ref::<BoxError>() {
             Some(error) => find_rejection(&**error),
-            None => error.downcast_ref::<Rejected>(),
+            None => error.downcast_ref::<Rejected>().or_else(|| {
+                let boxed = error.downcast_ref::<Error<BoxError>>().and_then(Error::rejection);
+                boxed.or_else(|| error.downcast_ref::<Error<Infallible>>()?.rejection())
+            }),
         };
         if rejected.is_some() { Verdict::IGNORED } else { Verdict::FAILURE }
     }

@@ -30,6 +30,7 @@ mod with {
         calls: [Counter; 3],
         rejections: Counter,
         transitions: [Counter; 6],
+        would_open: Counter,
         state: Option<Gauge>,
     }
 
@@ -80,6 +81,12 @@ mod with {
                 handles.stands(index);
             }
         }
+
+        pub(crate) fn would_open(&self) {
+            if let Some(handles) = self.handles.get() {
+                handles.would_open.increment(1);
+            }
+        }
     }
 
     fn index(state: State) -> usize {
@@ -95,6 +102,7 @@ mod with {
                 calls: ["success", "failure", "ignored"].map(calls),
                 transitions: STATES.map(transition),
                 rejections: counter!("tower_breaker_rejections_total", "breaker" => name.clone()),
+                would_open: counter!("tower_breaker_would_open_total", "breaker" => name.clone()),
                 state: (!many).then(|| gauge!("tower_breaker_state", "breaker" => name.clone())),
             }
         }
@@ -127,5 +135,6 @@ mod without {
         pub(crate) fn call(&self, _: Outcome) {}
         pub(crate) fn gathered(&self, _: Tally) {}
         pub(crate) fn transition(&self, _: State) {}
+        pub(crate) fn would_open(&self) {}
     }
 }

@@ -65,6 +65,7 @@ impl Shell {
                 tracing::info!(breaker = &*self.name, from = %_from, %to, "circuit breaker changed");
             }
             Event::WouldOpen => {
+                self.metrics.would_open();
                 #[cfg(feature = "tracing")]
                 tracing::info!(breaker = &*self.name, "circuit breaker would open");
             }

@@ -43,12 +43,14 @@ impl Settings {
         let time = random.choose(&[Some(1_000), Some(10_000), None]);
         let count = random.choose(&[None, Some(7), Some(40)]);
         let run = random.choose(&[None, None, Some(6)]);
+        let slow = random.choose(&[None, Some((800, 50)), Some((2_000, 100))]);
+        let rates = run.is_none() || slow.is_some();
         Self {
-            time: if count.is_none() && run.is_none() { time.or(Some(10_000)) } else { time },
+            time: if count.is_none() && rates { time.or(Some(10_000)) } else { time },
             count,
             run,
             rate: random.choose(&[20, 50, 100]),
-            slow: random.choose(&[None, Some((800, 50)), Some((2_000, 100))]),
+            slow,
             minimum: random.choose(&[1, 5, 20]),
             open: random.choose(&[500, 3_000]),
             probes: random.choose(&[1, 3]),

@@ -7,6 +7,7 @@ mod behaviours;
 mod behaviours_ours;
 mod bulkhead;
 mod differential;
+mod expectations;
 mod fallback;
 mod handle;
 mod hosts;

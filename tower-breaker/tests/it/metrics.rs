@@ -141,3 +141,17 @@ async fn what_leaves_a_slot_reaches_the_recorder() {
     let counted = "tower_breaker_calls_total{breaker=orders,outcome=success}";
     assert_eq!(seen(&snapshotter).get(counted), Some(&22.0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_would_have_opened_is_counted_once_per_crossing() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let breaker = touchy("orders").initial_state(tower_breaker::State::MetricsOnly).build().unwrap();
+    for _ in 0..5 {
+        breaker.try_acquire().unwrap().failure();
+    }
+    let seen = seen(&snapshotter);
+    assert_eq!(seen["tower_breaker_would_open_total{breaker=orders}"], 1.0);
+    assert!(!seen.keys().any(|key| key.starts_with("tower_breaker_transitions_total")));
+}
