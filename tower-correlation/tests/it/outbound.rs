@@ -151,3 +151,19 @@ async fn fields_of_another_span_stay_where_an_sdk_writes_them() {
     let headers = sent(PropagateLayer::new().trace_context(false), request).await;
     assert!(headers["traceparent"] == theirs && headers["tracestate"] == "sdk=1");
 }
+
+/// Towards a party that is not to read it, whoever wrote it.
+#[tokio::test]
+async fn no_baggage_leaves_where_that_is_said() {
+    for known in [true, false] {
+        let request = || {
+            let mut request = if known { of(&correlation()) } else { Request::new(()) };
+            request.headers_mut().insert("baggage", "by=hand".parse().unwrap());
+            request
+        };
+        let headers = sent(PropagateLayer::new(), request()).await;
+        assert_eq!(headers["baggage"], if known { "user=17" } else { "by=hand" });
+        let headers = sent(PropagateLayer::new().baggage(false), request()).await;
+        assert!(!headers.contains_key("baggage"), "{headers:?}");
+    }
+}
