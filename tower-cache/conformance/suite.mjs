@@ -2,13 +2,13 @@
 // expected.json. Called by scripts/cache-suite, which says what the arguments are.
 
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const options = { store: [], runs: '1' }
+const options = { store: [], runs: '1', edition: '0.4.5' }
 for (let i = 2; i < process.argv.length; i++) {
   const name = process.argv[i].replace(/^--/, '')
   if (name === 'record') options.record = true
@@ -17,13 +17,19 @@ for (let i = 2; i < process.argv.length; i++) {
 }
 if (options.store.length === 0) options.store = ['memory', 'redis']
 
-const here = new URL('.', import.meta.url)
+// What is expected of the registry edition lies beside this, and that of the repository's in a folder of its own. The
+// repository keeps its programs apart from the tests, and both say that they are of version 0.4.5.
+const current = options.edition === 'current'
+const here = new URL(current ? 'current/' : '.', import.meta.url)
+const engine = existsSync(join(options.suite, 'test-engine')) ? 'test-engine/' : ''
 const suite = (path) => import(pathToFileURL(join(options.suite, path)))
 const tests = (await suite('tests/index.mjs')).default
-const surrogate = (await suite('tests/surrogate-control.mjs')).default
-const { determineTestResult } = await suite('lib/display.mjs')
-if (!tests.includes(surrogate)) tests.push(surrogate)
-const edition = JSON.parse(readFileSync(join(options.suite, 'package.json'))).version
+const { determineTestResult } = await suite(current ? `${engine}lib/results.mjs` : 'lib/display.mjs')
+if (!current) {
+  const surrogate = (await suite('tests/surrogate-control.mjs')).default
+  if (!tests.includes(surrogate)) tests.push(surrogate)
+}
+const edition = current ? 'current' : JSON.parse(readFileSync(join(options.suite, 'package.json'))).version
 
 // ---- processes ------------------------------------------------------------------------------------------------------
 
@@ -89,7 +95,7 @@ const LOOPBACK = 'data:text/javascript,' + encodeURIComponent(`
 // ---- one run --------------------------------------------------------------------------------------------------------
 
 async function run (store) {
-  const origin = start(process.execPath, ['--import', LOOPBACK, 'server/server.mjs'], {
+  const origin = start(process.execPath, ['--import', LOOPBACK, `${engine}server/server.mjs`], {
     cwd: options.suite,
     env: { ...process.env, npm_config_protocol: 'http', npm_config_port: '0', npm_config_pidfile: join(folder, 'pid') }
   })
@@ -106,7 +112,7 @@ async function run (store) {
   const proxy = start(options.proxy, ['--listen', '127.0.0.1:0', '--upstream', upstream, '--store', url])
   children.push(proxy)
   const base = await until('cache-proxy', () => proxy.output.match(/^listening on (http:\S+)/)?.[1])
-  const client = start(process.execPath, ['--no-warnings', 'cli.mjs'], {
+  const client = start(process.execPath, ['--no-warnings', `${engine}cli.mjs`], {
     cwd: options.suite,
     env: { ...process.env, npm_config_base: base, npm_config_id: '', npm_package_config_id: '' }
   })
@@ -172,7 +178,8 @@ function record (store, outcomes, raw) {
     .filter(([, { kind }]) => kind === 'check')
     .map(([id, { result }]) => [id, result]))
   writeFileSync(file('expected.json'), JSON.stringify({ edition, not_passed, check }, null, 2) + '\n')
-  const command = `scripts/cache-suite --store ${store} --runs ${options.runs} --record`
+  const which = current ? ' --checkout FOLDER' : ''
+  const command = `scripts/cache-suite${which} --store ${store} --runs ${options.runs} --record`
   const results = { edition, command, totals: totals(outcomes), results: raw }
   writeFileSync(file(`${store}.json`), JSON.stringify(results, null, 1) + '\n')
 }
@@ -196,5 +203,5 @@ for (const store of options.store) {
   }
 }
 const reasons = Object.values(expected.not_passed).length
-console.log(`${count} tests; ${reasons} not passed, each with its reason in tower-cache/conformance/expected.json`)
+console.log(`${count} tests; ${reasons} not passed, each with its reason in tower-cache/conformance/${current ? 'current/' : ''}expected.json`)
 if (differences > 0) fail(`${differences} differences`)

@@ -17,6 +17,9 @@ mod layer;
 mod lead;
 mod look;
 mod metrics;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
 mod passing;
 mod plan;
 mod policy;
@@ -26,6 +29,7 @@ mod refresh;
 mod renew;
 mod service;
 mod status;
+mod sync;
 
 #[doc(hidden)]
 pub mod door;

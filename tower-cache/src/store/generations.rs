@@ -1,14 +1,14 @@
 //! When what was purged last, in memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use super::{Entry, Stamp};
 use crate::key::CacheKey;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// When what was purged last. A purge of a URI holds for all its partitions, whose keys nobody knows, and costs the
 /// same however many there are: it is noted under the URI, and lookups compare. So it is for tags.
-pub(super) struct Generations {
+pub(crate) struct Generations {
     now: AtomicU64,
     hard: Notes,
     soft: Notes,
@@ -18,7 +18,7 @@ pub(super) struct Generations {
 }
 
 impl Generations {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             // Zero is older than everything.
             now: AtomicU64::new(1),
@@ -30,21 +30,21 @@ impl Generations {
         }
     }
 
-    pub(super) fn now(&self) -> Stamp {
+    pub(crate) fn now(&self) -> Stamp {
         Stamp(self.now.load(Ordering::SeqCst).into())
     }
 
     /// Whether there has ever been a purge, as this stamp knows it.
-    pub(super) fn is_any_purged(now: Stamp) -> bool {
+    pub(crate) fn is_any_purged(now: Stamp) -> bool {
         now > Stamp(1)
     }
 
-    pub(super) fn hard(&self, key: &CacheKey) -> Stamp {
+    pub(crate) fn hard(&self, key: &CacheKey) -> Stamp {
         let own = self.hard.last(key.uri_hash());
         Stamp(own.max(self.everything_hard.load(Ordering::SeqCst)).into())
     }
 
-    pub(super) fn soft(&self, key: &CacheKey) -> Stamp {
+    pub(crate) fn soft(&self, key: &CacheKey) -> Stamp {
         let own = self.soft.last(key.uri_hash());
         Stamp(own.max(self.everything_soft.load(Ordering::SeqCst)).into())
     }
@@ -68,7 +68,7 @@ impl Generations {
         self.notes(soft).note(crate::key::hash(tag.as_bytes()), self.next());
     }
 
-    pub(super) fn purge_uri(&self, key: &CacheKey, soft: bool) {
+    pub(crate) fn purge_uri(&self, key: &CacheKey, soft: bool) {
         self.notes(soft).note(key.uri_hash(), self.next());
     }
 
@@ -76,7 +76,7 @@ impl Generations {
         self.prefix.fetch_max(self.next(), Ordering::SeqCst);
     }
 
-    pub(super) fn purge_everything(&self, soft: bool) {
+    pub(crate) fn purge_everything(&self, soft: bool) {
         let everything = if soft { &self.everything_soft } else { &self.everything_hard };
         everything.fetch_max(self.next(), Ordering::SeqCst);
     }
@@ -112,7 +112,8 @@ const NUMBER_BITS: u32 = 44;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
 impl Notes {
-    const SETS: usize = 1 << 14;
+    /// In the models of loom one set holds all names.
+    const SETS: usize = if cfg!(loom) { 1 } else { 1 << 14 };
 
     fn new() -> Self {
         Self { sets: (0..Self::SETS).map(|_| Set::default()).collect(), turn: Mutex::new(()) }

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub use entry::Entry;
+#[cfg(loom)]
+pub(crate) use generations::Generations;
 #[cfg(feature = "redis")]
 pub(crate) use entry::Kept;
 pub(crate) use entry::{Head, StoredBody};
