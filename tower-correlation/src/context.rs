@@ -21,9 +21,16 @@ pub struct Correlation(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) id: CorrelationId,
     pub(crate) origin: Origin,
-    pub(crate) cause: Option<Box<CorrelationId>>,
-    pub(crate) parent: Option<TraceParent>,
     pub(crate) trace: TraceParent,
+    /// Apart, as most requests have none of it and what is made for each of them is to be small.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// What not every request has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct More {
+    pub(crate) cause: Option<CorrelationId>,
+    pub(crate) parent: Option<TraceParent>,
     pub(crate) state: Option<TraceState>,
     pub(crate) baggage: Option<Baggage>,
 }
@@ -39,11 +46,8 @@ impl Correlation {
         Self::new(Inner {
             id: Generator::hex128().generate(),
             origin: Origin::Generated,
-            cause: None,
-            parent: None,
             trace: TraceParent::generate(random(), random(), false),
-            state: None,
-            baggage: None,
+            more: None,
         })
     }
 
@@ -51,14 +55,28 @@ impl Correlation {
     /// correlation names this one as its [cause](Self::cause) and stays in its trace.
     #[must_use]
     pub fn follow_up(&self) -> Self {
+        let more = More {
+            cause: Some(self.0.id.clone()),
+            parent: Some(self.0.trace),
+            ..self.0.more.as_deref().cloned().unwrap_or_default()
+        };
         Self::new(Inner {
             id: Generator::hex128().generate(),
             origin: Origin::Generated,
-            cause: Some(Box::new(self.0.id.clone())),
-            parent: Some(self.0.trace),
             trace: self.0.trace.child(random()),
-            ..Inner::clone(&self.0)
+            more: Some(Box::new(more)),
         })
+    }
+
+    fn more(&self) -> Option<&More> {
+        self.0.more.as_deref()
+    }
+
+    /// The same request with a change to what not every request has.
+    fn changed(&self, change: impl FnOnce(&mut More)) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        change(inner.more.get_or_insert_default());
+        Self::new(inner)
     }
 
     /// The id that follows the request through all services.
@@ -76,13 +94,13 @@ impl Correlation {
     /// The id of the request or job that led to this one, when that had another id: see [`follow_up`](Self::follow_up).
     #[must_use]
     pub fn cause(&self) -> Option<&CorrelationId> {
-        self.0.cause.as_deref()
+        self.more()?.cause.as_ref()
     }
 
     /// The caller's span, when it sent a valid `traceparent`: which request led to this one.
     #[must_use]
     pub fn parent(&self) -> Option<TraceParent> {
-        self.0.parent
+        self.more()?.parent
     }
 
     /// This hop's own span: in the caller's trace, or in a new one.
@@ -94,25 +112,25 @@ impl Correlation {
     /// The caller's `tracestate`, when it was valid: what other tracing systems passed along.
     #[must_use]
     pub fn tracestate(&self) -> Option<&TraceState> {
-        self.0.state.as_ref()
+        self.more()?.state.as_ref()
     }
 
     /// The caller's `baggage`, within the limits of the layer.
     #[must_use]
     pub fn baggage(&self) -> Option<&Baggage> {
-        self.0.baggage.as_ref()
+        self.more()?.baggage.as_ref()
     }
 
     /// The same request with another `tracestate` for its outbound calls.
     #[must_use]
     pub fn with_tracestate(&self, state: Option<TraceState>) -> Self {
-        Self::new(Inner { state, ..Inner::clone(&self.0) })
+        self.changed(|more| more.state = state)
     }
 
     /// The same request with other `baggage` for its outbound calls.
     #[must_use]
     pub fn with_baggage(&self, baggage: Option<Baggage>) -> Self {
-        Self::new(Inner { baggage, ..Inner::clone(&self.0) })
+        self.changed(|more| more.baggage = baggage)
     }
 
     /// The same request with a span made elsewhere, such as by an OpenTelemetry SDK.
@@ -122,7 +140,7 @@ impl Correlation {
     }
 
     /// The id as a field value.
-    pub(crate) fn value(&self) -> Option<HeaderValue> {
+    pub(crate) fn value(&self) -> HeaderValue {
         self.0.id.value()
     }
 }

@@ -63,6 +63,46 @@ pub(crate) fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: Opt
     }
 }
 
+/// The fields that may bring an id, the most important first.
+#[derive(Debug, Clone)]
+pub(crate) struct IdFields {
+    names: Vec<HeaderName>,
+    /// A bit for the length of each name, and of those of the trace context and baggage.
+    lengths: u64,
+}
+
+impl IdFields {
+    pub(crate) fn new(names: Vec<HeaderName>) -> Self {
+        let others = [&TRACEPARENT, &TRACESTATE, &BAGGAGE];
+        let lengths = names.iter().chain(others).fold(0, |all, name| all | Self::length(name));
+        Self { names, lengths }
+    }
+
+    pub(crate) fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+
+    #[inline]
+    fn length(name: &HeaderName) -> u64 {
+        1 << (name.as_str().len() & 63)
+    }
+
+    /// Most names are not even as long as one of those looked for.
+    #[inline]
+    fn may_be_about(&self, name: &HeaderName) -> bool {
+        self.lengths & Self::length(name) != 0
+    }
+
+    fn position(&self, name: &HeaderName) -> Option<usize> {
+        self.names.iter().position(|id| id == name)
+    }
+
+    /// Whether what a field of this name says matters.
+    fn is_about(&self, name: &HeaderName) -> bool {
+        self.position(name).is_some() || *name == TRACEPARENT || *name == TRACESTATE || *name == BAGGAGE
+    }
+}
+
 /// What the fields that matter here say in a request. Looking for a field by name costs about as much as looking at six
 /// names, and most requests have few fields and none of these: one pass over short maps finds all.
 #[derive(Debug, Default)]
@@ -130,20 +170,20 @@ impl<'a> Found<'a> {
     /// Longer maps are asked by name.
     const SHORT: usize = 20;
 
-    pub(crate) fn of(headers: &'a HeaderMap, ids: &[HeaderName]) -> Self {
+    pub(crate) fn of(headers: &'a HeaderMap, ids: &IdFields) -> Self {
         if headers.len() > Self::SHORT {
             return Self::by_name(headers, ids);
         }
         let mut found = Self::default();
-        let length = |name: &HeaderName| 1_u64 << (name.as_str().len() & 63);
-        let others = [&TRACEPARENT, &TRACESTATE, &BAGGAGE].map(length);
-        let lengths = ids.iter().map(length).chain(others).fold(0, |all, one| all | one);
+        // Names are passed over faster than lines.
+        if !headers.keys().any(|name| ids.may_be_about(name) && ids.is_about(name)) {
+            return found;
+        }
         for (name, line) in headers {
-            // Most names are not even as long as one of those looked for.
-            if lengths & length(name) == 0 {
+            if !ids.may_be_about(name) {
                 continue;
             }
-            if let Some(index) = ids.iter().position(|id| id == name) {
+            if let Some(index) = ids.position(name) {
                 found.ids.0 |= Ids::bit(index);
                 found.id = match found.id {
                     Some((before, said)) if before < index => Some((before, said)),
@@ -174,14 +214,14 @@ impl<'a> Found<'a> {
         Some((parent, state))
     }
 
-    fn by_name(headers: &'a HeaderMap, ids: &[HeaderName]) -> Self {
+    fn by_name(headers: &'a HeaderMap, ids: &IdFields) -> Self {
         let mut found = Self {
             traceparent: Said::of(headers, &TRACEPARENT),
             tracestate: Said::of(headers, &TRACESTATE),
             baggage: headers.contains_key(&BAGGAGE),
             ..Self::default()
         };
-        for (index, name) in ids.iter().enumerate() {
+        for (index, name) in ids.names.iter().enumerate() {
             if let Some(said) = Said::of(headers, name) {
                 found.ids.0 |= Ids::bit(index);
                 found.id = found.id.or(Some((index, said)));

@@ -14,9 +14,9 @@ use tower_service::Service;
 
 use crate::ambient::Entered;
 use crate::body::ResponseBody;
-use crate::context::{Correlation, Inner};
+use crate::context::{Correlation, Inner, More};
 use crate::echo::{EchoLayer, EchoSlot};
-use crate::fields::{BAGGAGE, Found, Ids, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, lines};
+use crate::fields::{BAGGAGE, Found, IdFields, Ids, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, lines};
 use crate::generate::{Generator, random};
 use crate::metrics::Metrics;
 use crate::policy::baggage::{Baggage, BaggageLimits};
@@ -59,7 +59,7 @@ impl fmt::Debug for Trust {
 
 #[derive(Debug, Clone)]
 struct Config {
-    inbound: Vec<HeaderName>,
+    inbound: IdFields,
     response: HeaderName,
     generator: Generator,
     trust: Trust,
@@ -88,7 +88,7 @@ impl CorrelationLayer {
     #[must_use]
     pub fn new() -> Self {
         let config = Config {
-            inbound: vec![X_REQUEST_ID.clone(), X_CORRELATION_ID.clone()],
+            inbound: IdFields::new(vec![X_REQUEST_ID.clone(), X_CORRELATION_ID.clone()]),
             response: X_REQUEST_ID.clone(),
             generator: Generator::default(),
             trust: Trust::default(),
@@ -109,7 +109,7 @@ impl CorrelationLayer {
     /// `x-request-id`, `x-correlation-id`.
     #[must_use]
     pub fn inbound(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        let names = names.into_iter().collect();
+        let names = IdFields::new(names.into_iter().collect());
         self.with(|config| config.inbound = names)
     }
 
@@ -214,8 +214,11 @@ impl Config {
         };
         self.metrics.identified(origin);
         // The first of the fields says it already, and nothing else.
-        let alone = found.id.is_some_and(|(index, said)| index == 0 && said.once);
-        let said = accepted.ok().filter(|_| alone).cloned();
+        let says_so = accepted.is_ok() && found.id.is_some_and(|(index, said)| index == 0 && said.once);
+        let value = match accepted {
+            Ok(value) if says_so => value.clone(),
+            _ => id.value(),
+        };
         let (parent, state) = if trusted { found.trace(headers) } else { None }.unzip();
         let trace = match (own, parent) {
             (Some(own), _) => own,
@@ -235,9 +238,10 @@ impl Config {
             None
         };
         let ids = found.ids;
-        let state = state.flatten();
-        let correlation = Correlation::new(Inner { id, origin, cause: None, parent, trace, state, baggage });
-        let value = self.tell(request, &correlation, said, ids);
+        let more = (parent.is_some() || baggage.is_some())
+            .then(|| Box::new(More { cause: None, parent, state: state.flatten(), baggage }));
+        let correlation = Correlation::new(Inner { id, origin, trace, more });
+        self.tell(request, &value, says_so, ids);
         request.extensions_mut().insert(correlation.clone());
         Identified { correlation, value, again: false }
     }
@@ -254,40 +258,33 @@ impl Config {
         if !again {
             request.extensions_mut().insert(correlation.clone());
         }
-        let value = self.tell(request, &correlation, None, Ids::UNKNOWN);
+        let value = correlation.value();
+        self.tell(request, &value, false, Ids::UNKNOWN);
         Identified { correlation, value, again }
     }
 
-    /// Leaves exactly the chosen id in the fields that bring ids: in the first one always, unless it `said` so already,
-    /// and in the others that are there. Gives it as a field value.
-    fn tell<B>(
-        &self,
-        request: &mut Request<B>,
-        correlation: &Correlation,
-        said: Option<HeaderValue>,
-        ids: Ids,
-    ) -> Option<HeaderValue> {
-        let to_first = said.is_none();
-        let value = said.or_else(|| correlation.value())?;
+    /// Leaves exactly the chosen id in the fields that bring ids: in the first one, unless it says so already, and in the
+    /// others that are there.
+    fn tell<B>(&self, request: &mut Request<B>, value: &HeaderValue, says_so: bool, ids: Ids) {
         let headers = request.headers_mut();
-        for (index, name) in self.inbound.iter().enumerate() {
+        for (index, name) in self.inbound.names().iter().enumerate() {
             let written =
-                if index == 0 { to_first } else { ids.may_have(index) && headers.contains_key(name) };
+                if index == 0 { !says_so } else { ids.may_have(index) && headers.contains_key(name) };
             if written {
                 headers.insert(name, value.clone());
             }
         }
         if let Some(slot) = request.extensions().get::<EchoSlot>() {
-            slot.fill(&value);
+            slot.fill(value);
         }
-        Some(value)
     }
 }
 
 /// What a request turned out to be.
 struct Identified {
     correlation: Correlation,
-    value: Option<HeaderValue>,
+    /// The id as a field value.
+    value: HeaderValue,
     /// A layer outside has said all this already.
     again: bool,
 }
@@ -314,7 +311,8 @@ where
             let _current = Entered::new(&mut slot);
             self.inner.call(request)
         };
-        ResponseFuture { inner: Some(inner), slot, span, name: self.config.response.clone(), value, trace }
+        let echo = Some((self.config.response.clone(), value));
+        ResponseFuture { inner: Some(inner), slot, span, echo, trace }
     }
 }
 
@@ -326,8 +324,7 @@ pin_project! {
         inner: Option<F>,
         slot: Option<Correlation>,
         span: Span,
-        name: HeaderName,
-        value: Option<HeaderValue>,
+        echo: Option<(HeaderName, HeaderValue)>,
         trace: Option<TraceParent>,
     }
 
@@ -370,8 +367,8 @@ where
                 return Poll::Ready(Err(error));
             }
         };
-        if let Some(value) = this.value.take() {
-            response.headers_mut().insert(&*this.name, value);
+        if let Some((name, value)) = this.echo.take() {
+            response.headers_mut().insert(name, value);
         }
         if let Some(Ok(value)) = this.trace.map(|trace| HeaderValue::from_bytes(&trace.to_bytes())) {
             response.headers_mut().insert(&TRACERESPONSE, value);

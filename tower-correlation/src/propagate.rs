@@ -101,12 +101,14 @@ impl Config {
         // A span that a tracing SDK made for this very call.
         let own = request.extensions().get::<TraceParent>().copied();
         let headers = request.headers_mut();
-        if let Some(id) = correlation.as_ref().and_then(Correlation::value) {
-            for name in &self.outbound {
+        let correlation = correlation.as_ref();
+        if let (Some(correlation), Some((last, others))) = (correlation, self.outbound.split_last()) {
+            let id = correlation.value();
+            for name in others {
                 headers.insert(name, id.clone());
             }
+            headers.insert(last, id);
         }
-        let correlation = correlation.as_ref();
         if self.trace_context {
             let trace = own.unwrap_or_else(|| match correlation {
                 // Each call is a span of its own (§3.2.2.4).
