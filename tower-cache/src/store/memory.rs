@@ -9,7 +9,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
 use super::generations::Generations;
-use super::recent::{Recent, Record};
+use super::shelves::{Record, Shelves};
 use super::{Entry, Lookup, Purge, PurgeTarget, Stamp, Store, StoreFuture, StoreStatistics, Variants};
 use crate::key::CacheKey;
 
@@ -30,14 +30,16 @@ pub struct MemoryStoreBuilder {
 }
 
 struct Shared {
-    records: Cache<CacheKey, Arc<Record>, Prehashed>,
-    recent: Arc<Recent>,
+    /// Has the bound and says what goes.
+    owner: Cache<u64, Arc<Record>, Prehashed>,
+    /// All that the owner has, and a short way to it.
+    records: Arc<Shelves>,
     max_variants: usize,
-    /// Held while a record is replaced by one with another variant, by the key's hash.
+    /// Held while the owner hears of a record, by the key's hash: in the order in which they were put in their place.
     commits: [Mutex<()>; 64],
     generations: Generations,
     evictions: Arc<AtomicU64>,
-    /// Octets committed since the cache's housekeeping last ran.
+    /// Octets committed since the owner's housekeeping last ran.
     unsettled: AtomicU64,
     settle_after: u64,
 }
@@ -81,26 +83,30 @@ impl MemoryStoreBuilder {
     pub fn build(self) -> MemoryStore {
         let evictions = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&evictions);
-        let recent = Arc::new(Recent::new(self.max_bytes));
-        let gone = Arc::clone(&recent);
-        let records = Cache::builder()
+        let records = Arc::new(Shelves::new());
+        let gone = Arc::clone(&records);
+        let owner = Cache::builder()
             .max_capacity(self.max_bytes)
             // A share of what usually comes to fit: tables that grow are copied again and again.
             .initial_capacity(usize::try_from(self.max_bytes >> 14).unwrap_or(0).min(1 << 16))
-            .weigher(|key: &CacheKey, record: &Arc<Record>| {
+            .weigher(|_, record: &Arc<Record>| {
                 let weight = record.entries().map(Entry::weight).sum::<u64>();
-                u32::try_from(weight + key.as_bytes().len() as u64 + RECORD_OVERHEAD).unwrap_or(u32::MAX)
+                let key = record.first().key().as_bytes().len() as u64;
+                u32::try_from(weight + key + RECORD_OVERHEAD).unwrap_or(u32::MAX)
             })
-            .eviction_listener(move |_, record, cause| {
-                gone.forget(&record);
+            .eviction_listener(move |hash, record, cause| {
+                // What has been replaced has left its place before.
+                if cause != RemovalCause::Replaced {
+                    gone.forget(*hash, &record);
+                }
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             })
             .build_with_hasher(Prehashed);
         let shared = Shared {
+            owner,
             records,
-            recent,
             max_variants: self.max_variants.max(1),
             commits: std::array::from_fn(|_| Mutex::default()),
             generations: Generations::new(),
@@ -114,14 +120,19 @@ impl MemoryStoreBuilder {
 
 impl Store for MemoryStore {
     fn lookup(&self, key: &CacheKey) -> StoreFuture<Lookup> {
-        let Shared { records, recent, generations, .. } = &*self.shared;
+        let Shared { owner, records, generations, .. } = &*self.shared;
         let stamp = generations.now();
         let mut lookup = Lookup::nothing(stamp);
         if Generations::is_any_purged(stamp) {
             lookup = lookup.purged_before(generations.hard(key)).stale_before(generations.soft(key));
         }
-        let record = recent.get(key).or_else(|| records.get(key).inspect(|record| recent.note(record)));
-        let Some(record) = record else { return StoreFuture::ready(Ok(lookup)) };
+        // Only the hash is compared, all of it; whoever uses an entry compares its key.
+        let Some(record) = records.get(key.hash64()) else { return StoreFuture::ready(Ok(lookup)) };
+        record.first().warm();
+        if record.counts() {
+            // It counts this; what it answers is here already.
+            drop(owner.get(&key.hash64()));
+        }
         lookup.variants = Variants::Record(record);
         if Generations::is_any_purged(stamp)
             && lookup.variants.iter().any(|entry| generations.is_tag_purged(entry))
@@ -140,47 +151,70 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
-        let shared = &*self.shared;
-        let hard = shared.generations.hard(entry.key());
-        if stamp < hard.max(shared.generations.prefix()).max(shared.generations.tags(&entry, false)) {
-            return StoreFuture::ready(Ok(()));
+        let Shared { owner, records, generations, max_variants, .. } = &*self.shared;
+        let (key, weight) = (entry.key(), entry.weight());
+        let hash = key.hash64();
+        // The cast keeps the low bits, which are as good as any.
+        let place = hash as usize % self.shared.commits.len();
+        let committing = self.shared.commits[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = false;
+        let record = records.replace(hash, |known| {
+            new = known.is_none();
+            // A purge either is seen here, or comes to this shelf later and finds what is put there now.
+            let hard = generations.hard(key);
+            if stamp < hard.max(generations.prefix()).max(generations.tags(&entry, false)) {
+                return None;
+            }
+            let others = known.iter().flat_map(|known| known.entries());
+            let others = others
+                .filter(|other| !other.same_variant(&entry) && other.stamp() >= hard && other.key() == key);
+            Some(Record::new(Entry::clone(&entry), others.take(max_variants - 1).cloned()))
+        });
+        let Some(record) = record else { return StoreFuture::ready(Ok(())) };
+        if new {
+            // Somebody asked for it, or it were not here: it counts that too, and lets nobody in without.
+            drop(owner.get(&hash));
         }
-        let weight = entry.weight();
-        // moka has a way to compute a value from the one before, which costs two more of its tables a turn.
-        let place = entry.key().hash64() as usize % shared.commits.len();
-        let committing = shared.commits[place].lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shared.records.get(entry.key());
-        let others = known.iter().flat_map(|known| known.entries());
-        let others = others.filter(|other| !other.same_variant(&entry) && other.stamp() >= hard);
-        let others = others.take(shared.max_variants - 1).cloned();
-        let record = Arc::new(Record::new(Entry::clone(&entry), others));
-        shared.records.insert(entry.key().clone(), record);
+        owner.insert(hash, Arc::clone(&record));
+        if !records.has(hash, &record) {
+            // Purged, or refused, meanwhile.
+            owner.invalidate(&hash);
+        }
         drop(committing);
         // moka evicts when some number of writes has come together; large bodies must not wait for so many.
-        if shared.unsettled.fetch_add(weight, Ordering::Relaxed) + weight > shared.settle_after {
-            shared.unsettled.store(0, Ordering::Relaxed);
-            shared.records.run_pending_tasks();
+        let unsettled = &self.shared.unsettled;
+        if unsettled.fetch_add(weight, Ordering::Relaxed) + weight > self.shared.settle_after {
+            unsettled.store(0, Ordering::Relaxed);
+            owner.run_pending_tasks();
         }
         StoreFuture::ready(Ok(()))
     }
 
     fn purge(&self, purge: &Purge) -> StoreFuture<()> {
-        let Shared { records, generations, .. } = &*self.shared;
+        let Shared { owner, records, generations, .. } = &*self.shared;
+        let remove = |key: &CacheKey| {
+            records.remove(key.hash64());
+            owner.invalidate(&key.hash64());
+        };
         let soft = purge.is_soft();
         match purge.target() {
             PurgeTarget::Uri(key) => {
                 generations.purge_uri(key, soft);
                 if !soft {
-                    records.invalidate(key);
+                    remove(key);
                 }
             }
             PurgeTarget::Prefix(prefix) => {
                 // What is being fetched now is not among the records: it is not stored.
                 generations.purge_prefix();
-                for (key, _) in records.iter().filter(|(key, _)| key.uri().starts_with(&**prefix)) {
+                let named = |record: &Record| {
+                    let key = record.first().key();
+                    key.uri().starts_with(&**prefix).then(|| key.clone())
+                };
+                for key in records.pick(named) {
                     generations.purge_uri(&key, soft);
                     if !soft {
-                        records.invalidate(&*key);
+                        remove(&key);
                     }
                 }
             }
@@ -188,7 +222,8 @@ impl Store for MemoryStore {
             PurgeTarget::Everything => {
                 generations.purge_everything(soft);
                 if !soft {
-                    records.invalidate_all();
+                    records.clear();
+                    owner.invalidate_all();
                 }
             }
         }
@@ -196,10 +231,10 @@ impl Store for MemoryStore {
     }
 
     fn statistics(&self) -> StoreStatistics {
-        self.shared.records.run_pending_tasks();
+        self.shared.owner.run_pending_tasks();
         StoreStatistics {
-            bytes: self.shared.records.weighted_size(),
-            entries: self.shared.records.entry_count(),
+            bytes: self.shared.owner.weighted_size(),
+            entries: self.shared.records.len() as u64,
             evictions: self.shared.evictions.load(Ordering::Relaxed),
         }
     }
@@ -208,16 +243,16 @@ impl Store for MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore")
-            .field("max_bytes", &self.shared.records.policy().max_capacity())
-            .field("bytes", &self.shared.records.weighted_size())
+            .field("max_bytes", &self.shared.owner.policy().max_capacity())
+            .field("bytes", &self.shared.owner.weighted_size())
             .finish_non_exhaustive()
     }
 }
 
-/// What moka keeps for each key.
+/// What moka keeps for each key, its slot, and its place in the table with what is free there.
 const RECORD_OVERHEAD: u64 = 320;
 
-/// Keys bring their hash.
+/// What is asked for is a hash already.
 #[derive(Clone, Default)]
 struct Prehashed;
 

@@ -9,7 +9,8 @@ mod entry;
 mod generations;
 mod lease;
 mod memory;
-mod recent;
+mod shelves;
+mod table;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,14 +20,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub use entry::Entry;
-#[cfg(loom)]
-pub(crate) use generations::Generations;
 #[cfg(feature = "redis")]
 pub(crate) use entry::Kept;
 pub(crate) use entry::{Head, StoredBody};
+#[cfg(loom)]
+pub(crate) use generations::Generations;
 pub use lease::{Held, Lease};
 pub use memory::{MemoryStore, MemoryStoreBuilder};
-pub(crate) use recent::Record;
+pub(crate) use shelves::Record;
 
 use crate::error::BoxError;
 use crate::key::CacheKey;

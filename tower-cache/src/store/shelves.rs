@@ -1,0 +1,289 @@
+//! All records of a memory store by their hash: a short way from the question to the answer.
+//!
+//! moka owns the bound and says what has to go. To ask it costs more memory than all the rest of a hit, and a miss
+//! would ask three times; so questions are answered here, and moka hears of what is stored and of some of the
+//! readings: it counts to 15, and what it needs besides is to hear of a record now and then while that is in use.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Entry;
+use super::table::Table;
+
+/// All that is stored under one key: at least one response, the newest first.
+#[derive(Debug)]
+pub(crate) struct Record {
+    first: Entry,
+    others: Box<[Entry]>,
+    /// How often it was asked for; where two threads ask at once, one of them may not count.
+    used: AtomicU32,
+}
+
+impl Record {
+    pub(super) fn new(first: Entry, others: impl Iterator<Item = Entry>) -> Self {
+        Self { first, others: others.collect(), used: AtomicU32::new(0) }
+    }
+
+    pub(super) fn first(&self) -> &Entry {
+        &self.first
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Counts a use; whether moka is to hear of it.
+    pub(super) fn counts(&self) -> bool {
+        let used = self.used.load(Ordering::Relaxed).wrapping_add(1);
+        self.used.store(used, Ordering::Relaxed);
+        used < OFTEN || used.is_multiple_of(EACH)
+    }
+}
+
+/// Uses of which moka hears each.
+const OFTEN: u32 = 16;
+/// Beyond that it hears of one in so many.
+const EACH: u32 = 16;
+
+/// Records by hash. Only the hash is compared, all of it; whoever uses an entry compares its key.
+pub(super) struct Shelves {
+    shelves: Box<[Place]>,
+}
+
+/// A shelf's lock, held for a look into a table. It shares no line of the processor's cache with another.
+#[repr(align(128))]
+#[derive(Default)]
+struct Place(Mutex<Shelf>);
+
+/// Part of the records.
+#[derive(Default)]
+struct Shelf {
+    table: Table,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+/// A place for a record.
+struct Slot {
+    hash: u64,
+    /// Missing where the slot is free.
+    record: Option<Arc<Record>>,
+}
+
+impl Shelves {
+    const COUNT: usize = 64;
+
+    pub(super) fn new() -> Self {
+        Self { shelves: (0..Self::COUNT).map(|_| Place::default()).collect() }
+    }
+
+    fn shelf(&self, hash: u64) -> MutexGuard<'_, Shelf> {
+        // The top bits: the low ones choose the place in the table.
+        self.lock((hash >> 58) as usize % Self::COUNT)
+    }
+
+    fn lock(&self, shelf: usize) -> MutexGuard<'_, Shelf> {
+        self.shelves[shelf].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, hash: u64) -> Option<Arc<Record>> {
+        let shelf = self.shelf(hash);
+        let slot = shelf.find(hash)?;
+        shelf.slots[slot as usize].record.clone()
+    }
+
+    /// Puts what `make` makes of a record in its place, and returns it; where it makes nothing, nothing changes. Nobody
+    /// else changes that record meanwhile, so what `make` sees is still so when all others see what it made.
+    pub(super) fn replace<F>(&self, hash: u64, make: F) -> Option<Arc<Record>>
+    where
+        F: FnOnce(Option<&Arc<Record>>) -> Option<Record>,
+    {
+        let mut shelf = self.shelf(hash);
+        let known = shelf.find(hash);
+        let before = known.and_then(|slot| shelf.slots[slot as usize].record.as_ref());
+        let record = Arc::new(make(before)?);
+        let kept = Some(Arc::clone(&record));
+        let replaced = match known {
+            Some(slot) => std::mem::replace(&mut shelf.slots[slot as usize].record, kept),
+            None => {
+                shelf.put(Slot { hash, record: kept });
+                None
+            }
+        };
+        drop(shelf);
+        drop(replaced);
+        Some(record)
+    }
+
+    /// Whether this very record is what is found.
+    pub(super) fn has(&self, hash: u64, record: &Arc<Record>) -> bool {
+        let shelf = self.shelf(hash);
+        shelf.find(hash).is_some_and(|slot| shelf.is(slot, record))
+    }
+
+    pub(super) fn remove(&self, hash: u64) {
+        self.remove_if(hash, |_, _| true);
+    }
+
+    /// Removes this very record, and none that has taken its place.
+    pub(super) fn forget(&self, hash: u64, record: &Arc<Record>) {
+        self.remove_if(hash, |shelf, slot| shelf.is(slot, record));
+    }
+
+    fn remove_if(&self, hash: u64, condition: impl Fn(&Shelf, u32) -> bool) {
+        let mut shelf = self.shelf(hash);
+        let found = shelf.find(hash).filter(|slot| condition(&shelf, *slot));
+        let removed = found.and_then(|slot| shelf.take(slot));
+        // Content is given back when nobody waits for the shelf.
+        drop(shelf);
+        drop(removed);
+    }
+
+    pub(super) fn clear(&self) {
+        for shelf in 0..Self::COUNT {
+            let cleared = std::mem::take(&mut *self.lock(shelf));
+            drop(cleared);
+        }
+    }
+
+    /// What `pick` picks of each record, shelf after shelf.
+    pub(super) fn pick<T>(&self, pick: impl Fn(&Record) -> Option<T>) -> impl Iterator<Item = T> {
+        (0..Self::COUNT).flat_map(move |shelf| {
+            let shelf = self.lock(shelf);
+            let records = shelf.slots.iter().filter_map(|slot| slot.record.as_deref());
+            records.filter_map(&pick).collect::<Vec<_>>()
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        (0..Self::COUNT).map(|shelf| self.lock(shelf).table.len()).sum()
+    }
+}
+
+impl Shelf {
+    fn find(&self, hash: u64) -> Option<u32> {
+        self.table.find(hash, |slot| self.slots[slot as usize].hash == hash)
+    }
+
+    fn is(&self, slot: u32, record: &Arc<Record>) -> bool {
+        self.slots[slot as usize].record.as_ref().is_some_and(|own| Arc::ptr_eq(own, record))
+    }
+
+    /// A record whose hash is not there yet.
+    fn put(&mut self, new: Slot) {
+        let hash = new.hash;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = new;
+                slot
+            }
+            None => {
+                self.slots.push(new);
+                // Memory for 2³² slots would have to be there before this could be cut.
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.table.insert(hash, slot);
+    }
+
+    fn take(&mut self, slot: u32) -> Option<Arc<Record>> {
+        let place = &mut self.slots[slot as usize];
+        let record = place.record.take();
+        self.table.remove(place.hash, slot);
+        self.free.push(slot);
+        record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::{Duration, Instant};
+
+    use http::{HeaderMap, StatusCode, Uri};
+
+    use super::*;
+    use crate::key::CacheKey;
+    use crate::policy::freshness::Freshness;
+    use crate::store::table::scatter;
+    use crate::store::{Head, Stamp, StoredBody};
+
+    fn record() -> Record {
+        let head = Head {
+            key: CacheKey::of_uri(&Uri::from_static("http://example.com/")).unwrap(),
+            variant: crate::policy::vary::Variant::default(),
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            freshness: Freshness {
+                initial_age: Duration::ZERO,
+                lifetime: Duration::from_secs(60),
+                stale_while_revalidate: Duration::ZERO,
+                stale_if_error: Duration::ZERO,
+                stale_if_unreachable: Duration::ZERO,
+                always_validate: false,
+                never_stale: false,
+            },
+            part: None,
+            upstream_status: false,
+            own_etag: false,
+            tags: Box::default(),
+            stored_at: Instant::now(),
+        };
+        let entry = Entry::new(Arc::new(head), StoredBody::default(), Stamp::new(1));
+        Record::new(entry, [].into_iter())
+    }
+
+    #[test]
+    fn moka_hears_of_the_first_uses_and_then_of_each_sixteenth() {
+        let record = record();
+        assert_eq!((0..15).filter(|_| record.counts()).count(), 15);
+        assert_eq!((0..160).filter(|_| record.counts()).count(), 10);
+    }
+
+    #[test]
+    fn beside_a_map_of_the_standard_library() {
+        let shelves = Shelves::new();
+        let mut model: HashMap<u64, Arc<Record>> = HashMap::new();
+        let mut older: Option<(u64, Arc<Record>)> = None;
+        for step in 0..30_000_u64 {
+            let hash = scatter(scatter(step) % 500);
+            let is = |found: Option<Arc<Record>>, model: &HashMap<u64, Arc<Record>>| match model.get(&hash) {
+                Some(known) => found.is_some_and(|found| Arc::ptr_eq(&found, known)),
+                None => found.is_none(),
+            };
+            assert!(is(shelves.get(hash), &model));
+            match scatter(step << 20) % 8 {
+                0..=2 => {
+                    let made = shelves.replace(hash, |before| {
+                        assert!(is(before.cloned(), &model));
+                        Some(record())
+                    });
+                    let made = made.unwrap();
+                    assert!(shelves.has(hash, &made));
+                    older = model.insert(hash, made).map(|before| (hash, before)).or(older);
+                }
+                3 => assert!(shelves.replace(hash, |_| None).is_none()),
+                4 | 5 => {
+                    shelves.remove(hash);
+                    model.remove(&hash);
+                }
+                _ => {
+                    if let Some((hash, older)) = &older {
+                        // What has taken its place stays.
+                        assert!(!shelves.has(*hash, older));
+                        shelves.forget(*hash, older);
+                    }
+                    if let Some(own) = model.remove(&hash) {
+                        shelves.forget(hash, &own);
+                        assert_eq!(Arc::strong_count(&own), 1);
+                    }
+                }
+            }
+            assert_eq!(shelves.len(), model.len());
+        }
+        assert_eq!(shelves.pick(|_| Some(())).count(), model.len());
+        assert!(model.len() > 50);
+        shelves.clear();
+        assert!(shelves.len() == 0 && model.values().all(|record| Arc::strong_count(record) == 1));
+    }
+}
