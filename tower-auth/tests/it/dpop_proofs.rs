@@ -14,7 +14,6 @@ use tower_auth::keys::Algorithm;
 use tower_auth::layer::source::{BearerHeader, Cookie, FirstOf};
 use tower_auth::{
     AuthError, AuthLayer, Authenticator, AuthenticatorBuilder, Claims, Issuer, StaticKeys, TokenFault,
-    Verified,
 };
 
 use crate::attacks::{ED, ED_JWK, LONG, P256, P256_JWK, P384, P384_JWK, RSA, RSA_JWK, forge, with, x_of};
@@ -132,7 +131,7 @@ async fn the_examples_of_rfc_9449() {
     const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
     const ANSWER: &str = r#"{"active":true,"sub":"someone@example.com","iss":"https://server.example.com","nbf":1562262611,"exp":1562266216,"cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}"#;
     let endpoint = service_fn(async |_: Request<Full<Bytes>>| {
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from_static(ANSWER.as_bytes())))
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(ANSWER)))
     });
     let uri = "https://server.example.com/introspect".parse().unwrap();
     let introspection = tower_auth::introspection::Introspection::builder(uri, "api", "secret", endpoint);
@@ -146,8 +145,11 @@ async fn the_examples_of_rfc_9449() {
     let layer = AuthLayer::new(auth).dpop(policy);
     let send = async |payload: &str| {
         let inner = service_fn(async |request: Request<Empty<Bytes>>| {
-            let verified =
-                request.extensions().get::<Verified>().and_then(Verified::subject).map(str::to_owned);
+            let verified = request
+                .extensions()
+                .get::<tower_auth::Verified>()
+                .and_then(tower_auth::Verified::subject)
+                .map(str::to_owned);
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(verified.unwrap_or_default())))
         });
         let request = Request::get("/protectedresource")
