@@ -97,6 +97,28 @@ async fn what_becomes_a_response_outside_of_the_layer_is_named_by_the_mapper() {
     assert!(!response.headers().contains_key("x-request-id"));
 }
 
+/// Whoever stands between layer and mapper may have said something else on purpose.
+#[tokio::test]
+async fn the_mapper_adds_and_does_not_replace() {
+    let layer = CorrelationLayer::new();
+    for (own, expected) in [(None, "m-2"), (Some("theirs"), "theirs")] {
+        let app = ServiceBuilder::new()
+            .layer(layer.echo_mapper())
+            .map_response(move |mut response: Response<_>| {
+                response.headers_mut().remove("x-request-id");
+                if let Some(own) = own {
+                    response.headers_mut().insert("x-request-id", own.parse().unwrap());
+                }
+                response
+            })
+            .layer(layer.clone())
+            .service(service_fn(async |_: Request<Body>| Ok::<_, BoxError>(Response::new(Body::empty()))));
+        let request = Request::builder().header("x-request-id", "m-2").body(Body::empty()).unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["x-request-id"], expected);
+    }
+}
+
 /// One mapper outside of a router, another on a route: each names what is made inside of it.
 #[tokio::test]
 async fn mappers_within_mappers_agree() {

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod baggage;
+mod bodies;
 mod cancelled;
 mod support;
 mod traits;

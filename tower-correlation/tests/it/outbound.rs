@@ -152,6 +152,31 @@ async fn fields_of_another_span_stay_where_an_sdk_writes_them() {
     assert!(headers["traceparent"] == theirs && headers["tracestate"] == "sdk=1");
 }
 
+/// The same when the request has a caller in that trace: a span of the SDK's is another than the caller's.
+#[tokio::test]
+async fn the_caller_s_span_leaves_and_that_of_an_sdk_stays() {
+    let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01";
+    for (written, stays) in [(caller, false), (span, true)] {
+        let upstream =
+            service_fn(async |request: Request<()>| Ok::<_, Infallible>(request.into_parts().0.headers));
+        let client = PropagateLayer::new().trace_context(false).layer(upstream);
+        let handler = service_fn(move |mut request: Request<()>| {
+            let client = client.clone();
+            async move {
+                request.headers_mut().insert("traceparent", written.parse().unwrap());
+                let mut response = http::Response::new(());
+                *response.headers_mut() = client.oneshot(request).await.unwrap();
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let request = Request::builder().header("traceparent", caller).header("tracestate", "a=1");
+        let answer = CorrelationLayer::new().layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
+        assert_eq!(answer.headers().get("traceparent").is_some_and(|it| it == span), stays, "{answer:?}");
+        assert_eq!(answer.headers().contains_key("tracestate"), stays);
+    }
+}
+
 /// Towards a party that is not to read it, whoever wrote it.
 #[tokio::test]
 async fn no_baggage_leaves_where_that_is_said() {
