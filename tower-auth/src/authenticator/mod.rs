@@ -24,6 +24,7 @@ use crate::keys::{KeySource, KeysPending, Lookup, RemoteJwks};
 use crate::metrics::Requests;
 use crate::policy::claims::{self, Places, Registered};
 use crate::policy::jws::{self, Header};
+use crate::policy::typed::Outline;
 use crate::policy::validation::Rules;
 use crate::token::{Claims, Facts, Signed, TokenFacts, Verified};
 use crate::verify::{self, Backend};
@@ -299,14 +300,15 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             Lookup::Unavailable { retry_after } => return Err(AuthError::KeysUnavailable { retry_after }),
         };
         let (payload, by) = verify::verify_split(&split, &header, &signature, &keys, *backend)?;
-        let registered = claims::parse(payload, places)?;
+        let mut outline = Outline::new();
+        let registered = claims::parse_outlined(payload, places, &mut outline)?;
         // Once more, now that the payload can be believed.
         if issuer.name.is_some() && issuer.name.as_deref() != registered.iss() {
             return Err(TokenFault::Issuer.into());
         }
         rules.check(&registered, self.seconds(), proof)?;
         self.not_revoked(&registered)?;
-        let claims = serde_json::from_str(registered.payload()).map_err(|_| TokenFault::ClaimsType)?;
+        let claims = outline.claims(registered.payload()).ok_or(TokenFault::ClaimsType)?;
         if known.is_none() {
             self.shared.headers.keep(split.header, &header);
         }

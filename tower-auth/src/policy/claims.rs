@@ -1,8 +1,10 @@
 //! The registered claims (RFC 7519 §4.1, RFC 9068 §2.2), each of the type it must have.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::json::{self, Members, Text, Value};
+use super::typed::{Kind, Member, Outline};
 use crate::error::TokenFault;
 
 /// Latest time that is understood: the year 9999. Later ones are mistakes or attacks on arithmetic.
@@ -35,7 +37,7 @@ pub(crate) struct Registered {
 }
 
 /// From where to where in [`Registered::text`], in bytes.
-type Span = (u32, u32);
+pub(crate) type Span = (u32, u32);
 
 /// A few places, most often without an allocation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -136,9 +138,18 @@ fn at<'j>(members: &Members<'j>, path: &[String]) -> Option<Value<'j>> {
 
 /// Reads a payload whose signature is good.
 pub(crate) fn parse(payload: Vec<u8>, places: &Places) -> Result<Registered, TokenFault> {
+    parse_outlined(payload, places, &mut Outline::new())
+}
+
+/// The same, with the places of all members.
+pub(crate) fn parse_outlined(
+    payload: Vec<u8>,
+    places: &Places,
+    outline: &mut Outline,
+) -> Result<Registered, TokenFault> {
     let text = String::from_utf8(payload).map_err(|_| TokenFault::Malformed)?;
     let mut reading = Reading { payload: &text, copied: String::new(), claims: Registered::default() };
-    reading.read(places)?;
+    reading.read(places, outline)?;
     let Reading { copied, mut claims, .. } = reading;
     claims.payload = text.len();
     claims.text = text;
@@ -165,19 +176,30 @@ struct Reading<'p> {
 }
 
 impl<'p> Reading<'p> {
-    fn read(&mut self, places: &Places) -> Result<(), TokenFault> {
+    fn read(&mut self, places: &Places, outline: &mut Outline) -> Result<(), TokenFault> {
         if !(places.scopes.is_empty() && places.roles.is_empty()) {
             self.read_places(places)?;
         }
         // What is no JSON is that and nothing else, whatever its claims are.
         let mut result = Ok(());
-        json::each(self.payload, |name, value| {
+        json::each(self.payload, |name, value, place| {
+            outline.push(name.plain().map(|name| self.member(name, &value, place)));
             if result.is_ok() {
                 result = self.claim(&name, value);
             }
         })
         .map_err(|_| TokenFault::Malformed)?;
         result
+    }
+
+    fn member(&self, name: &str, value: &Value<'p>, place: Range<usize>) -> Member {
+        let span = |place: Range<usize>| (place.start as u32, place.end as u32);
+        let (value, kind) = match value {
+            Value::String(text) if text.plain().is_some() => (place.start + 1..place.end - 1, Kind::Plain),
+            Value::Integer(number) => (place, Kind::Integer(*number)),
+            _ => (place, Kind::Other),
+        };
+        Member { name: self.within(name), value: span(value), kind }
     }
 
     fn read_places(&mut self, places: &Places) -> Result<(), TokenFault> {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 /// Deepest nesting that is read. Real claims have three or four levels.
 const MAX_DEPTH: u8 = 32;
@@ -23,6 +23,14 @@ pub(crate) struct Text<'j>(Cow<'j, str>);
 impl<'j> Text<'j> {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Where it had no escapes.
+    pub(crate) fn plain(&self) -> Option<&'j str> {
+        match self.0 {
+            Cow::Borrowed(text) => Some(text),
+            Cow::Owned(_) => None,
+        }
     }
 
     /// The text itself where it had no escapes.
@@ -82,12 +90,16 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Members<'_>, Malformed> {
 pub(crate) fn members(text: &str) -> Result<Members<'_>, Malformed> {
     // Most objects fit: a header has three or four members, an access token about ten.
     let mut members = Vec::with_capacity(12);
-    each(text, |name, value| members.push((name, value)))?;
+    each(text, |name, value, _| members.push((name, value)))?;
     Ok(members)
 }
 
-/// Each member of the object at the root, in order. What was seen counts only when there is no error at the end.
-pub(crate) fn each<'j>(text: &'j str, member: impl FnMut(Text<'j>, Value<'j>)) -> Result<(), Malformed> {
+/// Each member of the object at the root, in order, with where in `text` its value is. What was seen counts only when
+/// there is no error at the end.
+pub(crate) fn each<'j>(
+    text: &'j str,
+    member: impl FnMut(Text<'j>, Value<'j>, Range<usize>),
+) -> Result<(), Malformed> {
     let mut reader = Reader { text, at: 0 };
     if reader.next_token() != Some(b'{') {
         return Err(Malformed);
@@ -134,7 +146,7 @@ impl<'j> Reader<'j> {
             b'"' => self.string().map(Value::String),
             b'-' | b'0'..=b'9' => self.number(),
             b'{' => {
-                self.object(depth, |_, _| ())?;
+                self.object(depth, |_, _, _| ())?;
                 Ok(Value::Object(&self.text[start..self.at]))
             }
             b'[' => {
@@ -177,7 +189,11 @@ impl<'j> Reader<'j> {
     }
 
     /// From the brace on.
-    fn object(&mut self, depth: u8, mut member: impl FnMut(Text<'j>, Value<'j>)) -> Result<(), Malformed> {
+    fn object(
+        &mut self,
+        depth: u8,
+        mut member: impl FnMut(Text<'j>, Value<'j>, Range<usize>),
+    ) -> Result<(), Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed)?;
         self.at += 1;
         if self.next_token() == Some(b'}') {
@@ -194,7 +210,10 @@ impl<'j> Reader<'j> {
                 return Err(Malformed);
             }
             self.at += 1;
-            member(name, self.value(depth)?);
+            let _ = self.next_token();
+            let start = self.at;
+            let value = self.value(depth)?;
+            member(name, value, start..self.at);
             let next = self.next_token();
             self.at += 1;
             match next {

@@ -1,8 +1,6 @@
 //! Compact JWS (RFC 7515 §7.1), read strictly: sizes first, then the shape, then base64url, then the header.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
+use super::base64url;
 use super::json::{self, Value};
 use crate::error::TokenFault;
 use crate::keys::Algorithm;
@@ -55,10 +53,9 @@ pub(crate) fn split(token: &str) -> Result<Split<'_>, TokenFault> {
     Ok(Split { signed, header, payload, signature })
 }
 
-/// Canonical base64url without padding (RFC 7515 §2): no other alphabet, no padding, no white space, no stray bits at
-/// the end, so that one signature has one spelling.
+/// Canonical base64url without padding (RFC 7515 §2), so that one signature has one spelling.
 pub(crate) fn decode(text: &str) -> Result<Vec<u8>, TokenFault> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenFault::Malformed)
+    base64url::decode(text).ok_or(TokenFault::Malformed)
 }
 
 /// Reads a decoded header.
@@ -87,6 +84,9 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenFault> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     fn parse(token: &str) -> Result<Header, TokenFault> {

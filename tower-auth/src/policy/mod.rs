@@ -1,6 +1,7 @@
 //! The decisions of this crate, as pure functions and values: no clock, randomness, lock, task or I/O in here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub(crate) mod base64url;
 pub(crate) mod challenge;
 pub(crate) mod claims;
 pub(crate) mod der;
@@ -15,5 +16,6 @@ pub(crate) mod jws;
 #[cfg(feature = "metadata")]
 pub(crate) mod metadata;
 pub(crate) mod refresh;
+pub(crate) mod typed;
 pub(crate) mod unauthorized;
 pub(crate) mod validation;
