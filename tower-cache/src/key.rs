@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{Uri, header, request::Parts};
 
+use crate::policy::request::with_dashes;
 use crate::reference;
 
 /// Keys come from the network: their hash is seeded, so that nobody chooses what collides.
@@ -257,10 +258,11 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
 fn push_forwarded(bytes: &mut Vec<u8>, request: &Parts) {
     for (name, value) in &request.headers {
         let name = name.as_str();
-        if !name.starts_with("x-") && !matches!(name, "host" | "forwarded" | "front-end-https") {
+        let marked = name.starts_with('x') && matches!(name.as_bytes().get(1), Some(b'-' | b'_'));
+        if !marked && !matches!(name, "host" | "forwarded" | "front-end-https") {
             continue;
         }
-        match name {
+        match &*with_dashes(name) {
             // RFC 9112 §3.2.2: the URI counts where it has an authority. A handler that reads `Host` all the same must
             // not answer those who are sincere.
             "host" => {

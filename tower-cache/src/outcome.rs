@@ -56,7 +56,8 @@ pub enum BypassReason {
     Method,
     /// [`CacheBypass`] is among its extensions.
     Extension,
-    /// It carries a field by which some frameworks take another method or path (`X-HTTP-Method-Override` and such).
+    /// It carries a field by which some frameworks take another method or path (`X-HTTP-Method-Override` and such), or
+    /// its `Connection` takes other fields away from the origin.
     Override,
     /// It carries `If-Match` or `If-Unmodified-Since`, which only the origin can answer.
     Precondition,

@@ -1,5 +1,7 @@
 //! Which requests a cache has anything to do with.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, Method, request::Parts};
 
 use super::directives::RequestDirectives;
@@ -70,7 +72,8 @@ pub(crate) fn admit(request: &Parts, honour_directives: bool) -> Admission {
 #[derive(Default)]
 struct Traits {
     /// A field by which many frameworks take another method or path than the request line's: what such a request is
-    /// answered must not be given to those who send none.
+    /// answered must not be given to those who send none. Or one that takes fields away from the origin, by which it would
+    /// have chosen.
     disguised: bool,
     /// `If-Match` and `If-Unmodified-Since` are for the origin (RFC 9111 §4.3.2).
     precondition: bool,
@@ -88,6 +91,7 @@ impl Traits {
         let mut found = Self::default();
         for (name, value) in headers {
             match name.as_str() {
+                "connection" => found.disguised |= takes_away(value.as_bytes()),
                 "cache-control" | "pragma" => found.control = true,
                 "content-type" => found.typed = true,
                 "upgrade" => found.upgrade = true,
@@ -96,16 +100,42 @@ impl Traits {
                 "if-match" | "if-unmodified-since" => found.precondition = true,
                 "transfer-encoding" => found.content = true,
                 "content-length" => found.content |= value.as_bytes() != b"0",
-                "x-http-method-override"
-                | "x-http-method"
-                | "x-method-override"
-                | "x-original-url"
-                | "x-rewrite-url" => found.disguised = true,
+                name if name.starts_with('x') => found.disguised |= disguises(&with_dashes(name)),
                 _ => {}
             }
         }
         found
     }
+}
+
+fn disguises(name: &str) -> bool {
+    matches!(
+        name,
+        "x-http-method-override" | "x-http-method" | "x-method-override" | "x-original-url" | "x-rewrite-url"
+    )
+}
+
+/// A name as CGI and what came of it read it, for which underscores are dashes.
+pub(crate) fn with_dashes(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
+}
+
+/// Whether `Connection` names a field that is not of the connection anyway: whoever forwards the request removes it
+/// (RFC 9110 §7.6.1), and the origin answers another request than the one that was looked up.
+fn takes_away(names: &[u8]) -> bool {
+    const OWN: [&str; 9] = [
+        "close",
+        "keep-alive",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+        "proxy-connection",
+    ];
+    let mut names = names.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
+    names.any(|name| !OWN.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes())))
 }
 
 /// Whether a successful response to this method makes what is stored for the target invalid (RFC 9111 §4.4): every

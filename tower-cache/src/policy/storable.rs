@@ -45,7 +45,7 @@ pub(crate) struct Requested {
 pub(crate) enum Refusal {
     /// The request says `no-store`.
     RequestNoStore,
-    /// 1xx, 304, 416, a 206 that cannot be placed, or a status that `must-understand` wants understood and is not.
+    /// 1xx, 304, one that answers a field or a connection of one request, a 206 that cannot be placed, or a status that `must-understand` wants understood and is not.
     Status,
     /// `no-store`.
     NoStore,
@@ -121,8 +121,7 @@ fn permitted(
 ) -> Result<(), Refusal> {
     let final_status = status.as_u16() >= 200 && status != StatusCode::NOT_MODIFIED;
     let final_status = final_status && (part || status != StatusCode::PARTIAL_CONTENT);
-    // It is the answer to a range (RFC 9110 §15.5.17), not to the request that others send.
-    let final_status = final_status && status != StatusCode::RANGE_NOT_SATISFIABLE;
+    let final_status = final_status && !is_about_one_request(status);
     // `must-understand` takes the place of `no-store` for those who understand the status (§5.2.2.3).
     if !final_status || directives.must_understand && !understood(status) {
         return Err(Refusal::Status);
@@ -147,6 +146,12 @@ fn permitted(
         return Err(Refusal::SetCookie);
     }
     Ok(())
+}
+
+/// Whether this answers a field or a connection of the request rather than its target: 407, 412, 416, 417, 421 and 425
+/// by what they mean, 428, 429, 431 and 511 because RFC 6585 forbids to store them.
+fn is_about_one_request(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 407 | 412 | 416 | 417 | 421 | 425 | 428 | 429 | 431 | 511)
 }
 
 /// Whether only the response's own word counts for this request: a guess is not made about personal answers.

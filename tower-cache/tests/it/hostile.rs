@@ -320,3 +320,54 @@ async fn content_in_a_get_is_no_part_of_what_is_kept() {
         assert_eq!(get(&cache, &[]).await.outcome(), "hit", "a safe method changes nothing");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_about_one_request_alone_is_not_the_answer_to_others() {
+    // RFC 6585 forbids to store 428, 429, 431 and 511; the others answer a field or a connection of their request.
+    for status in [407, 412, 416, 417, 421, 425, 428, 429, 431, 511] {
+        let origin = Origin::new(move |parts| match parts.headers.contains_key("x-once") {
+            true => with_status(status, &[("cache-control", "public, max-age=60")], ""),
+            false => answer(&[FRESH], "all"),
+        });
+        let cache = origin.behind(Cache::builder());
+        assert_eq!(get(&cache, &[("x-once", "1")]).await.status, status);
+        let next = get(&cache, &[]).await;
+        assert_eq!((next.status.as_u16(), next.outcome()), (200, "miss"), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_that_connection_takes_away_from_the_origin_do_not_choose_a_variant() {
+    // A proxy behind the cache removes what Connection names; the origin answers as if it were not there.
+    let origin = Origin::new(|parts| {
+        let taken = parts.headers.get("connection").is_some_and(|names| names == "close, Accept-Language");
+        let language = parts.headers.get("accept-language").filter(|_| !taken);
+        let language = language.map_or("default", |language| language.to_str().unwrap());
+        answer(&[FRESH, ("vary", "accept-language")], language)
+    });
+    let cache = origin.behind(Cache::builder());
+    let german = ("accept-language", "de");
+    let poison = get(&cache, &[german, ("connection", "close, Accept-Language")]).await;
+    assert_eq!((poison.outcome(), &*poison.body), ("bypass", "default"));
+    assert_eq!(get(&cache, &[german]).await.body, "de");
+    for ordinary in ["close", "keep-alive", "Keep-Alive, TE", "te, trailers", "Upgrade, HTTP2-Settings", ""] {
+        assert_eq!(get(&cache, &[german, ("connection", ordinary)]).await.outcome(), "hit", "{ordinary}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn underscores_are_dashes_to_some() {
+    // CGI and what came of it write both alike.
+    for (name, outcome) in [
+        ("x_forwarded_host", "miss"),
+        ("x-forwarded_host", "miss"),
+        ("x_http_method_override", "bypass"),
+        ("x-original_url", "bypass"),
+        ("x_request_id", "hit"),
+    ] {
+        let origin = Origin::sends(&[FRESH]);
+        let cache = origin.behind(Cache::builder());
+        get(&cache, &[]).await;
+        assert_eq!(get(&cache, &[(name, "evil")]).await.outcome(), outcome, "{name}");
+    }
+}
