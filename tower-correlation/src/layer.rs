@@ -65,6 +65,7 @@ struct Config {
     trust: Trust,
     validation: Validation,
     baggage: BaggageLimits,
+    sampled: bool,
     traceresponse: bool,
     metrics: Metrics,
 }
@@ -94,6 +95,7 @@ impl CorrelationLayer {
             trust: Trust::default(),
             validation: Validation::default(),
             baggage: BaggageLimits::default(),
+            sampled: false,
             traceresponse: false,
             metrics: Metrics::default(),
         };
@@ -141,6 +143,14 @@ impl CorrelationLayer {
     #[must_use]
     pub fn baggage(self, limits: BaggageLimits) -> Self {
         self.with(|config| config.baggage = limits)
+    }
+
+    /// Whether a trace that begins here is marked as sampled; one that is continued keeps what its caller said. Default: no,
+    /// as nobody has recorded it (W3C Trace Context level 2, §3.2.2.5.1). OpenTelemetry's usual sampler does as the caller
+    /// does: `true` where services behind this one are to record traces that begin here.
+    #[must_use]
+    pub fn sampled(self, sampled: bool) -> Self {
+        self.with(|config| config.sampled = sampled)
     }
 
     /// Whether responses name this hop's span in `traceresponse` (W3C Trace Context HTTP Response Headers, a draft).
@@ -227,8 +237,8 @@ impl Config {
                 let (trace_id, parent_id) = random();
                 match origin {
                     // Services that share an id but no trace agree on the bits that sampling goes by.
-                    Origin::Accepted => TraceParent::derived(trace_id, parent_id, id.hash64()),
-                    _ => TraceParent::generate(trace_id, parent_id, false),
+                    Origin::Accepted => TraceParent::derived(trace_id, parent_id, id.hash64(), self.sampled),
+                    _ => TraceParent::generate(trace_id, parent_id, self.sampled),
                 }
             }
         };

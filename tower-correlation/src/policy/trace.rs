@@ -37,10 +37,11 @@ impl TraceParent {
 
     /// A new trace whose lowest 56 bits follow from something that was given: not random for those who ask (level 2
     /// §3.2.2.5.2).
-    pub(crate) fn derived(random: u128, parent_id: u64, low56: u64) -> Self {
+    pub(crate) fn derived(random: u128, parent_id: u64, low56: u64, sampled: bool) -> Self {
         const LOW: u128 = (1 << 56) - 1;
         let trace_id = (random & !LOW) | (u128::from(low56) & LOW);
-        Self { trace_id: not_zero(trace_id), parent_id: a_span(parent_id), flags: 0 }
+        let flags = if sampled { SAMPLED } else { 0 };
+        Self { trace_id: not_zero(trace_id), parent_id: a_span(parent_id), flags }
     }
 
     /// The same trace under a new parent: this hop's own span.
@@ -202,7 +203,7 @@ mod tests {
     fn no_id_is_ever_zero() {
         for made in [
             TraceParent::generate(0, 0, true),
-            TraceParent::derived(0, 0, 0),
+            TraceParent::derived(0, 0, 0, false),
             TraceParent::generate(5, 6, false).child(0),
         ] {
             assert!(made.trace_id() != 0 && made.parent_id() == 1);
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_trace_that_follows_from_an_id_says_that_it_is_not_random() {
-        let derived = TraceParent::derived(u128::MAX, 1, 0xab);
+        let derived = TraceParent::derived(u128::MAX, 1, 0xab, false);
         assert_eq!(derived.trace_id(), u128::MAX << 56 | 0xab);
         assert!(!derived.random() && !derived.sampled());
         assert!(TraceParent::generate(1, 1, false).random());

@@ -273,6 +273,25 @@ fn a_changed_member_comes_first() {
     assert_eq!((more.iter().count(), more.get("m31"), more.get("new")), (32, None, Some("1")));
 }
 
+/// Samplers that do as their caller does record a trace that begins here only where that is said; one that is continued
+/// is the caller's.
+#[tokio::test]
+async fn a_trace_that_begins_here_is_sampled_where_that_is_said() {
+    let flags = async |sampled: bool, fields: Fields<'_>| {
+        let headers = relay(CorrelationLayer::new().sampled(sampled), fields, 1).await.remove(0);
+        TraceParent::parse(headers["traceparent"].as_bytes()).unwrap().flags()
+    };
+    let continued = [format!("00-{TRACE}-{SPAN}-00"), format!("00-{TRACE}-{SPAN}-01")];
+    for (sampled, flag) in [(false, 0), (true, 1)] {
+        assert_eq!(flags(sampled, &[]).await, 2 | flag);
+        assert_eq!(flags(sampled, &[("traceparent", "00-bad")]).await, 2 | flag);
+        assert_eq!(flags(sampled, &[("x-request-id", "from-an-id")]).await, flag, "its bits are not random");
+        assert_eq!(flags(sampled, &[("traceparent", &continued[0])]).await, 0);
+        assert_eq!(flags(sampled, &[("traceparent", &continued[1])]).await, 1);
+    }
+    assert_eq!(sent(&[]).await.0.flags(), 2, "nobody has recorded it");
+}
+
 #[tokio::test]
 async fn calls_of_one_request_have_spans_of_their_own() {
     let parent = format!("00-{TRACE}-{SPAN}-01");
