@@ -112,14 +112,18 @@ impl Bits for u128 {
     }
 }
 
+/// As many as 80 bits, for forms that begin with the time.
+impl Bits for (u16, u64) {
+    #[inline]
+    fn take(pool: &mut Pool) -> Self {
+        (u16::from_le_bytes(pool.take()), u64::take(pool))
+    }
+}
+
 impl Bits for (u128, u64) {
     #[inline]
     fn take(pool: &mut Pool) -> Self {
-        let bytes: [u8; 24] = pool.take();
-        let (high, low) = bytes.split_at(16);
-        // Invariant: 16 and 8 are what it was split into.
-        let (high, low) = (high.try_into().unwrap_or_default(), low.try_into().unwrap_or_default());
-        (u128::from_le_bytes(high), u64::from_le_bytes(low))
+        (u128::take(pool), u64::take(pool))
     }
 }
 

@@ -64,13 +64,14 @@ impl CorrelationId {
     }
 
     /// A UUID in its usual form (RFC 9562 §4), version and variant set.
+    #[inline]
     pub(crate) fn uuid(bits: u128, version: u8) -> Self {
-        let bits = bits & !(0xf << 76) & !(0b11 << 62) | u128::from(version) << 76 | 0b10 << 62;
+        let high = (bits >> 64) as u64 & !0xf000 | u64::from(version) << 12;
+        let low = bits as u64 & !(0b11 << 62) | 0b10 << 62;
         // From register to place: what is read again just after it was written takes longer than writing it.
-        let word = |index: u32| eight_digits((bits >> (96 - 32 * index)) as u32);
-        let (second, third) = (word(1), word(2));
+        let (second, third) = (eight_digits(high as u32), eight_digits((low >> 32) as u32));
         let mut bytes = [0; INLINE];
-        bytes[..8].copy_from_slice(&word(0).to_be_bytes());
+        bytes[..8].copy_from_slice(&eight_digits((high >> 32) as u32).to_be_bytes());
         bytes[8] = b'-';
         bytes[9..13].copy_from_slice(&((second >> 32) as u32).to_be_bytes());
         bytes[13] = b'-';
@@ -79,23 +80,23 @@ impl CorrelationId {
         bytes[19..23].copy_from_slice(&((third >> 32) as u32).to_be_bytes());
         bytes[23] = b'-';
         bytes[24..28].copy_from_slice(&(third as u32).to_be_bytes());
-        bytes[28..36].copy_from_slice(&word(3).to_be_bytes());
+        bytes[28..36].copy_from_slice(&eight_digits(low as u32).to_be_bytes());
         Self::inline(36, bytes)
     }
 
     /// UUID version 7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, the rest random.
-    pub(crate) fn uuid_v7(millis: u64, random: u128) -> Self {
-        Self::uuid(u128::from(millis) << 80 | random & ((1 << 80) - 1), 7)
+    #[inline]
+    pub(crate) fn uuid_v7(millis: u64, random: (u16, u64)) -> Self {
+        Self::uuid(u128::from(millis << 16 | u64::from(random.0)) << 64 | u128::from(random.1), 7)
     }
 
     /// ULID: 48 bits of Unix milliseconds and 80 random ones in Crockford's base 32.
-    pub(crate) fn ulid(millis: u64, random: u128) -> Self {
+    pub(crate) fn ulid(millis: u64, random: (u16, u64)) -> Self {
         const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        let mut bits = u128::from(millis) << 80 | random & ((1 << 80) - 1);
+        let bits = u128::from(millis << 16 | u64::from(random.0)) << 64 | u128::from(random.1);
         let mut bytes = [0; INLINE];
-        for digit in bytes[..26].iter_mut().rev() {
-            *digit = DIGITS[(bits & 31) as usize];
-            bits >>= 5;
+        for (index, digit) in bytes[..26].iter_mut().enumerate() {
+            *digit = DIGITS[(bits >> (125 - 5 * index)) as usize & 31];
         }
         Self::inline(26, bytes)
     }
@@ -207,14 +208,14 @@ mod tests {
     #[test]
     fn time_and_randomness_keep_to_their_bits() {
         // RFC 9562, appendix A.6; of the random bits, those in the place of time, version and variant are not taken.
-        let random = (0x0cc3_u128 | 0xffff_ffff_f000) << 64 | 0x18c4_dc0c_0c07_398f | 0b11 << 62;
+        let random = (0x0cc3 | 0xf000, 0x18c4_dc0c_0c07_398f | 0b11 << 62);
         let id = CorrelationId::uuid_v7(0x017f_22e2_79b0, random);
         assert_eq!(id.as_str(), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
         // Ten digits of time, computed with arbitrary precision: 0 to 9 and A to Z without I, L, O, U.
         let ulid = |millis, random| CorrelationId::ulid(millis, random);
-        assert_eq!(ulid(1_469_918_176_385, 0).as_str(), "01ARYZ6S410000000000000000");
-        assert_eq!(ulid(1_469_918_176_385, u128::MAX).as_str(), "01ARYZ6S41ZZZZZZZZZZZZZZZZ");
-        assert_eq!(ulid((1 << 48) - 1, 1).as_str(), "7ZZZZZZZZZ0000000000000001");
+        assert_eq!(ulid(1_469_918_176_385, (0, 0)).as_str(), "01ARYZ6S410000000000000000");
+        assert_eq!(ulid(1_469_918_176_385, (u16::MAX, u64::MAX)).as_str(), "01ARYZ6S41ZZZZZZZZZZZZZZZZ");
+        assert_eq!(ulid((1 << 48) - 1, (0, 1)).as_str(), "7ZZZZZZZZZ0000000000000001");
     }
 
     /// Services of different versions must agree on it.
