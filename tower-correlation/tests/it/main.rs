@@ -30,6 +30,8 @@ mod observe_outcomes;
 #[cfg(feature = "observe")]
 mod observe_sampling;
 #[cfg(feature = "observe")]
+mod observe_threshold;
+#[cfg(feature = "observe")]
 mod observed;
 #[cfg(all(feature = "tokio", feature = "tracing"))]
 mod spans;
