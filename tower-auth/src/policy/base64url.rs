@@ -4,6 +4,8 @@
 
 /// Characters of one step.
 const STEP: usize = 16;
+/// Bytes of one step.
+const OUT: usize = 12;
 
 /// `None` for anything else.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
@@ -15,25 +17,17 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 pub(crate) fn decode_into(text: &str, bytes: &mut Vec<u8>) -> bool {
     let length = text.len() / 4 * 3 + [0, 0, 1, 2][text.len() % 4];
     bytes.clear();
-    // Each write is of eight bytes, the last two of which are not meant.
-    bytes.resize(text.len().div_ceil(STEP) * 12 + 2, 0);
+    bytes.resize(text.len().div_ceil(STEP) * OUT, 0);
     let (steps, rest) = text.as_bytes().as_chunks::<STEP>();
-    let (mut wrong, mut at) = ([0; STEP], 0);
-    let mut step = |characters: &[u8; STEP]| {
-        let sextets = sextets(characters, &mut wrong);
-        let (halves, _) = sextets.as_chunks::<8>();
-        for half in halves {
-            if let Some(place) = bytes.get_mut(at..at + 8) {
-                place.copy_from_slice(&joined(*half));
-            }
-            at += 6;
-        }
-    };
-    steps.iter().for_each(&mut step);
-    if !rest.is_empty() {
+    let (places, _) = bytes.as_chunks_mut::<OUT>();
+    let mut wrong = [0; STEP];
+    for (place, characters) in places.iter_mut().zip(steps) {
+        *place = joined(sextets(characters, &mut wrong));
+    }
+    if let (Some(place), false) = (places.last_mut(), rest.is_empty()) {
         let mut last = [b'A'; STEP];
         last[..rest.len()].copy_from_slice(rest);
-        step(&last);
+        *place = joined(sextets(&last, &mut wrong));
     }
     // What the last character says beyond the last byte must be nothing.
     let canonical = text.len() % 4 != 1 && bytes.get(length).is_none_or(|beyond| *beyond == 0);
@@ -42,6 +36,7 @@ pub(crate) fn decode_into(text: &str, bytes: &mut Vec<u8>) -> bool {
 }
 
 /// What each character stands for; `wrong` is no longer zero when one stands for nothing.
+#[inline(always)]
 fn sextets(characters: &[u8; STEP], wrong: &mut [u8; STEP]) -> [u8; STEP] {
     let mut sextets = [0; STEP];
     for index in 0..STEP {
@@ -63,13 +58,23 @@ fn sextets(characters: &[u8; STEP], wrong: &mut [u8; STEP]) -> [u8; STEP] {
     sextets
 }
 
-/// Eight times six bits as six bytes, and two more.
-fn joined(sextets: [u8; 8]) -> [u8; 8] {
-    let eight = u64::from_be_bytes(sextets);
+/// Six bits of each.
+#[inline(always)]
+fn joined(sextets: [u8; STEP]) -> [u8; OUT] {
+    let both = u128::from_be_bytes(sextets);
+    let (first, second) = (narrow((both >> 64) as u64), narrow(both as u64));
+    let mut bytes = [0; OUT];
+    bytes[..8].copy_from_slice(&(first << 16 | second >> 32).to_be_bytes());
+    bytes[8..].copy_from_slice(&(second as u32).to_be_bytes());
+    bytes
+}
+
+/// Eight times six bits in a row.
+#[inline(always)]
+fn narrow(eight: u64) -> u64 {
     let four = (eight & 0x3f00_3f00_3f00_3f00) >> 2 | eight & 0x003f_003f_003f_003f;
     let two = (four & 0x0fff_0000_0fff_0000) >> 4 | four & 0x0000_0fff_0000_0fff;
-    let one = (two >> 32) << 24 | two & 0x00ff_ffff;
-    (one << 16).to_be_bytes()
+    (two >> 32) << 24 | two & 0x00ff_ffff
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ const MAX_DEPTH: u8 = 32;
 /// Up to here a linear search for duplicates is faster than hashing.
 const FEW: usize = 16;
 
+/// As many digits are an `i64` whatever they are.
+const SURE: usize = 18;
+
 /// Not JSON as it is read here. Why is nobody's business: most of what arrives is hostile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -130,6 +133,7 @@ impl<'j> Reader<'j> {
     }
 
     /// What comes after white space; it is not consumed.
+    #[inline(always)]
     fn next_token(&mut self) -> Option<u8> {
         loop {
             match self.text.as_bytes().get(self.at) {
@@ -212,7 +216,11 @@ impl<'j> Reader<'j> {
             self.at += 1;
             let _ = self.next_token();
             let start = self.at;
-            let value = self.value(depth)?;
+            let value = match self.text.as_bytes().get(start) {
+                Some(b'"') => Value::String(self.string()?),
+                Some(b'1'..=b'9') => self.number()?,
+                _ => self.value(depth)?,
+            };
             member(name, value, start..self.at);
             let next = self.next_token();
             self.at += 1;
@@ -225,22 +233,24 @@ impl<'j> Reader<'j> {
     }
 
     /// From the quote on.
+    #[inline]
     fn string(&mut self) -> Result<Text<'j>, Malformed> {
-        self.at += 1;
-        let start = self.at;
-        self.at += plain(self.rest());
-        match self.rest().first() {
-            Some(b'"') => {
-                self.at += 1;
-                Ok(Text(Cow::Borrowed(&self.text[start..self.at - 1])))
+        let start = self.at + 1;
+        let end = plain(self.text.as_bytes(), start);
+        match self.text.get(start..end) {
+            Some(text) if self.text.as_bytes().get(end) == Some(&b'"') => {
+                self.at = end + 1;
+                Ok(Text(Cow::Borrowed(text)))
             }
-            Some(b'\\') => self.escaped(start - 1),
-            _ => Err(Malformed),
+            _ => self.escaped(start - 1, end),
         }
     }
 
-    /// A string with escapes whose quote is at `start`.
-    fn escaped(&mut self, start: usize) -> Result<Text<'j>, Malformed> {
+    /// A string whose quote is at `start`, and `at` the first that is not as it stands.
+    #[cold]
+    #[inline(never)]
+    fn escaped(&mut self, start: usize, at: usize) -> Result<Text<'j>, Malformed> {
+        self.at = at;
         loop {
             match self.rest() {
                 [b'"', ..] => break,
@@ -248,14 +258,30 @@ impl<'j> Reader<'j> {
                 [b'\\', next, ..] if next.is_ascii() => self.at += 2,
                 _ => return Err(Malformed),
             }
-            self.at += plain(self.rest());
+            self.at = plain(self.text.as_bytes(), self.at);
         }
         self.at += 1;
         let text = serde_json::from_str(&self.text[start..self.at]).map_err(|_| Malformed)?;
         Ok(Text(Cow::Owned(text)))
     }
 
+    /// Most numbers are times.
+    #[inline]
     fn number(&mut self) -> Result<Value<'j>, Malformed> {
+        let rest = self.rest();
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).take(SURE).count();
+        let ends = matches!(rest.get(digits), Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
+        if !ends || digits == 0 || (rest[0] == b'0' && digits > 1) {
+            return self.any_number();
+        }
+        self.at += digits;
+        let add = |sum: i64, digit: &u8| sum * 10 + i64::from(digit - b'0');
+        Ok(Value::Integer(rest[..digits].iter().fold(0, add)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn any_number(&mut self) -> Result<Value<'j>, Malformed> {
         let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let length = self.rest().iter().take_while(|byte| part(byte)).count();
         let text = &self.text[self.at..self.at + length];
@@ -274,26 +300,29 @@ impl<'j> Reader<'j> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character.
-fn plain(bytes: &[u8]) -> usize {
+/// Where the first quote, backslash or control character is, from `at` on; or the end.
+#[inline]
+fn plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // Eight at once: the high bit of each byte that is zero, exact up to and with the first.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let (words, _) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let quote = zero(word ^ (ONES * u64::from(b'"')));
         let backslash = zero(word ^ (ONES * u64::from(b'\\')));
         let found = (control | quote | backslash) & HIGH;
         if found != 0 {
-            return index * 8 + found.trailing_zeros() as usize / 8;
+            return at + found.trailing_zeros() as usize / 8;
         }
+        at += 8;
     }
-    let start = words.len() * 8;
     let end = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
-    start + bytes[start..].iter().position(end).unwrap_or(bytes.len() - start)
+    while bytes.get(at).is_some_and(|byte| !end(byte)) {
+        at += 1;
+    }
+    at
 }
 
 /// The names of one object.
@@ -308,6 +337,7 @@ struct Seen<'j> {
 }
 
 impl<'j> Seen<'j> {
+    #[inline]
     fn twice(&mut self, name: &Text<'j>) -> bool {
         if let (None, Cow::Borrowed(text), Some(place)) = (&self.many, &name.0, self.few.get_mut(self.count))
         {
