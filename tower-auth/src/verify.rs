@@ -19,7 +19,8 @@ pub enum Backend {
     /// aws-lc-rs: the default where it is compiled in, four to nine times faster with RSA and ECDSA.
     #[cfg(feature = "aws-lc-rs")]
     AwsLcRs,
-    /// The pure Rust crates of RustCrypto.
+    /// The pure Rust crates of RustCrypto. They stop at RSA keys of 4096 bits: with a larger one, up to the 8192 that are
+    /// taken, every signature is refused.
     #[cfg(feature = "rust-crypto")]
     RustCrypto,
 }
@@ -157,3 +158,6 @@ pub(crate) fn verify_split<'k>(
     }
     Ok((jws::decode(split.payload)?, key))
 }
+
+#[cfg(test)]
+mod wycheproof;
