@@ -31,6 +31,7 @@ mod leases;
 mod lifetimes;
 mod malformed;
 mod metrics;
+mod others;
 mod partition;
 mod post;
 mod purge;
