@@ -9,7 +9,7 @@ use axum::{Router, response::IntoResponse};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
-use tower_correlation::{CorrelationLayer, problem::ProblemIdLayer};
+use tower_correlation::{CorrelationLayer, Validation, problem::ProblemIdLayer};
 
 async fn streaming() -> Response<Body> {
     let chunks = futures_util::stream::iter(["a", "b"].map(Ok::<_, std::io::Error>));
@@ -249,5 +249,23 @@ async fn documents_that_must_not_change_are_left_alone() {
     assert_eq!(ask("HEAD", "x-other").await, same);
     for field in ["content-encoding", "content-digest", "repr-digest"] {
         assert_eq!(ask("GET", field).await, same, "{field}");
+    }
+}
+
+/// Whoever allows them in ids does not break documents with them.
+#[tokio::test]
+async fn ids_that_json_would_have_to_escape_stay_out_of_documents() {
+    for (id, named) in [("a:b", true), ("a\"b", false), ("a\\b", false)] {
+        let app = Router::new()
+            .route("/", get(async || ([("content-type", "application/problem+json")], r#"{"status":500}"#)))
+            .layer(ProblemIdLayer::new())
+            .layer(CorrelationLayer::new().validate(Validation::default().also(b":\"\\")));
+        let request = Request::builder().header("x-request-id", id).body(Body::empty()).unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["x-request-id"], id);
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(document.get("correlation_id").is_some(), named, "{document}");
+        assert_eq!(document["status"], 500);
     }
 }

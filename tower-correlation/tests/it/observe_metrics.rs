@@ -210,6 +210,69 @@ async fn summaries_count_and_place_the_calls_of_a_period() {
     assert!(observe.summaries().is_empty(), "a period begins with nothing");
 }
 
+/// What the server is at fault for is an error, in whatever way it says so; each route has a summary of its own.
+#[tokio::test]
+async fn summaries_count_failures_of_every_kind() {
+    let (lines, builder) = lines();
+    let observe = builder
+        .sample(0.0)
+        .summary(true)
+        .route(|extensions| Some(if extensions.get::<u8>().is_some() { "/even" } else { "/odd" }))
+        .build()
+        .unwrap();
+    let service = ObserveLayer::server(observe.clone()).layer(service_fn(async |request: Request<Body>| {
+        let mut response = Response::new(Body::default());
+        match request.uri().path() {
+            "/500" => *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR,
+            "/404" => *response.status_mut() = http::StatusCode::NOT_FOUND,
+            "/error" => return Err(std::io::Error::other("no upstream")),
+            path => {
+                if let Some(status) = path.strip_prefix("/grpc-") {
+                    response.headers_mut().insert("grpc-status", status.parse().unwrap());
+                }
+            }
+        }
+        Ok(response)
+    }));
+    let calls = [
+        ("/500", 1),
+        ("/error", 1),
+        ("/grpc-2", 1),
+        ("/grpc-4", 1),
+        ("/grpc-12", 1),
+        ("/grpc-13", 1),
+        ("/grpc-14", 1),
+        ("/grpc-15", 1),
+        ("/grpc-0", 0),
+        ("/grpc-1", 0),
+        ("/grpc-5", 0),
+        ("/grpc-16", 0),
+        ("/404", 0),
+        ("/", 0),
+    ];
+    let call_both = async |path: &str| {
+        for even in [true, false] {
+            let mut call = request(path);
+            if even {
+                call.extensions_mut().insert(0_u8);
+            }
+            drop(service.clone().oneshot(call).await);
+        }
+    };
+    for (path, errors) in calls {
+        call_both(path).await;
+        let all: Vec<_> = observe.summaries().into_iter().map(|it| (it.route, it.count, it.errors)).collect();
+        assert_eq!(all.len(), 2, "{path}");
+        for route in ["/even", "/odd"] {
+            assert!(all.contains(&(route.to_owned(), 1, errors)), "{path}: {all:?}");
+        }
+        call_both(path).await;
+        let before = lines.all().len();
+        observe.write_summaries();
+        assert_eq!(lines.all().len() - before, 2, "a line for each route");
+    }
+}
+
 /// A closure of the user's that panics, wherever it stands, leaves no call behind in the gauge.
 #[tokio::test]
 async fn panics_leave_the_gauge_at_zero() {
