@@ -36,13 +36,14 @@ impl Generator {
         Self(Kind::UuidV4)
     }
 
-    /// UUID version 7 (RFC 9562 §5.7): Unix milliseconds, then 74 random bits; sorts by time.
+    /// UUID version 7 (RFC 9562 §5.7): Unix milliseconds, then 74 random bits; sorts by time, those of one
+    /// millisecond by chance (§6.2 leaves that open).
     #[must_use]
     pub const fn uuid_v7() -> Self {
         Self(Kind::UuidV7)
     }
 
-    /// ULID: Unix milliseconds, then 80 random bits, 26 characters; sorts by time.
+    /// ULID: Unix milliseconds, then 80 random bits, 26 characters; sorts by time, those of one millisecond by chance.
     #[must_use]
     pub const fn ulid() -> Self {
         Self(Kind::Ulid)

@@ -30,7 +30,7 @@ impl Threshold {
     }
 
     /// The threshold that keeps this share; `None` when it is no share. Scaled before it is taken from the whole, as
-    /// `1 - rate` would lose the digits of small rates; half of 2⁻⁵⁶ and less keeps nothing.
+    /// `1 - rate` would lose the digits of small rates; what is less than half of 2⁻⁵⁶ keeps nothing.
     pub(crate) fn of_rate(rate: f64) -> Option<Self> {
         (0.0..=1.0).contains(&rate).then(|| Self(END - (rate * END as f64).round() as u64))
     }
