@@ -74,6 +74,9 @@ impl Item {
     }
 }
 
+/// As many as have to be understood (RFC 9651 §3.2).
+const MAX_MEMBERS: usize = 1024;
+
 /// The members of a Dictionary (RFC 9651 §4.2.2); of equal keys the last counts.
 fn dictionary(field: &[u8]) -> Option<Vec<(&[u8], Item)>> {
     let mut input = Input { rest: trim_spaces(field) };
@@ -84,6 +87,9 @@ fn dictionary(field: &[u8]) -> Option<Vec<(&[u8], Item)>> {
         input.parameters()?;
         members.retain(|(known, _)| *known != key);
         members.push((key, item));
+        if members.len() > MAX_MEMBERS {
+            return None;
+        }
         input.skip(b" \t");
         if input.rest.is_empty() {
             return Some(members);

@@ -42,6 +42,9 @@ impl Variant {
                 if !names.contains(&name) {
                     names.push(name);
                 }
+                if names.len() > MAX_NAMES {
+                    return None;
+                }
             }
         }
         // What is allowed to the site that asks is allowed to that one alone, whether Vary says so or not.
@@ -117,9 +120,28 @@ impl Variant {
     }
 }
 
+/// Values longer than any honest client's are compared as they are: what takes time would be repeated for each variant.
+const LONGEST: usize = 1024;
+
+/// What is between the lines of a field that is compared as it is.
+fn between_lines(headers: &HeaderMap, name: &HeaderName) -> Option<&'static [u8]> {
+    if *name == header::COOKIE {
+        // HTTP/2 may divide it (RFC 9113 §8.2.3).
+        return Some(b"; ");
+    }
+    // These are no lists: white space beside their commas means something.
+    let single = [header::AUTHORIZATION, header::ORIGIN, header::REFERER, header::USER_AGENT].contains(name);
+    let length: usize = headers.get_all(name).iter().map(HeaderValue::len).sum();
+    (single || length > LONGEST).then_some(b"\n")
+}
+
 /// The value of all lines of a field in one form: lines joined, no white space around commas, and, where the field's
 /// grammar says that they mean nothing, neither case nor order (RFC 9111 §4.1 allows what has the same meaning).
 fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
+    if let Some(between) = between_lines(headers, name) {
+        let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        return (!lines.is_empty()).then(|| lines.join(between).into());
+    }
     let mut lines = headers.get_all(name).iter().peekable();
     lines.peek()?;
     let members = lines.map(HeaderValue::as_bytes).flat_map(members);
@@ -218,6 +240,26 @@ mod tests {
         ])));
         assert!(!variant.answers(&map(&[("accept-encoding", "gzip,br;q=0.5"), ("x-list", "A,\"b, c\"")])));
         assert!(!variant.answers(&map(&[("accept-encoding", "gzip,br;q=0.5"), ("x-list", "a,\"b,c\"")])));
+    }
+
+    #[test]
+    fn white_space_means_something_where_there_is_no_list() {
+        let ask = |name: &'static str, stored: &str, value: &[&str]| {
+            let variant = Variant::of(&map(&[(name, stored)]), &map(&[("vary", name)])).unwrap();
+            let fields: Vec<_> = value.iter().map(|value| (name, *value)).collect();
+            variant.answers(&map(&fields))
+        };
+        assert!(ask("x-list", "a,b", &["a, b"]));
+        for name in ["cookie", "user-agent", "referer", "origin", "authorization"] {
+            assert!(ask(name, "a, b", &["a, b"]), "{name}");
+            assert!(!ask(name, "a,b", &["a, b"]), "{name}");
+        }
+        assert!(ask("cookie", "a=1; b=2", &["a=1", "b=2"]));
+        assert!(!ask("cookie", "a=1; b=2", &["b=2", "a=1"]));
+        // What would take time is compared as it is.
+        let long = ["en"; 400].join(",");
+        assert!(ask("accept-language", &long, &[&long]));
+        assert!(!ask("accept-language", &long, &["en"]));
     }
 
     #[test]
