@@ -47,10 +47,11 @@ pub(crate) fn admit(request: &Parts, honour_directives: bool) -> Admission {
         return Admission::Untouched;
     }
     let head = request.method == Method::HEAD;
-    if !head && request.method != Method::GET {
-        Admission::Pass(BypassReason::Method)
-    } else if traits.disguised {
+    if traits.disguised {
+        // Whatever the method: a response to POST may be one that answers GET.
         Admission::Pass(BypassReason::Override)
+    } else if !head && request.method != Method::GET {
+        Admission::Pass(BypassReason::Method)
     } else if traits.precondition {
         Admission::Pass(BypassReason::Precondition)
     } else if traits.content {

@@ -371,3 +371,24 @@ async fn underscores_are_dashes_to_some() {
         assert_eq!(get(&cache, &[(name, "evil")]).await.outcome(), outcome, "{name}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_post_in_disguise_answers_no_get() {
+    for (field, stored) in [
+        (("x-request-id", "1"), true),
+        (("x-http-method-override", "PUT"), false),
+        (("x-original-url", "/evil"), false),
+        (("connection", "content-type"), false),
+    ] {
+        let origin = Origin::sends(&[FRESH, ("content-location", URI)]);
+        let cache = origin.behind(Cache::builder());
+        get(&cache, &[]).await;
+        send(&cache, request(Method::POST, URI, &[field])).await;
+        let next = get(&cache, &[]).await;
+        assert_eq!(
+            (next.outcome() == "hit", &*next.body),
+            (stored, if stored { "2" } else { "3" }),
+            "{field:?}"
+        );
+    }
+}
