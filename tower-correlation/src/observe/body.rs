@@ -7,8 +7,8 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::call::{Call, watched};
-use super::layer::scoped;
+use super::call::{Call, Watch};
+use super::layer::enter;
 use crate::context::Correlation;
 use crate::policy::record::Outcome;
 
@@ -39,9 +39,12 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(watched(this.call, || {
-            scoped(this.told.as_ref(), || this.inner.as_mut().poll_frame(cx))
-        }));
+        let watch = Watch::new(this.call);
+        let current = enter(this.told);
+        let frame = this.inner.as_mut().poll_frame(cx);
+        drop(current);
+        watch.over();
+        let frame = ready!(frame);
         if let Some(call) = this.call {
             match &frame {
                 Some(Ok(frame)) => {

@@ -1,6 +1,7 @@
 //! One call under observation, from its beginning until the one moment at which it is written down.
 
 use std::cell::RefCell;
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, response::Parts};
 use http_body::Body;
 
 use super::metrics::{RouteIndex, Status, method_index};
-use super::{Output, Shared, Side};
+use super::{FieldOf, Output, Shared, Side};
 use crate::context::Correlation;
 use crate::fields::extract;
 use crate::generate::random;
@@ -38,10 +39,12 @@ struct Identity {
     method: Method,
     peer: Option<IpAddr>,
     bytes_in: BytesIn,
+    first_byte: Option<Duration>,
     fields: Vec<(&'static str, String)>,
 }
 
-/// A call; written down exactly once, when it ends or is dropped.
+/// A call; written down exactly once, when it ends or is dropped. It moves from the future into the body, so it is small:
+/// what only lines need is apart.
 pub(crate) struct Call {
     shared: Arc<Shared>,
     side: Side,
@@ -56,11 +59,10 @@ pub(crate) struct Call {
     randomness: u64,
     begun: Instant,
     status: Option<u16>,
-    first_byte: Option<Duration>,
     grpc_status: Option<u16>,
     bytes_out: u64,
-    /// Size that the body announced.
-    expected: Option<u64>,
+    /// Size that the body announced; what no body reaches stands for none.
+    expected: u64,
     identity: Option<Box<Identity>>,
 }
 
@@ -100,17 +102,20 @@ impl Call {
             inherits: false,
             finished: false,
             route,
-            threshold: shared.threshold(red.routes.get(route)),
+            threshold: Threshold::from_bits(0),
             randomness: 0,
             begun,
             status: None,
-            first_byte: None,
             grpc_status: None,
             bytes_out: 0,
-            expected: None,
+            expected: u64::MAX,
             identity: None,
         };
-        if !matches!(shared.output, Output::None) {
+        let lines = !matches!(shared.output, Output::None);
+        if lines || shared.head_decides {
+            call.threshold = shared.threshold(red.routes.get(route));
+        }
+        if lines {
             call.sample(shared, request);
         }
         call
@@ -152,6 +157,7 @@ impl Call {
             method: request.method().clone(),
             peer: shared.peer.as_ref().and_then(|peer| peer(request.extensions())),
             bytes_in,
+            first_byte: None,
             fields: Vec::new(),
         };
         if let BytesIn::Counted(received) = &identity.bytes_in {
@@ -161,11 +167,10 @@ impl Call {
     }
 
     /// The head of the response is there: the first byte.
-    pub(crate) fn head<B: Body>(&mut self, mut response: Response<B>) -> Response<B> {
+    pub(crate) fn head<B: Body>(&mut self, response: &mut Response<B>) {
         let waited = now() - self.begun;
         let status = response.status().as_u16();
         self.status = Some(status);
-        self.first_byte = Some(waited);
         let ended = response.body().is_end_stream();
         if ended {
             // Trailers-only: the head is all there is.
@@ -180,29 +185,21 @@ impl Call {
             }
         }
         let no_content = self.head || status < 200 || matches!(status, 204 | 304);
-        self.expected = if no_content { Some(0) } else { response.body().size_hint().exact() };
+        self.expected = if no_content { 0 } else { response.body().size_hint().exact().unwrap_or(u64::MAX) };
         if self.shared.server_timing && self.side == Side::Server {
             super::server_timing(response.headers_mut(), waited);
         }
         if self.identity.is_some() && !self.sampled && !self.shared.always.may_keep(Some(status)) {
             self.identity = None;
         }
-        if !self.shared.fields.is_empty() && self.identity.is_some() {
-            let (parts, body) = response.into_parts();
-            self.take_fields(&parts);
-            response = Response::from_parts(parts, body);
+        if let Some(identity) = &mut self.identity {
+            identity.first_byte = Some(waited);
+            if !self.shared.fields.is_empty() {
+                identity.fields = taken(&self.shared.fields, response);
+            }
         }
         if ended {
             self.finish(Outcome::Complete);
-        }
-        response
-    }
-
-    fn take_fields(&mut self, parts: &Parts) {
-        let fields = self.shared.fields.iter();
-        let taken = fields.filter_map(|(name, take)| Some((*name, take(parts)?))).collect();
-        if let Some(identity) = &mut self.identity {
-            identity.fields = taken;
         }
     }
 
@@ -224,7 +221,7 @@ impl Call {
 
     /// Writes the call down, the first time.
     pub(crate) fn finish(&mut self, outcome: Outcome) {
-        if std::mem::replace(&mut self.finished, true) {
+        if mem::replace(&mut self.finished, true) {
             return;
         }
         let duration = now() - self.begun;
@@ -288,7 +285,7 @@ impl Call {
             grpc_status: self.grpc_status,
             outcome,
             duration,
-            first_byte: self.first_byte,
+            first_byte: identity.first_byte,
             bytes_in: match &identity.bytes_in {
                 BytesIn::Known(bytes) => Some(*bytes),
                 BytesIn::Counted(received) => Some(received.0.load(Ordering::Relaxed)),
@@ -313,31 +310,52 @@ impl Call {
     }
 }
 
-/// Runs the work of a call. When that panics, the call has ended in an error: whoever catches the panic may keep the call
-/// until it has answered itself.
-pub(crate) fn watched<T>(call: &mut Option<Call>, work: impl FnOnce() -> T) -> T {
-    struct Panicked<'a>(&'a mut Option<Call>);
-    impl Drop for Panicked<'_> {
-        fn drop(&mut self) {
-            if let Some(call) = self.0 {
-                call.finish(Outcome::Error);
-            }
+/// Stands around the work of a call. When that panics, the call has ended in an error: whoever catches the panic may keep
+/// the call until it has answered itself.
+pub(crate) struct Watch<'a>(&'a mut Option<Call>);
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(call: &'a mut Option<Call>) -> Self {
+        Self(call)
+    }
+
+    /// The work has not panicked.
+    pub(crate) fn over(self) {
+        mem::forget(self);
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0 {
+            call.finish(Outcome::Error);
         }
     }
-    let panicked = Panicked(call);
-    let result = work();
-    std::mem::forget(panicked);
-    result
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.finished {
             // Servers drop a body of announced length once they have its last byte, without asking for the end.
-            let complete = self.status.is_some() && self.expected.is_some_and(|size| self.bytes_out >= size);
+            let complete = self.status.is_some() && self.bytes_out >= self.expected;
             self.finish(if complete { Outcome::Complete } else { Outcome::Dropped });
         }
     }
+}
+
+/// The fields of the user's own, which ask for the head of the response as a whole.
+fn taken<B>(fields: &[(&'static str, FieldOf)], response: &mut Response<B>) -> Vec<(&'static str, String)> {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    let mut exchange = |parts: &mut Parts| {
+        mem::swap(&mut parts.status, response.status_mut());
+        mem::swap(&mut parts.version, response.version_mut());
+        mem::swap(&mut parts.headers, response.headers_mut());
+        mem::swap(&mut parts.extensions, response.extensions_mut());
+    };
+    exchange(&mut parts);
+    let taken = fields.iter().filter_map(|(name, take)| Some((*name, take(&parts)?))).collect();
+    exchange(&mut parts);
+    taken
 }
 
 thread_local! {

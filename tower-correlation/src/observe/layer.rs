@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -12,9 +12,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::ResponseBody;
-use super::call::{Call, watched};
+use super::call::{Call, Watch};
 use super::metrics::RouteIndex;
 use super::{Observe, Shared, Side};
+use crate::ambient::Entered;
 use crate::context::Correlation;
 use crate::policy::record::Outcome;
 use crate::policy::sampling::with_threshold;
@@ -90,7 +91,12 @@ where
         let call = Call::begin(shared, *side, *route, &mut request);
         let told = if shared.head_decides { tell(&call, &mut request) } else { None };
         let mut call = Some(call);
-        let inner = watched(&mut call, || scoped(told.as_ref(), || self.inner.call(request)));
+        let mut slot = told.clone();
+        let watch = Watch::new(&mut call);
+        let current = enter(&mut slot);
+        let inner = self.inner.call(request);
+        drop(current);
+        watch.over();
         ResponseFuture { inner, call, told }
     }
 }
@@ -107,12 +113,9 @@ fn tell<B>(call: &Call, request: &mut Request<B>) -> Option<Correlation> {
     Some(told)
 }
 
-/// Runs the work under what outbound calls are to be told.
-pub(super) fn scoped<T>(told: Option<&Correlation>, work: impl FnOnce() -> T) -> T {
-    match told {
-        Some(correlation) => crate::scope_sync(correlation, work),
-        None => work(),
-    }
+/// What outbound calls are to be told is the current correlation while this lives.
+pub(super) fn enter(told: &mut Option<Correlation>) -> Option<Entered<'_>> {
+    if told.is_some() { Some(Entered::new(told)) } else { None }
 }
 
 pin_project! {
@@ -135,20 +138,28 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(watched(this.call, || scoped(this.told.as_ref(), || this.inner.poll(cx))));
-        let mut call = this.call.take();
-        Poll::Ready(match (result, &mut call) {
-            (Ok(response), Some(observed)) => {
-                let response = observed.head(response);
-                Ok(response.map(|body| ResponseBody::new(body, call, this.told.take())))
+        let watch = Watch::new(this.call);
+        let current = enter(this.told);
+        // Looked at where it is, as moving a response costs as much as what is done here.
+        let mut polled = this.inner.poll(cx);
+        drop(current);
+        watch.over();
+        match &mut polled {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(response)) => {
+                if let Some(call) = this.call.as_mut() {
+                    call.head(response);
+                }
             }
-            (Ok(response), None) => Ok(response.map(|body| ResponseBody::new(body, None, None))),
-            (Err(error), call) => {
-                if let Some(call) = call {
+            Poll::Ready(Err(_)) => {
+                if let Some(mut call) = this.call.take() {
                     call.finish(Outcome::Error);
                 }
-                Err(error)
             }
+        }
+        polled.map_ok(|response| {
+            let (call, told) = (this.call.take(), this.told.take());
+            response.map(|body| ResponseBody::new(body, call, told))
         })
     }
 }
