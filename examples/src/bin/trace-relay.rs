@@ -6,6 +6,7 @@
 //!
 //! `POST /test` takes a JSON array of `{"url": …, "arguments": […]}` and posts each item's `arguments` as JSON to its
 //! `url`. No line here deals with trace headers: `CorrelationLayer` reads them, `PropagateLayer` writes them.
+//! `scripts/trace-context-suite` runs the suite against it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
