@@ -137,6 +137,7 @@ fn at<'j>(members: &Members<'j>, path: &[String]) -> Option<Value<'j>> {
 }
 
 /// Reads a payload whose signature is good.
+#[cfg(any(feature = "introspection", test))]
 pub(crate) fn parse(payload: Vec<u8>, places: &Places) -> Result<Registered, TokenFault> {
     parse_outlined(payload, places, &mut Outline::new())
 }
@@ -290,11 +291,17 @@ impl<'p> Reading<'p> {
     fn add_scopes(&mut self, text: Text<'p>) {
         let text = text.into_cow();
         let copied = matches!(text, Cow::Owned(_));
-        for scope in text.split(' ').filter(|scope| !scope.is_empty()) {
-            if !self.claims.scopes.iter().any(|known| self.text(known) == scope) {
-                let span = if copied { self.copy(scope) } else { self.within(scope) };
-                self.claims.scopes.push(span);
+        let mut end = 0;
+        for piece in text.as_bytes().split(|byte| *byte == b' ') {
+            let start = end;
+            end = start + piece.len() + 1;
+            let known = |span| self.text(span).as_bytes() == piece;
+            if piece.is_empty() || self.claims.scopes.iter().any(known) {
+                continue;
             }
+            let scope = text.get(start..end - 1).unwrap_or_default();
+            let span = if copied { self.copy(scope) } else { self.within(scope) };
+            self.claims.scopes.push(span);
         }
     }
 }
