@@ -125,15 +125,17 @@ impl CacheBuilder {
     }
 
     /// Query parameters that are no part of the key, so that their values share stored responses; a name that ends in
-    /// `*` stands for all that start with the rest: `ignore_query(["utm_*"])`. The origin still sees them. Default:
-    /// none; only the origin knows which of them it does not use.
+    /// `*` stands for all that start with the rest: `ignore_query(["utm_*"])`. The origin still sees them. A
+    /// parameter with `;` or `?` in it stays in the key: some origins divide there, and another could hide in it.
+    /// Default: none; only the origin knows which of them it does not use.
     pub fn ignore_query(mut self, names: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
         self.keys.ignored.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Whether the order of query parameters of different names means nothing. Default: no; it is part of the URI
-    /// (RFC 9110 §4.2.3).
+    /// Whether the order of query parameters of different names means nothing. Names that not every origin takes for
+    /// different ones, in code or with other signs than letters, digits, `_` and `-`, leave the order as it is.
+    /// Default: no; it is part of the URI (RFC 9110 §4.2.3).
     pub fn sort_query(mut self, sort: bool) -> Self {
         self.keys.sorted = sort;
         self

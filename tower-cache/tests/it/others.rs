@@ -6,6 +6,8 @@ use tower_cache::{Cache, CacheBuilder};
 
 use crate::support::{Origin, answer, get};
 
+type Fields = [(&'static str, &'static str)];
+
 const FUTURE: (&str, &str) = ("expires", "Thu, 31 Dec 2037 23:55:55 GMT");
 const PAST: (&str, &str) = ("expires", "Thu, 01 Jan 1970 00:00:01 GMT");
 const OLD: (&str, &str) = ("last-modified", "Mon, 07 Mar 2016 11:52:56 GMT");
@@ -14,7 +16,7 @@ const fn control(value: &'static str) -> (&'static str, &'static str) {
     ("cache-control", value)
 }
 
-async fn is_hit(cache: CacheBuilder, status: u16, fields: &[(&'static str, &'static str)]) -> bool {
+async fn is_hit(cache: CacheBuilder, status: u16, fields: &Fields) -> bool {
     let fields = fields.to_vec();
     let origin = Origin::new(move |_| {
         let mut response = answer(&fields, "content");
@@ -28,7 +30,7 @@ async fn is_hit(cache: CacheBuilder, status: u16, fields: &[(&'static str, &'sta
 
 #[tokio::test(start_paused = true)]
 async fn responses_that_nginx_is_tested_with() {
-    let cases: [(&[(&'static str, &'static str)], bool); 16] = [
+    let cases: [(&Fields, bool); 16] = [
         (&[FUTURE], true),
         (&[control("max-age=60")], true),
         (&[control("max-age=9223372036854775808")], true),
@@ -53,7 +55,7 @@ async fn responses_that_nginx_is_tested_with() {
 
 #[tokio::test(start_paused = true)]
 async fn responses_that_http_cache_semantics_is_tested_with() {
-    let cases: [(u16, &[(&'static str, &'static str)], bool, bool); 20] = [
+    let cases: [(u16, &Fields, bool, bool); 20] = [
         (200, &[], false, false),
         (200, &[control("public, max-age=999999")], true, true),
         (200, &[control("public"), FUTURE], true, true),
