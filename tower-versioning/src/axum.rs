@@ -35,9 +35,15 @@ impl<S: Sync> OptionalFromRequestParts<S> for ApiVersion {
     }
 }
 
-/// axum's routers set [`OriginalUri`] only where it is missing; a rewrite in front of them has to do it.
-pub(crate) fn keep_original_uri(extensions: &mut Extensions, uri: &Uri) {
-    if extensions.get::<OriginalUri>().is_none() {
-        extensions.insert(OriginalUri(uri.clone()));
-    }
+/// axum's routers set [`OriginalUri`] only where it is missing; a rewrite in front of them has to do it. Given back where
+/// a router outside has set it.
+#[inline]
+pub(crate) fn keep_original_uri(extensions: &mut Extensions, uri: Uri) -> Option<Uri> {
+    // Seldom is there one already, so it is looked for and inserted in one.
+    let outer = extensions.insert(OriginalUri(uri))?;
+    extensions.insert(outer).map(|OriginalUri(uri)| uri)
+}
+
+pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
+    extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri)
 }

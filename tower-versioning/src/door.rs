@@ -43,7 +43,9 @@ pub fn lookup(layer: &VersionLayer) -> impl Fn(&[u8]) -> Option<usize> + use<> {
 #[must_use]
 pub fn rewrite(source: &Source, uri: &Uri) -> Option<Uri> {
     let Kind::Path(template) = &source.kind else { return None };
-    path::without(uri, template.find(uri.path())?.0)
+    let mut rewritten = uri.clone();
+    path::replace(&mut rewritten, path::without(uri, template.find(uri.path())?.0)?)?;
+    Some(rewritten)
 }
 
 /// Properties of the parsers, for fuzzers and for the generators of the ordinary tests. Each panics where one is hurt.

@@ -21,6 +21,15 @@ pub(crate) struct Answer {
     pub(crate) deprecated: Option<HeaderValue>,
 }
 
+impl Answer {
+    /// Whether there is nothing to say.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { vary, version, supported, deprecated } = self;
+        vary.is_none() && version.is_none() && supported.is_none() && deprecated.is_none()
+    }
+}
+
 /// The values of an answer, in the order of its fields.
 pub(crate) type Values<'a> = [Option<&'a HeaderValue>; 4];
 

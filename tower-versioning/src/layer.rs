@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
-use http::Uri;
 use http::request::Parts;
+use http::{Extensions, Uri};
 use tower_layer::Layer;
 
 use crate::kept::{self, Answer};
@@ -28,7 +28,18 @@ pub struct ApiVersion {
     pub(crate) requested: Option<Version>,
     pub(crate) source: Option<SourceKind>,
     pub(crate) deprecated: bool,
-    pub(crate) original_uri: Option<Uri>,
+    pub(crate) original_uri: OriginalUri,
+}
+
+/// Where the target is that the client sent. No `Uri` in place, which is three times as large as all the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OriginalUri {
+    /// In the request: nothing was taken out of it.
+    Unchanged,
+    /// In the extensions, where axum looks for it.
+    #[cfg(feature = "axum")]
+    Extension,
+    Kept(Box<Uri>),
 }
 
 impl ApiVersion {
@@ -62,10 +73,19 @@ impl ApiVersion {
         self.deprecated
     }
 
-    /// The target as the client sent it, when a segment with the version was taken out of it.
+    /// The target as it was, when a segment with the version was taken out of it. `extensions` are those of the request,
+    /// because with the feature `axum` the target is left to axum's own extension, where handlers look for it.
     #[must_use]
-    pub fn original_uri(&self) -> Option<&Uri> {
-        self.original_uri.as_ref()
+    pub fn original_uri<'a>(&'a self, extensions: &'a Extensions) -> Option<&'a Uri> {
+        match &self.original_uri {
+            OriginalUri::Unchanged => None,
+            #[cfg(feature = "axum")]
+            OriginalUri::Extension => crate::axum::original_uri(extensions),
+            OriginalUri::Kept(uri) => {
+                let _ = extensions;
+                Some(uri)
+            }
+        }
     }
 }
 

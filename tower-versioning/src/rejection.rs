@@ -51,13 +51,25 @@ impl VersionError {
         self.refusal.status
     }
 
+    /// The problem type, and its title.
     fn words(&self) -> (&'static str, &'static str) {
+        macro_rules! words {
+            ($kind:literal, $title:literal) => {
+                (concat!("https://docs.rs/tower-versioning/latest/tower_versioning/#", $kind), $title)
+            };
+        }
         match self.refusal.kind {
-            VersionErrorKind::Malformed => ("malformed-version", "the requested API version cannot be read"),
-            VersionErrorKind::Missing => ("missing-version", "an API version is required"),
-            VersionErrorKind::Ambiguous => ("ambiguous-version", "the request names several API versions"),
-            VersionErrorKind::Unsupported => ("unsupported-version", "the API version is not supported"),
-            VersionErrorKind::Gone => ("gone-version", "the API version is no longer served"),
+            VersionErrorKind::Malformed => {
+                words!("malformed-version", "the requested API version cannot be read")
+            }
+            VersionErrorKind::Missing => words!("missing-version", "an API version is required"),
+            VersionErrorKind::Ambiguous => {
+                words!("ambiguous-version", "the request names several API versions")
+            }
+            VersionErrorKind::Unsupported => {
+                words!("unsupported-version", "the API version is not supported")
+            }
+            VersionErrorKind::Gone => words!("gone-version", "the API version is no longer served"),
         }
     }
 }
@@ -91,12 +103,11 @@ pub struct Negotiated;
 
 impl RenderRejection for Negotiated {
     fn render(&self, rejection: &VersionError, request: &Parts) -> Response<Bytes> {
-        let (kind, title) = rejection.words();
+        let (type_uri, title) = rejection.words();
         if grpc::is_grpc(&request.headers) {
             return grpc::trailers_only(&request.headers, 12, title);
         }
-        let type_uri = format!("https://docs.rs/tower-versioning/latest/tower_versioning/#{kind}");
-        let mut problem = Problem::new(&type_uri, title, rejection.status());
+        let mut problem = Problem::new(type_uri, title, rejection.status());
         if let Some(requested) = rejection.refusal.requested {
             problem = problem.text("requested", &requested.to_string());
         } else if let Some(text) = &rejection.refusal.text {

@@ -85,50 +85,58 @@ where
         let version = request.extensions().get::<ApiVersion>().map(ApiVersion::version);
         let service = self.choose(version);
         // Nobody has to be woken here: whoever is not ready yet is asked again by the future, with its own waker.
-        let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => State::Runs { future: service.call(request) },
-            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
-            Poll::Pending => {
-                // The instance that was asked may stand in a queue already, so it is the one to wait for.
-                let clone = service.clone();
-                State::Waits { service: std::mem::replace(service, clone), request: Some(request) }
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                RouteFuture { future: Some(service.call(request)), otherwise: Otherwise::Nothing }
             }
-        };
-        RouteFuture { state }
+            Poll::Ready(Err(error)) => RouteFuture { future: None, otherwise: Otherwise::Failed { error } },
+            Poll::Pending => RouteFuture::waits(service, request),
+        }
+    }
+}
+
+impl<S, R> RouteFuture<S, R>
+where
+    S: Service<R> + Clone,
+{
+    #[cold]
+    fn waits(service: &mut S, request: R) -> Self {
+        // The instance that was asked may stand in a queue already, so it is the one to wait for.
+        let clone = service.clone();
+        let service = std::mem::replace(service, clone);
+        Self { future: None, otherwise: Otherwise::Waits { call: Box::new((service, request)) } }
     }
 }
 
 pin_project! {
     /// The future of [`VersionRouter`]: waits until the chosen service is ready, then calls it.
-    #[derive(Debug)]
     pub struct RouteFuture<S, R>
     where
         S: Service<R>,
     {
         #[pin]
-        state: State<S, R>,
+        future: Option<S::Future>,
+        otherwise: Otherwise<S, R, S::Error>,
     }
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<S, R>
-    where
-        S: Service<R>,
-    {
-        Waits { service: S, request: Option<R> },
-        Runs { #[pin] future: S::Future },
-        Failed { error: Option<S::Error> },
-    }
+/// What there is where the chosen service was not called at once. In a box, so that the future is no larger for a request
+/// that seldom has to wait.
+enum Otherwise<S, R, E> {
+    Nothing,
+    Waits { call: Box<(S, R)> },
+    Failed { error: E },
 }
 
-impl<S: Service<R>, R> std::fmt::Debug for State<S, R> {
+impl<S: Service<R>, R> std::fmt::Debug for RouteFuture<S, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Waits { .. } => "Waits",
-            Self::Runs { .. } => "Runs",
-            Self::Failed { .. } => "Failed",
-        })
+        let state = match (&self.future, &self.otherwise) {
+            (Some(_), _) => "Runs",
+            (None, Otherwise::Waits { .. }) => "Waits",
+            (None, Otherwise::Failed { .. }) => "Failed",
+            (None, Otherwise::Nothing) => "Ended",
+        };
+        f.debug_tuple("RouteFuture").field(&state).finish()
     }
 }
 
@@ -136,21 +144,24 @@ impl<S: Service<R>, R> Future for RouteFuture<S, R> {
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                StateProj::Waits { service, request } => {
-                    ready!(service.poll_ready(cx))?;
-                    let Some(request) = request.take() else { return Poll::Pending };
-                    let future = service.call(request);
-                    state.set(State::Runs { future });
-                }
-                StateProj::Runs { future } => return future.poll(cx),
-                // Polled again after its end, it waits for ever.
-                StateProj::Failed { error } => {
-                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-                }
+        let mut this = self.project();
+        if this.future.is_none() {
+            if let Otherwise::Waits { call } = this.otherwise {
+                ready!(call.0.poll_ready(cx))?;
             }
+            match std::mem::replace(this.otherwise, Otherwise::Nothing) {
+                Otherwise::Waits { call } => {
+                    let (mut service, request) = *call;
+                    this.future.set(Some(service.call(request)));
+                }
+                Otherwise::Failed { error } => return Poll::Ready(Err(error)),
+                Otherwise::Nothing => {}
+            }
+        }
+        match this.future.as_pin_mut() {
+            Some(future) => future.poll(cx),
+            // Polled again after its end, it waits for ever.
+            None => Poll::Pending,
         }
     }
 }

@@ -4,23 +4,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, Uri};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
 use crate::kept::Answer;
-use crate::layer::{ApiVersion, Bound, Config};
+use crate::layer::{ApiVersion, Bound, Config, OriginalUri};
 use crate::metrics::{Event, Metrics};
 use crate::policy::decide::{Named, Quick, Refusal, Sources};
 use crate::policy::moment::Moment;
 use crate::policy::path::{self, Segment};
 use crate::policy::source::{Kind, SourceKind};
-use crate::policy::table::Entry;
 use crate::policy::vary::Consulted;
 use crate::policy::version::Version;
 use crate::registry::Registered;
@@ -52,22 +52,46 @@ where
         if self.bound.generation != self.config.registry.generation() {
             self.bound = self.config.bound();
         }
-        let Self { config, bound, misplaced, .. } = self;
-        let report = if let Some(resolved) = config.named_quickly(&request, bound) {
-            // In place: taking a request apart and putting it together is a good part of what a layer costs.
-            let seen = config.seen(bound, resolved, request.uri_mut(), *misplaced);
-            config.annotate(bound, resolved, seen, request.extensions_mut())
-        } else {
-            let (mut parts, body) = request.into_parts();
-            match config.admit(bound, &mut parts, *misplaced) {
-                Ok(report) => {
-                    request = Request::from_parts(parts, body);
-                    report
-                }
-                Err(response) => return ResponseFuture::refused(*response),
-            }
+        let Self { inner, config, bound, misplaced } = self;
+        let Some(resolved) = config.named_quickly(&request, bound) else {
+            return Self::call_slowly(inner, config, bound, *misplaced, request);
         };
-        ResponseFuture::served(self.inner.call(request), report)
+        // In place: taking a request apart and putting it together is a good part of what a layer costs.
+        let (successor, original_uri) = if resolved.segment.is_none() {
+            (None, OriginalUri::Unchanged)
+        } else {
+            // They cannot be borrowed together.
+            let mut extensions = std::mem::take(request.extensions_mut());
+            let seen = config.rewrite_served(bound, resolved, request.uri_mut(), &mut extensions, *misplaced);
+            *request.extensions_mut() = extensions;
+            seen
+        };
+        let report = config.annotate(bound, resolved, successor, original_uri, request.extensions_mut());
+        ResponseFuture { inner: Some(inner.call(request)), report, refused: None }
+    }
+}
+
+impl<S> VersionService<S> {
+    /// A function of its own, so that the commonest request is not moved because of the others.
+    #[inline(never)]
+    fn call_slowly<ReqB>(
+        inner: &mut S,
+        config: &Config,
+        bound: &Arc<Bound>,
+        misplaced: bool,
+        request: Request<ReqB>,
+    ) -> ResponseFuture<S::Future>
+    where
+        S: Service<Request<ReqB>>,
+    {
+        let (mut parts, body) = request.into_parts();
+        match config.admit(bound, &mut parts, misplaced) {
+            Ok(report) => {
+                let inner = inner.call(Request::from_parts(parts, body));
+                ResponseFuture { inner: Some(inner), report, refused: None }
+            }
+            Err(response) => ResponseFuture { inner: None, report: None, refused: Some(response) },
+        }
     }
 }
 
@@ -84,14 +108,6 @@ struct Resolved<'a> {
     /// How many sources were asked.
     asked: usize,
     now: Moment,
-}
-
-/// What the target of a request said.
-struct Seen {
-    /// The link to the successor.
-    successor: Option<HeaderValue>,
-    /// The target as it was, when it is another one now.
-    original_uri: Option<Uri>,
 }
 
 impl Config {
@@ -127,7 +143,9 @@ impl Config {
         let table = &bound.registered.table;
         let named = self.sources.ask(parts);
         if !self.neutral_paths.is_empty() && self.is_neutral(parts, &named) {
-            self.rewrite(&mut parts.uri, named.segment());
+            if let Some(rest) = self.rest(&parts.uri, named.segment()) {
+                let _ = path::replace(&mut parts.uri, rest);
+            }
             return Ok(None);
         }
         let now = if table.timed { Moment::from((self.wall_clock)()) } else { Moment::from_unix(0) };
@@ -144,8 +162,10 @@ impl Config {
                     asked: named.asked,
                     now,
                 };
-                let seen = self.seen(bound, resolved, &mut parts.uri, misplaced);
-                Ok(self.annotate(bound, resolved, seen, &mut parts.extensions))
+                let Parts { uri, extensions, .. } = parts;
+                let (successor, original_uri) =
+                    self.rewrite_served(bound, resolved, uri, extensions, misplaced);
+                Ok(self.annotate(bound, resolved, successor, original_uri, extensions))
             }
             Err(kind) => {
                 Metrics::count(&bound.registered, Event::Refused(kind));
@@ -161,60 +181,56 @@ impl Config {
         self.neutral_paths.iter().any(|prefix| path::is_below(parts.uri.path(), segment, prefix))
     }
 
-    /// Takes the segment with the version out of the path, where the source says so. Returns the target as it was.
-    fn rewrite(&self, uri: &mut Uri, segment: Option<(Segment, usize)>) -> Option<Uri> {
+    /// The path without the segment that carries a version, where the source takes it out.
+    #[inline]
+    fn rest(&self, uri: &Uri, segment: Option<(Segment, usize)>) -> Option<PathAndQuery> {
         let (segment, index) = segment?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
-        if !source.strip {
-            return None;
-        }
-        let rest = path::without(uri, segment)?;
-        Some(std::mem::replace(uri, rest))
+        if source.strip { path::without(uri, segment) } else { None }
     }
 
-    /// Counts the request, and rewrites its target.
-    #[inline(always)]
-    fn seen(&self, bound: &Bound, resolved: Resolved<'_>, uri: &mut Uri, misplaced: bool) -> Seen {
-        let Resolved { entry, segment, segment_source, now, .. } = resolved;
-        let table = &bound.registered.table;
-        let served = &table.entries[entry];
-        let past_sunset = table.timed && served.is_past_sunset(now);
-        Metrics::count(&bound.registered, Event::Served { entry, past_sunset });
-        if segment.is_none() {
-            return Seen { successor: None, original_uri: None };
-        }
-        let segment = Some((segment, segment_source));
-        let successor = self.successor(uri, segment, served);
-        let original_uri = self.rewrite(uri, segment);
-        if original_uri.is_some() && misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
+    /// Rewrites the target: the link to the successor, and where the target is that was sent. Nothing as large as a `Uri`
+    /// is handed about: what was just written in small pieces is slow to move.
+    fn rewrite_served(
+        &self,
+        bound: &Bound,
+        Resolved { entry, segment, segment_source, .. }: Resolved<'_>,
+        uri: &mut Uri,
+        extensions: &mut Extensions,
+        misplaced: bool,
+    ) -> (Option<Box<HeaderValue>>, OriginalUri) {
+        let segment = (!segment.is_none()).then_some((segment, segment_source));
+        let successor = bound.registered.table.entries[entry].successor;
+        let successor = successor.and_then(|successor| self.successor(uri, segment, successor));
+        let Some(rest) = self.rest(uri, segment) else { return (successor, OriginalUri::Unchanged) };
+        if misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
             say_misplaced();
         }
-        Seen { successor, original_uri }
+        let original = path::replace(uri, rest).map_or(OriginalUri::Unchanged, |uri| keep(extensions, uri));
+        (successor, original)
     }
 
-    /// Tells the handler; what is to be reported.
+    /// Counts the request and tells the handler; what is to be reported.
     #[inline(always)]
     fn annotate(
         &self,
         bound: &Arc<Bound>,
         resolved: Resolved<'_>,
-        seen: Seen,
+        successor: Option<Box<HeaderValue>>,
+        original_uri: OriginalUri,
         extensions: &mut Extensions,
     ) -> Option<Report> {
         let Resolved { entry, requested, source, asked, now, .. } = resolved;
-        let Seen { successor, original_uri } = seen;
-        #[cfg(feature = "axum")]
-        if let Some(original_uri) = &original_uri {
-            crate::axum::keep_original_uri(extensions, original_uri);
-        }
         let table = &bound.registered.table;
+        let past_sunset = table.timed && table.entries[entry].is_past_sunset(now);
+        Metrics::count(&bound.registered, Event::Served { entry, past_sunset });
         let (version, requested) = (table.versions.list[entry], requested.copied());
         let deprecated = table.entries[entry].deprecated.is_some();
         extensions.insert(ApiVersion { version, requested, source, deprecated, original_uri });
         if successor.is_none()
             && let Some(answer) = bound.kept(entry, asked)
         {
-            return Some(Report::Kept(answer));
+            return (!answer.is_empty()).then_some(Report::Kept(answer));
         }
         let says = self.reports != Reports::None || !bound.consulted[asked].is_empty();
         says.then(|| Report::Made { bound: bound.clone(), entry, asked, successor, now })
@@ -222,11 +238,16 @@ impl Config {
 
     /// The same resource in the successor, where the path says the version and the successor has no place of its own
     /// (RFC 5829 §3.3).
-    fn successor(&self, uri: &Uri, segment: Option<(Segment, usize)>, served: &Entry) -> Option<HeaderValue> {
-        let (successor, false) = served.successor? else { return None };
+    #[inline(never)]
+    fn successor(
+        &self,
+        uri: &Uri,
+        segment: Option<(Segment, usize)>,
+        (successor, located): (Version, bool),
+    ) -> Option<Box<HeaderValue>> {
         let (segment, index) = segment?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
-        if self.reports == Reports::None {
+        if located || self.reports == Reports::None {
             return None;
         }
         let path = uri.path();
@@ -236,7 +257,8 @@ impl Config {
             return None;
         }
         let name = source.write(successor);
-        HeaderValue::from_str(&format!("<{before}/{name}{after}>; rel=\"successor-version\"")).ok()
+        let link = format!("<{before}/{name}{after}>; rel=\"successor-version\"");
+        HeaderValue::try_from(link).ok().map(Box::new)
     }
 
     #[cold]
@@ -260,6 +282,15 @@ impl Config {
     }
 }
 
+/// Keeps the target that was rewritten.
+#[inline]
+fn keep(extensions: &mut Extensions, uri: Uri) -> OriginalUri {
+    #[cfg(feature = "axum")]
+    let Some(uri) = crate::axum::keep_original_uri(extensions, uri) else { return OriginalUri::Extension };
+    let _ = extensions;
+    OriginalUri::Kept(Box::new(uri))
+}
+
 /// Once per layer, because nothing else tells why everything is 404.
 #[cold]
 fn say_misplaced() {
@@ -275,48 +306,32 @@ fn say_misplaced() {
 #[derive(Debug)]
 enum Report {
     Kept(&'static Answer),
-    Made { bound: Arc<Bound>, entry: usize, asked: usize, successor: Option<HeaderValue>, now: Moment },
+    Made { bound: Arc<Bound>, entry: usize, asked: usize, successor: Option<Box<HeaderValue>>, now: Moment },
 }
 
 impl Report {
     #[inline]
-    fn write(self, headers: &mut HeaderMap) {
+    fn write(&self, headers: &mut HeaderMap) {
         match self {
             Self::Kept(answer) => report::kept(headers, answer),
             Self::Made { bound, entry, asked, successor, now } => {
-                bound.consulted[asked].append_to(headers);
+                bound.consulted[*asked].append_to(headers);
                 let table = &bound.registered.table;
-                report::served(headers, bound.reports, table, entry, successor.as_ref(), now);
+                report::served(headers, bound.reports, table, *entry, successor.as_deref(), *now);
             }
         }
     }
 }
 
 pin_project! {
-    /// The future of [`VersionService`].
+    /// The future of [`VersionService`]: that of the inner service, or an answer of our own.
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]
-        kind: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    #[derive(Debug)]
-    enum State<F> {
-        Served { #[pin] inner: F, report: Option<Report> },
-        Refused { response: Option<Response<Bytes>> },
-    }
-}
-
-impl<F> ResponseFuture<F> {
-    fn served(inner: F, report: Option<Report>) -> Self {
-        Self { kind: State::Served { inner, report } }
-    }
-
-    fn refused(response: Response<Bytes>) -> Self {
-        Self { kind: State::Refused { response: Some(response) } }
+        inner: Option<F>,
+        report: Option<Report>,
+        // In a box, so that the future of a request that is served is no larger for it.
+        refused: Option<Box<Response<Bytes>>>,
     }
 }
 
@@ -327,19 +342,21 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            StateProj::Served { inner, report } => {
-                // Moved first and written then: what was just written in small pieces is slow to move.
-                let mut response = ready!(inner.poll(cx))?.map(ResponseBody::inner);
-                if let Some(report) = report.take() {
-                    report.write(response.headers_mut());
-                }
-                Poll::Ready(Ok(response))
-            }
-            StateProj::Refused { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
-                None => Poll::Pending,
-            },
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            // Polled again after its end, it waits for ever.
+            let Some(response) = this.refused.take() else { return Poll::Pending };
+            return Poll::Ready(Ok(response.map(ResponseBody::own)));
+        };
+        // Written where it stands, and moved once.
+        let mut polled = inner.poll(cx);
+        if let (Poll::Ready(Ok(response)), Some(report)) = (&mut polled, this.report) {
+            report.write(response.headers_mut());
+        }
+        match polled {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(ResponseBody::inner))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
         }
     }
 }

@@ -146,25 +146,34 @@ impl HurriedPath {
     }
 }
 
-/// The URI without that segment of its path. Scheme, authority and query stay as they are, octet by octet. `None` when
-/// the rest is no URI, which cannot happen for a part of one.
-pub(crate) fn without(uri: &Uri, segment: Segment) -> Option<Uri> {
+/// The path without that segment, and the query, octet by octet. `None` when that is no path, which cannot happen for a
+/// part of one.
+pub(crate) fn without(uri: &Uri, segment: Segment) -> Option<PathAndQuery> {
     let whole = uri.path_and_query()?.as_str().as_bytes();
-    let (before, after) = (whole.get(..segment.start)?, whole.get(segment.end..)?);
-    let slash = before.is_empty() && after.first() != Some(&b'/');
-    let mut rest = Vec::with_capacity(before.len() + after.len() + usize::from(slash));
-    rest.extend_from_slice(before);
-    if slash {
-        rest.push(b'/');
-    }
-    rest.extend_from_slice(after);
-    let path_and_query = PathAndQuery::try_from(rest).ok()?;
+    let rest = match (whole.get(..segment.start)?, whole.get(segment.end..)?) {
+        ([], after @ [b'/', ..]) => after.to_vec(),
+        ([], after) => [b"/", after].concat(),
+        (before, after) => [before, after].concat(),
+    };
+    PathAndQuery::try_from(rest).ok()
+}
+
+/// Gives a URI another path and query, and leaves scheme and authority as they are. The one it was, or `None` when the
+/// new one is none, which cannot happen.
+#[inline(always)]
+pub(crate) fn replace(uri: &mut Uri, path_and_query: PathAndQuery) -> Option<Uri> {
     if uri.scheme().is_none() && uri.authority().is_none() {
-        return Some(Uri::from(path_and_query));
+        Some(std::mem::replace(uri, Uri::from(path_and_query)))
+    } else {
+        replace_path(uri, path_and_query)
     }
+}
+
+#[cold]
+fn replace_path(uri: &mut Uri, path_and_query: PathAndQuery) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(path_and_query);
-    Uri::from_parts(parts).ok()
+    Some(std::mem::replace(uri, Uri::from_parts(parts).ok()?))
 }
 
 /// A prefix of paths as it is compared: with a slash before it and none after it; empty for all paths.

@@ -138,7 +138,7 @@ async fn the_handler_learns_what_was_asked_and_where() {
                 api.requested_version(),
                 api.source(),
                 api.is_deprecated(),
-                api.original_uri().map(ToString::to_string),
+                api.original_uri(request.extensions()).map(ToString::to_string),
             ))
         )))
     });
