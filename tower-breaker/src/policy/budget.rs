@@ -90,4 +90,18 @@ mod tests {
         assert!(!budget.withdraw(start + Duration::from_millis(900)));
         assert!(budget.withdraw(start + Duration::from_millis(1001)));
     }
+
+    #[test]
+    fn what_was_saved_up_is_no_more_than_a_window_earns() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(3_600);
+        let mut budget = Budget::new(20, 20, start);
+        assert_eq!((0..1_000).filter(|_| budget.withdraw(later)).count(), 200);
+        // Calls in plenty save up no more.
+        (0..100_000).for_each(|_| budget.deposit(later));
+        assert_eq!((0..1_000).filter(|_| budget.withdraw(later)).count(), 200);
+        let mut budget = Budget::new(20, 0, start);
+        (0..100_000).for_each(|_| budget.deposit(later));
+        assert_eq!((0..1_000).filter(|_| budget.withdraw(later)).count(), 100);
+    }
 }

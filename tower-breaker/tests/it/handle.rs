@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tower_breaker::{Breaker, BreakerBuilder, Event, RejectReason, State};
+use tower_breaker::{Breaker, BreakerBuilder, Event, OpenPeriod, RejectReason, State};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -140,6 +140,35 @@ async fn settings_change_at_run_time() {
     assert_eq!(breaker.state(), State::Open);
     let error = breaker.reconfigure(&settings().min_calls(0)).unwrap_err();
     assert_eq!((error.field(), breaker.state()), ("min_calls", State::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_settings_bring_a_ring_of_their_own() {
+    let breaker = settings().count_window(10).build().unwrap();
+    fail(&breaker, 3);
+    breaker.reconfigure(&settings().count_window(2)).unwrap();
+    fail(&breaker, 1);
+    assert_eq!((breaker.state(), breaker.snapshot().calls), (State::Closed, 1));
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_that_closes_lets_the_growth_begin_anew() {
+    let hands: [fn(&Breaker); 2] = [Breaker::force_close, Breaker::reset];
+    for close in hands {
+        let period = OpenPeriod::exponential(SECOND, SECOND * 60).jitter(false);
+        let breaker = settings().open_for(period).build().unwrap();
+        fail(&breaker, 4);
+        for seconds in [1, 2, 4] {
+            assert_eq!(breaker.snapshot().retry_after, Some(SECOND * seconds));
+            tokio::time::advance(SECOND * seconds).await;
+            fail(&breaker, 1);
+        }
+        close(&breaker);
+        fail(&breaker, 4);
+        assert_eq!(breaker.snapshot().retry_after, Some(SECOND));
+    }
 }
 
 #[tokio::test(start_paused = true)]

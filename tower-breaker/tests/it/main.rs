@@ -7,6 +7,7 @@ mod behaviours;
 mod behaviours_ours;
 mod bulkhead;
 mod differential;
+mod edges;
 mod expectations;
 mod fallback;
 mod handle;
@@ -18,6 +19,8 @@ mod outcomes;
 mod probing;
 mod readiness;
 mod reentrant;
+#[cfg(feature = "retry")]
+mod retry_edges;
 #[cfg(feature = "retry")]
 mod retry_replay;
 #[cfg(feature = "retry")]

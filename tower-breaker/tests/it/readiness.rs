@@ -83,6 +83,44 @@ async fn open_it_is_ready_without_asking_and_rejects() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
+/// Ready was said while nobody asked the inner service, so it is not called, whatever the hand has done since.
+#[tokio::test(start_paused = true)]
+async fn closed_by_hand_between_ready_and_call_it_calls_no_inner_service_that_was_not_ready() {
+    let breaker = touchy("test").build().unwrap();
+    let (mut service, mut handle) = mocked(&breaker, Mode::Reject);
+    handle.allow(0);
+    breaker.force_open();
+    assert!(service.poll_ready().is_ready());
+    breaker.force_close();
+    assert!(service.call(7).await.unwrap_err().rejection().is_some());
+    assert!(service.poll_ready().is_pending());
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready());
+    let call = service.call(7);
+    assert_request_eq!(handle, 7).send_response(8);
+    assert_eq!(call.await.unwrap(), 8);
+}
+
+/// Probes and what comes in a ramp take another way in.
+#[tokio::test(start_paused = true)]
+async fn each_probe_and_each_call_of_a_ramp_asks_for_readiness_of_its_own() {
+    for mode in [Mode::Reject, Mode::Gate] {
+        let breaker = touchy("test").probes(2).ramp_up(SECOND).build().unwrap();
+        let (mut service, mut handle) = mocked(&breaker, mode);
+        trip(&breaker);
+        tokio::time::advance(SECOND).await;
+        for (number, state) in [State::HalfOpen, State::Closed, State::Closed].into_iter().enumerate() {
+            handle.allow(0);
+            assert!(service.poll_ready().is_pending(), "{number}");
+            handle.allow(1);
+            assert!(service.poll_ready().is_ready());
+            let call = service.call(7);
+            assert_request_eq!(handle, 7).send_response(8);
+            assert_eq!((call.await.unwrap(), breaker.state()), (8, state));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_the_inner_service_hears_that_it_opened() {
     let breaker = touchy("test").build().unwrap();

@@ -1,0 +1,104 @@
+//! Corners of the retry that are seldom reached, each of which somebody would notice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{Method, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, StreamBody};
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_breaker::BoxError;
+use tower_breaker::retry::{HttpPolicy, ReplayBody, RetryLayer};
+
+use crate::retry_support::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A failed body that comes without a pause and without an end is read for as long as its connection is worth.
+#[tokio::test(start_paused = true)]
+async fn no_more_than_64_kib_of_a_failed_body_are_read() {
+    let (read, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, asked) = (read.clone(), calls.clone());
+    let upstream = service_fn(move |_: Request<ReplayBody<ReqBody>>| {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let counted = counted.clone();
+        let frames = stream::iter(0..if first { 1_000 } else { 0 }).map(move |_| {
+            counted.fetch_add(4096, Ordering::Relaxed);
+            Ok::<_, BoxError>(Frame::data(Bytes::from(vec![0; 4096])))
+        });
+        let status = if first { 503 } else { 200 };
+        std::future::ready(Ok::<_, BoxError>(
+            Response::builder().status(status).body(StreamBody::new(frames)).unwrap(),
+        ))
+    });
+    let layer = RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors();
+    let answer = layer.layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
+    assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
+    assert_eq!(read.load(Ordering::Relaxed), (64 << 10) + 4096);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_body_is_not_read_beyond_the_deadline() {
+    let upstream = service_fn(async |_: Request<ReplayBody<ReqBody>>| {
+        let endless = stream::pending::<Result<Frame<Bytes>, BoxError>>();
+        Ok::<_, BoxError>(Response::builder().status(503).body(StreamBody::new(endless)).unwrap())
+    });
+    let started = Instant::now();
+    let policy = HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 30);
+    let answer = RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(request(Method::GET, ""));
+    answer.await.unwrap();
+    assert_eq!(started.elapsed(), MS * 30);
+}
+
+/// There is nothing to be repeated after the last attempt, so nobody waits for its trailers.
+#[tokio::test(start_paused = true)]
+async fn the_head_of_the_last_attempt_is_not_held_back() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let asked = calls.clone();
+    let upstream = service_fn(move |_: Request<ReplayBody<ReqBody>>| {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let endless = stream::pending::<Result<Frame<Bytes>, BoxError>>();
+        let mut response = Response::new(StreamBody::new(endless));
+        if first {
+            response.headers_mut().insert("grpc-status", "14".parse().unwrap());
+        }
+        std::future::ready(Ok::<_, BoxError>(response))
+    });
+    let started = Instant::now();
+    let policy = HttpPolicy::new().backoff(Duration::ZERO).peek_for(MS * 700);
+    let call = with(request(Method::GET, ""), "content-type", "application/grpc");
+    RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(call).await.unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    // What the failed body was given, and no more.
+    assert_eq!(started.elapsed(), MS * 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_count_among_the_octets_that_are_kept() {
+    let sent = |sum: &'static str| {
+        let frames = vec![data("four"), trailers(&[("x-sum", sum)])];
+        let body = StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, std::convert::Infallible>)));
+        request(Method::PUT, "").map(|_| body.boxed_unsync())
+    };
+    let policy = || HttpPolicy::new().body_limit(16);
+    let fails = || then_well(|| Whole(503, &[]));
+    assert_eq!(outcome(policy(), fails(), sent("1234567")).await, (Some(200), 2));
+    assert_eq!(outcome(policy(), fails(), sent("12345678")).await, (Some(503), 1));
+}
+
+/// A proxy that passes the answer on sends it with its length.
+#[tokio::test(start_paused = true)]
+async fn frames_that_were_looked_at_are_part_of_the_length() {
+    let upstream = service_fn(async |_: Request<ReplayBody<ReqBody>>| {
+        Ok::<_, BoxError>(Response::new(http_body_util::Full::new(Bytes::from_static(b"seven"))))
+    });
+    let call = with(request(Method::GET, ""), "content-type", "application/grpc");
+    let answer =
+        RetryLayer::new(HttpPolicy::new()).boxed_errors().layer(upstream).oneshot(call).await.unwrap();
+    assert_eq!(answer.body().size_hint().exact(), Some(5));
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "seven");
+}
