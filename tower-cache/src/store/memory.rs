@@ -94,10 +94,10 @@ impl MemoryStoreBuilder {
                 let key = record.first().key().as_bytes().len() as u64;
                 u32::try_from(weight + key + RECORD_OVERHEAD).unwrap_or(u32::MAX)
             })
-            .eviction_listener(move |hash, record, cause| {
+            .eviction_listener(move |_, record, cause| {
                 // What has been replaced has left its place before.
                 if cause != RemovalCause::Replaced {
-                    gone.forget(*hash, &record);
+                    gone.forget(&record);
                 }
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +112,7 @@ impl MemoryStoreBuilder {
             generations: Generations::new(),
             evictions,
             unsettled: AtomicU64::new(0),
-            settle_after: self.max_bytes / 64,
+            settle_after: (self.max_bytes / 64).min(SETTLE_AFTER),
         };
         MemoryStore { shared: Arc::new(shared) }
     }
@@ -128,7 +128,6 @@ impl Store for MemoryStore {
         }
         // Only the hash is compared, all of it; whoever uses an entry compares its key.
         let Some(record) = records.get(key.hash64()) else { return StoreFuture::ready(Ok(lookup)) };
-        record.first().warm();
         if record.counts() {
             // It counts this; what it answers is here already.
             drop(owner.get(&key.hash64()));
@@ -165,7 +164,7 @@ impl Store for MemoryStore {
             if stamp < hard.max(generations.prefix()).max(generations.tags(&entry, false)) {
                 return None;
             }
-            let others = known.iter().flat_map(|known| known.entries());
+            let others = known.into_iter().flat_map(Record::entries);
             let others = others
                 .filter(|other| !other.same_variant(&entry) && other.stamp() >= hard && other.key() == key);
             Some(Record::new(Entry::clone(&entry), others.take(max_variants - 1).cloned()))
@@ -176,7 +175,7 @@ impl Store for MemoryStore {
             drop(owner.get(&hash));
         }
         owner.insert(hash, Arc::clone(&record));
-        if !records.has(hash, &record) {
+        if !records.has(&record) {
             // Purged, or refused, meanwhile.
             owner.invalidate(&hash);
         }
@@ -251,6 +250,10 @@ impl fmt::Debug for MemoryStore {
 
 /// What moka keeps for each key, its slot, and its place in the table with what is free there.
 const RECORD_OVERHEAD: u64 = 320;
+
+/// What goes is given back in small parts: where more came together, allocators would return it to the system, and
+/// each fill would have its memory cleared anew.
+const SETTLE_AFTER: u64 = 48 << 10;
 
 /// What is asked for is a hash already.
 #[derive(Clone, Default)]

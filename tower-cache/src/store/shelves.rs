@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Entry;
-use super::table::Table;
+use super::table::{Kept, Table};
 
 /// All that is stored under one key: at least one response, the newest first.
 #[derive(Debug)]
 pub(crate) struct Record {
+    /// That of the key, which is two steps away.
+    hash: u64,
     first: Entry,
     others: Box<[Entry]>,
     /// How often it was asked for; where two threads ask at once, one of them may not count.
@@ -21,7 +23,11 @@ pub(crate) struct Record {
 
 impl Record {
     pub(super) fn new(first: Entry, others: impl Iterator<Item = Entry>) -> Self {
-        Self { first, others: others.collect(), used: AtomicU32::new(0) }
+        Self { hash: first.key().hash64(), first, others: others.collect(), used: AtomicU32::new(0) }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
     }
 
     pub(super) fn first(&self) -> &Entry {
@@ -53,22 +59,7 @@ pub(super) struct Shelves {
 /// A shelf's lock, held for a look into a table. It shares no line of the processor's cache with another.
 #[repr(align(128))]
 #[derive(Default)]
-struct Place(Mutex<Shelf>);
-
-/// Part of the records.
-#[derive(Default)]
-struct Shelf {
-    table: Table,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-}
-
-/// A place for a record.
-struct Slot {
-    hash: u64,
-    /// Missing where the slot is free.
-    record: Option<Arc<Record>>,
-}
+struct Place(Mutex<Table>);
 
 impl Shelves {
     const COUNT: usize = 64;
@@ -77,64 +68,55 @@ impl Shelves {
         Self { shelves: (0..Self::COUNT).map(|_| Place::default()).collect() }
     }
 
-    fn shelf(&self, hash: u64) -> MutexGuard<'_, Shelf> {
+    fn shelf(&self, hash: u64) -> MutexGuard<'_, Table> {
         // The top bits: the low ones choose the place in the table.
         self.lock((hash >> 58) as usize % Self::COUNT)
     }
 
-    fn lock(&self, shelf: usize) -> MutexGuard<'_, Shelf> {
+    fn lock(&self, shelf: usize) -> MutexGuard<'_, Table> {
         self.shelves[shelf].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, hash: u64) -> Option<Arc<Record>> {
         let shelf = self.shelf(hash);
-        let slot = shelf.find(hash)?;
-        shelf.slots[slot as usize].record.clone()
+        let Kept { record, head } = shelf.get(hash)?;
+        // Before the count of references: nothing that is read after that is on its way before it.
+        head.warm();
+        record.first.warm();
+        Some(Arc::clone(record))
     }
 
     /// Puts what `make` makes of a record in its place, and returns it; where it makes nothing, nothing changes. Nobody
     /// else changes that record meanwhile, so what `make` sees is still so when all others see what it made.
     pub(super) fn replace<F>(&self, hash: u64, make: F) -> Option<Arc<Record>>
     where
-        F: FnOnce(Option<&Arc<Record>>) -> Option<Record>,
+        F: FnOnce(Option<&Record>) -> Option<Record>,
     {
         let mut shelf = self.shelf(hash);
-        let known = shelf.find(hash);
-        let before = known.and_then(|slot| shelf.slots[slot as usize].record.as_ref());
+        let before = shelf.get(hash).map(|kept| &*kept.record);
         let record = Arc::new(make(before)?);
-        let kept = Some(Arc::clone(&record));
-        let replaced = match known {
-            Some(slot) => std::mem::replace(&mut shelf.slots[slot as usize].record, kept),
-            None => {
-                shelf.put(Slot { hash, record: kept });
-                None
-            }
-        };
+        let head = Arc::clone(&record.first.head);
+        let replaced = shelf.insert(Kept { record: Arc::clone(&record), head });
         drop(shelf);
         drop(replaced);
         Some(record)
     }
 
     /// Whether this very record is what is found.
-    pub(super) fn has(&self, hash: u64, record: &Arc<Record>) -> bool {
-        let shelf = self.shelf(hash);
-        shelf.find(hash).is_some_and(|slot| shelf.is(slot, record))
+    pub(super) fn has(&self, record: &Arc<Record>) -> bool {
+        is(&self.shelf(record.hash), record)
     }
 
     pub(super) fn remove(&self, hash: u64) {
-        self.remove_if(hash, |_, _| true);
+        let removed = self.shelf(hash).remove(hash);
+        // Content is given back when nobody waits for the shelf.
+        drop(removed);
     }
 
     /// Removes this very record, and none that has taken its place.
-    pub(super) fn forget(&self, hash: u64, record: &Arc<Record>) {
-        self.remove_if(hash, |shelf, slot| shelf.is(slot, record));
-    }
-
-    fn remove_if(&self, hash: u64, condition: impl Fn(&Shelf, u32) -> bool) {
-        let mut shelf = self.shelf(hash);
-        let found = shelf.find(hash).filter(|slot| condition(&shelf, *slot));
-        let removed = found.and_then(|slot| shelf.take(slot));
-        // Content is given back when nobody waits for the shelf.
+    pub(super) fn forget(&self, record: &Arc<Record>) {
+        let mut shelf = self.shelf(record.hash);
+        let removed = if is(&shelf, record) { shelf.remove(record.hash) } else { None };
         drop(shelf);
         drop(removed);
     }
@@ -148,51 +130,17 @@ impl Shelves {
 
     /// What `pick` picks of each record, shelf after shelf.
     pub(super) fn pick<T>(&self, pick: impl Fn(&Record) -> Option<T>) -> impl Iterator<Item = T> {
-        (0..Self::COUNT).flat_map(move |shelf| {
-            let shelf = self.lock(shelf);
-            let records = shelf.slots.iter().filter_map(|slot| slot.record.as_deref());
-            records.filter_map(&pick).collect::<Vec<_>>()
-        })
+        (0..Self::COUNT)
+            .flat_map(move |shelf| self.lock(shelf).records().filter_map(&pick).collect::<Vec<_>>())
     }
 
     pub(super) fn len(&self) -> usize {
-        (0..Self::COUNT).map(|shelf| self.lock(shelf).table.len()).sum()
+        (0..Self::COUNT).map(|shelf| self.lock(shelf).len()).sum()
     }
 }
 
-impl Shelf {
-    fn find(&self, hash: u64) -> Option<u32> {
-        self.table.find(hash, |slot| self.slots[slot as usize].hash == hash)
-    }
-
-    fn is(&self, slot: u32, record: &Arc<Record>) -> bool {
-        self.slots[slot as usize].record.as_ref().is_some_and(|own| Arc::ptr_eq(own, record))
-    }
-
-    /// A record whose hash is not there yet.
-    fn put(&mut self, new: Slot) {
-        let hash = new.hash;
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = new;
-                slot
-            }
-            None => {
-                self.slots.push(new);
-                // Memory for 2³² slots would have to be there before this could be cut.
-                (self.slots.len() - 1) as u32
-            }
-        };
-        self.table.insert(hash, slot);
-    }
-
-    fn take(&mut self, slot: u32) -> Option<Arc<Record>> {
-        let place = &mut self.slots[slot as usize];
-        let record = place.record.take();
-        self.table.remove(place.hash, slot);
-        self.free.push(slot);
-        record
-    }
+fn is(shelf: &Table, record: &Arc<Record>) -> bool {
+    shelf.get(record.hash).is_some_and(|kept| Arc::ptr_eq(&kept.record, record))
 }
 
 #[cfg(test)]
@@ -205,10 +153,15 @@ mod tests {
     use super::*;
     use crate::key::CacheKey;
     use crate::policy::freshness::Freshness;
-    use crate::store::table::scatter;
     use crate::store::{Head, Stamp, StoredBody};
 
-    fn record() -> Record {
+    /// Numbers that look random, the same in every run.
+    fn scatter(number: u64) -> u64 {
+        let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) ^ (mixed >> 31)
+    }
+
+    fn record(hash: u64) -> Record {
         let head = Head {
             key: CacheKey::of_uri(&Uri::from_static("http://example.com/")).unwrap(),
             variant: crate::policy::vary::Variant::default(),
@@ -230,12 +183,12 @@ mod tests {
             stored_at: Instant::now(),
         };
         let entry = Entry::new(Arc::new(head), StoredBody::default(), Stamp::new(1));
-        Record::new(entry, [].into_iter())
+        Record { hash, ..Record::new(entry, [].into_iter()) }
     }
 
     #[test]
     fn moka_hears_of_the_first_uses_and_then_of_each_sixteenth() {
-        let record = record();
+        let record = record(1);
         assert_eq!((0..15).filter(|_| record.counts()).count(), 15);
         assert_eq!((0..160).filter(|_| record.counts()).count(), 10);
     }
@@ -244,9 +197,11 @@ mod tests {
     fn beside_a_map_of_the_standard_library() {
         let shelves = Shelves::new();
         let mut model: HashMap<u64, Arc<Record>> = HashMap::new();
-        let mut older: Option<(u64, Arc<Record>)> = None;
+        let mut older: Option<Arc<Record>> = None;
         for step in 0..30_000_u64 {
-            let hash = scatter(scatter(step) % 500);
+            // Few different hashes, of which many begin at the same place, and some share that half.
+            let number = scatter(scatter(step) % 500);
+            let hash = ((number % 5) << 58) | ((number >> 8 & 1) << 40) | (number >> 9 & 0x1f);
             let is = |found: Option<Arc<Record>>, model: &HashMap<u64, Arc<Record>>| match model.get(&hash) {
                 Some(known) => found.is_some_and(|found| Arc::ptr_eq(&found, known)),
                 None => found.is_none(),
@@ -255,12 +210,15 @@ mod tests {
             match scatter(step << 20) % 8 {
                 0..=2 => {
                     let made = shelves.replace(hash, |before| {
-                        assert!(is(before.cloned(), &model));
-                        Some(record())
+                        assert!(match (before, model.get(&hash)) {
+                            (Some(before), Some(known)) => std::ptr::eq(before, &raw const **known),
+                            (before, known) => before.is_none() && known.is_none(),
+                        });
+                        Some(record(hash))
                     });
                     let made = made.unwrap();
-                    assert!(shelves.has(hash, &made));
-                    older = model.insert(hash, made).map(|before| (hash, before)).or(older);
+                    assert!(shelves.has(&made));
+                    older = model.insert(hash, made).or(older);
                 }
                 3 => assert!(shelves.replace(hash, |_| None).is_none()),
                 4 | 5 => {
@@ -268,13 +226,13 @@ mod tests {
                     model.remove(&hash);
                 }
                 _ => {
-                    if let Some((hash, older)) = &older {
+                    if let Some(older) = &older {
                         // What has taken its place stays.
-                        assert!(!shelves.has(*hash, older));
-                        shelves.forget(*hash, older);
+                        assert!(!shelves.has(older));
+                        shelves.forget(older);
                     }
                     if let Some(own) = model.remove(&hash) {
-                        shelves.forget(hash, &own);
+                        shelves.forget(&own);
                         assert_eq!(Arc::strong_count(&own), 1);
                     }
                 }
