@@ -52,6 +52,15 @@ pub fn append_via(headers: &mut HeaderMap, version: Version, pseudonym: &str) {
     }
 }
 
+/// Whether it is clear which host a request is for: a server refuses any other by 400 (RFC 9112 §3.2).
+#[must_use]
+pub fn names_one_host<B>(request: &Request<B>) -> bool {
+    match request.headers().get_all(header::HOST).iter().count() {
+        0 => request.version() != Version::HTTP_11,
+        lines => lines == 1,
+    }
+}
+
 /// The scheme and authority of an upstream such as `http://127.0.0.1:8080`.
 ///
 /// # Errors
@@ -125,7 +134,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let received = request.version();
         *request.version_mut() = Version::HTTP_11;
-        let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+        let host = request.uri().authority().map(|authority| {
+            let authority = authority.as_str();
+            authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
+        });
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
@@ -133,8 +145,9 @@ where
         // Scheme, authority and path are all set, which is the one thing this conversion asks for.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         let headers = request.headers_mut();
-        // HTTP/2 carries the host as authority; the upstream sees the host that the client asked for.
-        if let (None, Some(Ok(host))) = (headers.get(header::HOST), host.map(HeaderValue::try_from)) {
+        // HTTP/2 carries the host as authority, and so may HTTP/1: the upstream sees the host that the client asked for,
+        // and no other (RFC 9112 §3.2.2).
+        if let Some(Ok(host)) = host.map(HeaderValue::try_from) {
             headers.insert(header::HOST, host);
         }
         strip_hop_by_hop(headers);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Parser;
 use examples::interim::{self, Senders};
-use examples::proxy::Forward;
+use examples::proxy::{self, Forward};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -71,10 +71,14 @@ async fn main() -> Result<(), BoxError> {
             request.extensions_mut().insert(sender.clone());
         }
         async move {
-            let response = site.answer(request).await.unwrap_or_else(|error| {
-                eprintln!("cache-proxy: upstream: {error}");
-                bad_gateway()
-            });
+            let response = if proxy::names_one_host(&request) {
+                site.answer(request).await.unwrap_or_else(|error| {
+                    eprintln!("cache-proxy: upstream: {error}");
+                    problem(StatusCode::BAD_GATEWAY, "the upstream did not answer")
+                })
+            } else {
+                problem(StatusCode::BAD_REQUEST, "the request does not say for which host it is")
+            };
             if let Some(sender) = sender {
                 sender.end().await;
             }
@@ -156,10 +160,11 @@ fn redis(arguments: &Arguments) -> Result<CacheLayer, String> {
     })
 }
 
-fn bad_gateway() -> Response<Content> {
-    let body = Full::new(Bytes::from_static(b"{\"title\":\"the upstream did not answer\",\"status\":502}"));
+fn problem(status: StatusCode, title: &str) -> Response<Content> {
+    let body = format!("{{\"title\":\"{title}\",\"status\":{}}}", status.as_u16());
+    let body = Full::new(Bytes::from(body));
     let mut response = Response::new(UnsyncBoxBody::new(body.map_err(|never: Infallible| match never {})));
-    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    *response.status_mut() = status;
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/problem+json"));

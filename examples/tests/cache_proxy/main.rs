@@ -92,7 +92,7 @@ async fn get(
     client: &Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
     uri: &str,
 ) -> (Response<()>, String) {
-    let request = Request::get(uri).header("connection", "x-own").header("x-own", "client");
+    let request = Request::get(uri).header("connection", "keep-alive").header("keep-alive", "timeout=5");
     let request = request.body(Full::default()).unwrap();
     let (parts, body) = client.request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -111,7 +111,7 @@ async fn http1_and_http2_come_in_and_share_what_is_stored() {
     assert_eq!(response.headers()["cache-status"], "tower-cache; fwd=uri-miss; fwd-status=200; stored");
     assert!(!response.headers().contains_key("x-hop"), "it concerns the connection to the origin");
     let sent = origin.last.lock().unwrap().clone();
-    assert_eq!((&sent["via"], sent.contains_key("x-own")), (&"1.1 cache-proxy".parse().unwrap(), false));
+    assert_eq!((&sent["via"], sent.contains_key("keep-alive")), (&"1.1 cache-proxy".parse().unwrap(), false));
     let two = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let request = Request::get(&uri).body(Full::<Bytes>::default()).unwrap();
     let response = two.request(request).await.unwrap();
@@ -206,4 +206,37 @@ fn an_unknown_store_is_a_usage_error() {
         assert_eq!(code, Some(2), "{message}");
         assert!(message.contains("--features redis"), "{message}");
     }
+}
+
+/// What comes back on a connection of its own, to its end.
+async fn raw(proxy: &Proxy, request: &str) -> String {
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_for_one_host() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(origin.address, &[]);
+    let ask = async |target: &str, fields: &str| {
+        let answer =
+            raw(&proxy, &format!("GET {target} HTTP/1.1\r\nConnection: close\r\n{fields}\r\n")).await;
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(ask("/a", "Host: a.example\r\n").await, "200");
+    assert_eq!(origin.last.lock().unwrap()["host"], "a.example");
+    assert_eq!(ask("/a", "").await, "400");
+    assert_eq!(ask("/a", "Host: a.example\r\nHost: b.example\r\n").await, "400");
+    assert_eq!(ask("/a", "Host: a.example\r\nConnection: X-Own\r\nX-Own: 1\r\n").await, "200");
+    assert!(!origin.last.lock().unwrap().contains_key("x-own"), "it concerns the connection to the client");
+    assert_eq!(raw(&proxy, "GET /b HTTP/1.0\r\n\r\n").await.split(' ').nth(1), Some("200"));
+    assert_eq!(origin.calls(), 3, "what is refused goes nowhere");
+    // The host of the target is the host, whatever Host says.
+    assert_eq!(ask("http://c.example/c", "Host: evil.example\r\n").await, "200");
+    assert_eq!(origin.last.lock().unwrap()["host"], "c.example");
+    assert_eq!(ask("http://user@c.example/d", "Host: c.example\r\n").await, "200");
+    assert_eq!(origin.last.lock().unwrap()["host"], "c.example");
 }
