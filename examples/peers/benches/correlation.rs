@@ -250,6 +250,19 @@ fn parts() -> Vec<Row> {
                 |it| field(it.headers_mut()),
             ),
         ),
+        row(
+            "an id made, kept, told and echoed by hand; nothing read, checked, traced or counted",
+            1,
+            echo(
+                |it| {
+                    let id = Generator::hex128().generate();
+                    let value = Bytes::copy_from_slice(id.as_str().as_bytes());
+                    it.headers_mut().insert(&X_REQUEST_ID, HeaderValue::from_maybe_shared(value).unwrap());
+                    it.extensions_mut().insert(std::sync::Arc::new((id, [0_u64; 7])));
+                },
+                |it| field(it.headers_mut()),
+            ),
+        ),
         row("an allocation of 200 bytes", 1, part(|_| drop(black_box(Box::new([0_u64; 25]))), nothing)),
         row(
             "a shared value of 32 bytes made, copied and dropped",
