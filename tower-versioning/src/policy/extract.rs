@@ -94,7 +94,9 @@ pub(crate) fn only_line<'a>(
     if headers.keys_len() > FEW {
         return headers.get(name);
     }
-    headers.iter().find_map(|(field, value)| is(field).then_some(value))
+    // Names are walked faster than lines, and where each has one line their places are the same.
+    let at = headers.keys().position(is)?;
+    headers.values().nth(at)
 }
 
 /// `Accept` and `Content-Type`; `None` where any field has two lines.
