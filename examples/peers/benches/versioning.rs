@@ -13,11 +13,13 @@ use std::task::{Context, Poll, Waker};
 
 use api_version::{ApiVersionLayer, ApiVersions};
 use axum::Router;
+use axum::extract::OriginalUri;
 use axum::response::IntoResponse;
 use axum::routing::get_service;
 use cpu_time::ThreadTime;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use peers::{Bare, allocations, calls, request};
 use tower::steer::Steer;
 use tower::{Layer, Service, ServiceExt};
@@ -30,7 +32,7 @@ static COUNTING: peers::Counting = peers::Counting;
 const BATCH: usize = 256;
 const ROUNDS: usize = 400;
 
-/// Fewer for profilers: `ROUNDS=1`.
+/// Fewer for profilers: `ROUNDS=1`, and with `ALONE=1` nothing but the rows of the filter.
 fn rounds() -> usize {
     std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
 }
@@ -205,11 +207,60 @@ impl Service<Request<peers::Body>> for Least {
     }
 }
 
-fn layers(first: usize) -> Vec<Row> {
-    let field = || {
-        VersionLayer::new(registry(&numbers()))
-            .sources([Source::header(HeaderName::from_static("api-version"))])
-    };
+/// The same over axum routers: the version read as one digit of the path, a new target, the old one kept for axum, an
+/// extension of one number; and the router of that number called.
+#[derive(Clone)]
+struct LeastPath {
+    routers: [Router; 4],
+}
+
+impl Service<Request<axum::body::Body>> for LeastPath {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request<axum::body::Body>>>::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<axum::body::Body>) -> Self::Future {
+        let target = request.uri().path_and_query().unwrap().as_str().as_bytes();
+        let (b"/v", [digit, rest @ ..]) = target.split_at(2) else { panic!("no version") };
+        let (number, rest) = (usize::from(digit - b'1'), PathAndQuery::try_from(rest.to_vec()).unwrap());
+        let original = std::mem::replace(request.uri_mut(), Uri::from(rest));
+        request.extensions_mut().insert(OriginalUri(original));
+        request.extensions_mut().insert(Number(number));
+        self.routers[number].call(request)
+    }
+}
+
+/// Layers whose registry was asked before there was a recorder.
+struct Unrecorded {
+    field: VersionLayer,
+    path: VersionLayer,
+}
+
+impl Unrecorded {
+    fn new() -> Self {
+        let path = VersionLayer::new(registry(&numbers())).sources([Source::path("")]);
+        let first = |layer: &VersionLayer, request| {
+            let mut service = layer.layer(Bare);
+            let answer = pin!(service.call(request)).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(answer, Poll::Ready(Ok(response)) if response.status() == StatusCode::OK));
+        };
+        first(&path, versions(&[], "/v3/users/7"));
+        let field = field();
+        first(&field, versions(&[("api-version", "3")], "/users/7"));
+        Self { field, path }
+    }
+}
+
+fn field() -> VersionLayer {
+    let field = Source::header(HeaderName::from_static("api-version"));
+    VersionLayer::new(registry(&numbers())).sources([field])
+}
+
+fn layers(first: usize, unrecorded: VersionLayer) -> Vec<Row> {
     let ask = |version: &'static str| move || versions(&[("api-version", version)], "/users/7?page=1");
     let ok = (StatusCode::OK, 1);
     let number = |request: &Request<peers::Body>, _: &[Bare]| {
@@ -228,6 +279,12 @@ fn layers(first: usize) -> Vec<Row> {
             first,
             serve(field().reports(Reports::None).layer(Bare), ask("3"), ok),
         ),
+        Row("tower-versioning, no recorder", first, serve(unrecorded.layer(Bare), ask("3"), ok)),
+        Row(
+            "tower-versioning, neither",
+            first,
+            serve(unrecorded.reports(Reports::None).layer(Bare), ask("3"), ok),
+        ),
         Row("tower Steer of four, by header", first, serve(Steer::new([Bare; 4], number), ask("3"), ok)),
         Row(
             "tower-versioning, refusal",
@@ -237,7 +294,7 @@ fn layers(first: usize) -> Vec<Row> {
     ]
 }
 
-fn routers(first: usize) -> Vec<Row> {
+fn routers(first: usize, unrecorded: VersionLayer) -> Vec<Row> {
     let nest = |prefix: &str| {
         (1..=4).fold(Router::new(), |router, n| router.nest(&format!("{prefix}/v{n}"), users()))
     };
@@ -258,11 +315,21 @@ fn routers(first: usize) -> Vec<Row> {
     vec![
         Row("Router::nest of four", first, serve(nest(""), by_path(), ok)),
         Row("one axum router, no versions", first, serve(users(), plain(), ok)),
+        Row(
+            "least: target, original, extension, router",
+            first,
+            serve(LeastPath { routers: std::array::from_fn(|_| users()) }, by_path(), ok),
+        ),
         Row("VersionRouter, path", first, serve(path.layer(router.clone()), by_path(), ok)),
         Row(
             "VersionRouter, path, reports off",
             first,
             serve(path.reports(Reports::None).layer(router.clone()), by_path(), ok),
+        ),
+        Row(
+            "VersionRouter, path, neither",
+            first,
+            serve(unrecorded.reports(Reports::None).layer(router.clone()), by_path(), ok),
         ),
         Row("VersionRouter, header", first, serve(field.layer(router), by_field(), ok)),
         Row(
@@ -274,16 +341,19 @@ fn routers(first: usize) -> Vec<Row> {
 }
 
 fn main() {
+    // Handles are made with the first request: what was served before there is a recorder counts for nobody.
+    let unrecorded = Unrecorded::new();
     let _ = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder();
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let mut rows = selections();
-    rows.extend(layers(rows.len()));
-    rows.extend(routers(rows.len()));
+    rows.extend(layers(rows.len(), unrecorded.field));
+    rows.extend(routers(rows.len(), unrecorded.path));
     let wanted = |row: &Row| filter.as_ref().is_none_or(|filter| row.0.contains(filter.as_str()));
     let mut taken: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
     let mut allocated = vec![0; rows.len()];
     // Only what is shown is run, and what that is compared with.
-    let bases: Vec<usize> = rows.iter().filter(|row| wanted(row)).map(|row| row.1).collect();
+    let bases = |row: &&Row| wanted(row) && std::env::var_os("ALONE").is_none();
+    let bases: Vec<usize> = rows.iter().filter(bases).map(|row| row.1).collect();
     let runs: Vec<bool> =
         rows.iter().enumerate().map(|(index, row)| wanted(row) || bases.contains(&index)).collect();
     for round in 0..rounds() + 20 {
