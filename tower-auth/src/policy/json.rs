@@ -97,8 +97,7 @@ pub(crate) fn members(text: &str) -> Result<Members<'_>, Malformed> {
     Ok(members)
 }
 
-/// Each member of the object at the root, in order, with where in `text` its value is. What was seen counts only when
-/// there is no error at the end.
+/// Each member of the object at the root and where its value is. It counts only when there is no error at the end.
 pub(crate) fn each<'j>(
     text: &'j str,
     member: impl FnMut(Text<'j>, Value<'j>, Range<usize>),
@@ -265,7 +264,6 @@ impl<'j> Reader<'j> {
         Ok(Text(Cow::Owned(text)))
     }
 
-    /// Most numbers are times.
     #[inline]
     fn number(&mut self) -> Result<Value<'j>, Malformed> {
         let rest = self.rest();
