@@ -251,8 +251,7 @@ impl fmt::Debug for MemoryStore {
 /// What moka keeps for each key, its slot, and its place in the table with what is free there.
 const RECORD_OVERHEAD: u64 = 320;
 
-/// What goes is given back in small parts: where more came together, allocators would return it to the system, and
-/// each fill would have its memory cleared anew.
+/// Octets committed between two rounds of housekeeping: what waits to go is resident beyond the bound.
 const SETTLE_AFTER: u64 = 48 << 10;
 
 /// What is asked for is a hash already.
