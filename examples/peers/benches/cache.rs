@@ -76,7 +76,9 @@ struct Row(String, usize, Run);
 fn ask(uri: &str) -> Request<peers::Body> {
     let mut request = request(uri);
     request.headers_mut().remove(header::CACHE_CONTROL);
-    request.headers_mut().insert("x-request-id", HeaderValue::from_static("0af7651916cd43dd8448eb211c80319c"));
+    request
+        .headers_mut()
+        .insert("x-request-id", HeaderValue::from_static("0af7651916cd43dd8448eb211c80319c"));
     request
 }
 
@@ -153,12 +155,17 @@ fn hits(size: usize, name: &str, keys: usize, first: usize) -> Vec<Row> {
     let manager = MokaManager::new(MokaCache::new(100_000));
     let options = HttpCacheOptions::default();
     let rival = HttpCacheLayer::with_cache(HttpCache { mode: CacheMode::Default, manager, options });
-    let other = tower_http_cache::CacheLayer::builder(tower_http_cache::prelude::InMemoryBackend::new(100_000));
+    let other =
+        tower_http_cache::CacheLayer::builder(tower_http_cache::prelude::InMemoryBackend::new(100_000));
     let other = other.ttl(std::time::Duration::from_secs(3600)).build();
     vec![
         Row(name("bare"), first, row(&bare, bare.clone(), keys, Calls::Each)),
         Row(name("tower-cache"), first, row(&own, layer.layer(own.clone()), keys, Calls::None)),
-        Row(name("http-cache-tower"), first, row(&by_semantics, rival.layer(by_semantics.clone()), keys, Calls::None)),
+        Row(
+            name("http-cache-tower"),
+            first,
+            row(&by_semantics, rival.layer(by_semantics.clone()), keys, Calls::None),
+        ),
         Row(name("tower-http-cache"), first, row(&by_time, other.layer(by_time.clone()), keys, Calls::None)),
     ]
 }
