@@ -160,4 +160,5 @@ pub(crate) fn verify_split<'k>(
 }
 
 #[cfg(test)]
+#[cfg(feature = "test-servers")]
 mod wycheproof;

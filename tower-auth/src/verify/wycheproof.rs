@@ -1,7 +1,8 @@
-//! The vectors of C2SP/wycheproof that concern JWS, which scripts/wycheproof fetches: the signature step alone, and, where the
-//! folder has the files of JOSE, whole tokens.
+//! The vectors of C2SP/wycheproof that concern JWS: the signature step alone, and, where the folder has the files of JOSE,
+//! whole tokens. `WYCHEPROOF` names the folder; without it `scripts/wycheproof` says where its own copy is.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -66,7 +67,14 @@ const SIGNATURES: [(Algorithm, &[&str]); 12] = [
 ];
 
 fn folder() -> PathBuf {
-    std::env::var_os("WYCHEPROOF").expect("WYCHEPROOF names the folder of the vectors").into()
+    std::env::var_os("WYCHEPROOF").map_or_else(fetched, PathBuf::from)
+}
+
+fn fetched() -> PathBuf {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/wycheproof");
+    let told = Command::new(script).arg("--where").output().expect("scripts/wycheproof runs");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    String::from_utf8(told.stdout).expect("a path").trim_end().into()
 }
 
 fn read(path: &Path) -> Option<Value> {
@@ -121,12 +129,13 @@ fn is_of_jws(algorithm: Algorithm, group: &Value) -> bool {
 }
 
 #[test]
-#[ignore = "wants the vectors: scripts/wycheproof"]
 fn signatures() {
     let mut sums: BTreeMap<_, usize> = BTreeMap::new();
+    let folder = folder();
+    let everything = std::env::var_os("TOWER_ASSURE").is_some();
     for (algorithm, files) in SIGNATURES {
         for name in files {
-            let path = folder().join(format!("{name}_test.json"));
+            let path = folder.join(format!("{name}_test.json"));
             let file = read(&path).unwrap_or_else(|| panic!("{} is not there", path.display()));
             for group in file["testGroups"].as_array().unwrap() {
                 let ours = is_of_jws(algorithm, group);
@@ -141,12 +150,19 @@ fn signatures() {
                         .iter()
                         .flat_map(|key| BACKENDS.iter().map(move |b| (key, b)))
                     {
+                        let own = format!("{backend:?}") == "RustCrypto";
+                        let too_long = own && name.contains("_8192_");
+                        // Without optimization this backend takes milliseconds for a vector of RSA.
+                        let sampled = own && name.starts_with("rsa") && !everything;
+                        if sampled && test["tcId"].as_u64().is_none_or(|id| id % 16 != 1) {
+                            continue;
+                        }
                         let outcome = key.as_ref().map_err(String::as_str).and_then(|key| {
                             let key = key.set().select(None, algorithm).ok_or("not for this algorithm")?;
                             Ok(algorithm.admits_signature(signature.len())
                                 && backend.good(key, algorithm, &hex(test, "msg"), &signature))
                         });
-                        if name.contains("_8192_") && format!("{backend:?}") == "RustCrypto" {
+                        if too_long {
                             assert_eq!(outcome, Ok(false), "this backend stops at 4096 bits");
                         } else {
                             outcomes.push(outcome.map_err(str::to_owned));
@@ -196,11 +212,11 @@ const OTHERWISE: [(&str, u64, &str); 10] = [
 ];
 
 #[test]
-#[ignore = "wants the vectors: scripts/wycheproof"]
 fn tokens() {
     let mut sums: BTreeMap<_, usize> = BTreeMap::new();
+    let folder = folder();
     for name in ["json_web_signature", "json_web_key"] {
-        let Some(file) = read(&folder().join(format!("{name}_test.json"))) else {
+        let Some(file) = read(&folder.join(format!("{name}_test.json"))) else {
             println!("{name}: not in this folder");
             continue;
         };
