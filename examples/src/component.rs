@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,12 +31,12 @@ const DURATIONS: [f64; 14] =
 const LOG_LINES: usize = 4096;
 
 /// Name and addresses of one instance.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Instance {
     /// Such as `orders-1`: in log lines, `x-served-by` and `/info`.
     pub name: String,
-    /// Where it serves; port 0 picks a free one.
-    pub listen: SocketAddr,
+    /// Where it serves, see [`bind`].
+    pub listener: StdListener,
     /// Where its admin endpoints are; port 0 picks a free one.
     pub admin: SocketAddr,
     /// Write log lines to standard error too.
@@ -165,8 +165,8 @@ async fn run<F, Fut>(
     Fut: Future<Output = Result<Parts, BoxError>>,
 {
     let prepared = async {
-        let listener = bind(&instance.name, instance.listen).await?;
-        let admin = bind(&instance.name, instance.admin).await?;
+        let listener = TcpListener::from_std(instance.listener)?;
+        let admin = TcpListener::from_std(bind(&instance.name, instance.admin)?)?;
         let address = listener.local_addr()?;
         let observe = crate::observe::observe(&instance.name, instance.sample, log.clone())?;
         let context = Context {
@@ -216,13 +216,21 @@ pub async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, BoxError> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+/// Listens on `address` for the instance `name`; port 0 picks a free one. Whoever connects waits until it is started.
+///
+/// # Errors
+///
+/// A port that is taken, an address that is not this machine's.
+pub fn bind(name: &str, address: SocketAddr) -> Result<StdListener, BoxError> {
+    let listener = StdListener::bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{name}: port {} of {} is taken", address.port(), address.ip()).into()
+            format!("{name}: port {} of {} is taken", address.port(), address.ip())
         }
-        _ => format!("{name}: cannot listen on {address}: {error}").into(),
-    })
+        _ => format!("{name}: cannot listen on {address}: {error}"),
+    })?;
+    // The runtime that takes it over wants it so.
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// The last log lines of one instance.

@@ -9,7 +9,7 @@ use http::Uri;
 
 use crate::balancer;
 use crate::cli::{Arguments, Role};
-use crate::component::{Instance, Running, start};
+use crate::component::{Instance, Running, bind, start};
 use crate::gateway::{self, Upstream};
 use crate::issuer::{self, RegisteredClient};
 use crate::service::{Layers, inventory, inventory_client, orders};
@@ -55,13 +55,14 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
     let folder = secret::private_folder()?;
     let clients = clients();
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let instance = |name: &str, listen| Instance {
+    let on = |name: &str, listener| Instance {
         name: name.to_owned(),
-        listen,
+        listener,
         admin: loopback,
         log_to_stderr: !arguments.quiet && !arguments.is_client(),
         sample: arguments.sample,
     };
+    let instance = |name: &str| bind(name, loopback).map(|listener| on(name, listener));
     let layers = layers(arguments);
     let mut instances = Vec::new();
 
@@ -71,20 +72,20 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
         rotate_every: arguments.rotate_every,
         layers: layers.clone(),
     };
-    let issuer = start(instance("issuer", loopback), move |context| issuer::build(context, config))?;
+    let issuer = start(instance("issuer")?, move |context| issuer::build(context, config))?;
     let issuer_url = url(issuer.address);
     let issuer_address = issuer.address;
     instances.push(issuer);
 
-    // The gateways and the balancer need each other's addresses: reserve the balancer's first.
-    let balancer_address = reserve(arguments.front())?;
-    let balancer_url = url(balancer_address);
+    // The gateways and the balancer need each other's addresses: the balancer's port is held from here on.
+    let front = bind("balancer", arguments.front())?;
+    let balancer_url = url(front.local_addr()?);
 
     let mut upstreams = Vec::new();
     for (service, count) in [("inventory", inventory_count), ("orders", orders_count)] {
         let database = folder.join(format!("{service}.sqlite"));
         for number in 1..=count {
-            let instance = instance(&format!("{service}-{number}"), loopback);
+            let instance = instance(&format!("{service}-{number}"))?;
             let running = if service == "inventory" {
                 let config = inventory::Config { database: database.clone(), layers: layers.clone() };
                 start(instance, move |context| inventory::build(context, config))?
@@ -119,16 +120,14 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
             upstreams: upstreams.clone(),
             layers: layers.clone(),
         };
-        let running = start(instance(&format!("gateway-{number}"), loopback), move |context| {
-            gateway::build(context, config)
-        })?;
+        let running =
+            start(instance(&format!("gateway-{number}"))?, move |context| gateway::build(context, config))?;
         backends.push(running.address);
         instances.push(running);
     }
 
     let config = balancer::Config { backends };
-    let balancer =
-        start(instance("balancer", balancer_address), move |context| balancer::build(context, config))?;
+    let balancer = start(on("balancer", front), move |context| balancer::build(context, config))?;
     let front = balancer.address;
     instances.push(balancer);
     let client = clients.into_iter().next().ok_or("there is no client")?;
@@ -142,9 +141,10 @@ pub fn system(arguments: &Arguments) -> Result<System, BoxError> {
 /// Arguments that the role needs and does not have, a port that is taken, a file that cannot be read.
 pub fn one(role: Role, arguments: &Arguments) -> Result<Running, BoxError> {
     let named = format!("{role:?}").to_lowercase();
+    let name = arguments.name.clone().unwrap_or_else(|| format!("{named}-1"));
     let instance = Instance {
-        name: arguments.name.clone().unwrap_or_else(|| format!("{named}-1")),
-        listen: arguments.listen,
+        listener: bind(&name, arguments.listen)?,
+        name,
         admin: arguments.admin_listen,
         log_to_stderr: !arguments.quiet,
         sample: arguments.sample,
@@ -264,11 +264,4 @@ fn layers(arguments: &Arguments) -> Layers {
 pub fn url(address: SocketAddr) -> Uri {
     // An address is always a valid authority.
     format!("http://{address}").parse().unwrap_or_default()
-}
-
-/// An address that is free now: the port of a listener that is closed again.
-fn reserve(address: SocketAddr) -> Result<SocketAddr, BoxError> {
-    let listener = std::net::TcpListener::bind(address)
-        .map_err(|error| format!("balancer: cannot listen on {address}: {error}"))?;
-    Ok(listener.local_addr()?)
 }

@@ -61,8 +61,11 @@ fn the_tour_passes_against_separate_processes() {
     let clients = file(folder.path(), "clients", clients);
     let orders_secret = file(folder.path(), "orders-secret", "orders-secret\n");
     let tour_secret = file(folder.path(), "tour-secret", "tour-secret\n");
-    // Gateways and balancer need each other's addresses: this one is free now.
-    let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // Gateways and balancer need each other's addresses: this one is free, and no connection takes it, because it is
+    // below the ports that the system hands out.
+    let free = |port: &u32| TcpListener::bind(("127.0.0.1", *port as u16)).is_ok();
+    let port = (20_000 + std::process::id() % 10_000..32_000).find(free).unwrap();
+    let front = format!("127.0.0.1:{port}");
     let balancer_url = format!("http://{front}");
 
     let issuer = start("issuer", "issuer", &["--client-secret-file", &clients]);

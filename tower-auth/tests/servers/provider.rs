@@ -233,7 +233,10 @@ async fn keys_rotate_by_a_restart() {
 
 #[tokio::test]
 async fn a_provider_that_is_down_and_comes_back() {
-    let provider = Provider::start(0, "one").await;
+    // Below the ports that the system hands out: nothing takes it while the provider is away.
+    let free = |port: &u32| std::net::TcpListener::bind(("127.0.0.1", *port as u16)).is_ok();
+    let port = (12_000 + std::process::id() % 8_000..32_000).find(free).unwrap();
+    let provider = Provider::start(port as u16, "one").await;
     let token = obtained(&provider.tokens("es256").build().unwrap()).await;
     let issuer = provider.issuer();
     let known = discovered(&provider);
