@@ -154,7 +154,9 @@ fn key_sets() {
     let named = [with(r#""kid":"a""#, RSA_JWK), with(r#""kid":"b""#, P256_JWK), ED_JWK.to_owned()];
     let document = format!(r#"{{"keys":[{}]}}"#, named.join(","));
     let signed = good();
-    for _ in 0..count() {
+    // Three signatures each, or six.
+    let count = count() / 4;
+    for _ in 0..count {
         let text = chance.change(document.as_bytes(), &JSON);
         if let Ok(set) = KeySet::from_jwks(&text) {
             read += 1;
@@ -182,7 +184,7 @@ fn key_sets() {
             }
         }
     }
-    assert!(read > count() / 100 && taken > count() / 100, "{read}, {taken}");
+    assert!(read > count / 100 && taken > count / 100, "{read}, {taken}");
 }
 
 #[test]
@@ -240,7 +242,7 @@ async fn metadata() {
     let keys =
         format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{}"}}]}}"#, crate::support::ED_X);
     let mut accepted = 0;
-    for _ in 0..count() / 20 {
+    for _ in 0..count() / 100 {
         let changed = Bytes::from(chance.change(document.as_bytes(), &JSON));
         let (metadata, keys) = (changed.clone(), keys.clone());
         let service = service_fn(move |request: Request<Empty<Bytes>>| {

@@ -314,7 +314,7 @@ async fn history(seed: u64, operations: u64) -> [u64; 4] {
 #[tokio::test(start_paused = true)]
 async fn random_histories_end_as_in_a_model_that_remembers_every_call() {
     let (histories, operations) =
-        if std::env::var_os("TOWER_ASSURE").is_some() { (2_500, 4_000) } else { (60, 1_500) };
+        if std::env::var_os("TOWER_ASSURE").is_some() { (2_500, 4_000) } else { (30, 1_500) };
     let mut seen = [0; 4];
     for seed in 0..histories {
         let reached = history(seed, operations).await;

@@ -147,7 +147,7 @@ async fn schedule(number: u64, reached: &mut Reached) {
 
 #[tokio::test(start_paused = true)]
 async fn no_schedule_of_cancel_panic_hang_and_ignore_wedges_it() {
-    let schedules = if long() { 1_000_000 } else { 2_000 };
+    let schedules = if long() { 1_000_000 } else { 400 };
     let mut reached = Reached::default();
     for number in 0..schedules {
         schedule(number, &mut reached).await;
@@ -313,7 +313,7 @@ async fn every_fault_is_cut_off_and_recovered_from_within_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn no_run_with_retries_stays_down_after_the_repair() {
-    let seeds: u64 = if long() { 1_000 } else { 20 };
+    let seeds: u64 = if long() { 1_000 } else { 8 };
     let mut opened = 0;
     for number in 0..seeds {
         let (name, shape) = SHAPES[number as usize % SHAPES.len()];

@@ -15,7 +15,7 @@ const CLIENTS: usize = 8;
 /// A race would show as a client that hangs, or as a body that is not all of one response.
 #[test]
 fn clients_come_and_go_on_four_threads() {
-    let rounds = rounds(2_000, 200_000);
+    let rounds = rounds(1_000, 200_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     let mut dice = Dice(7);
     let store = MemoryStore::default();

@@ -285,7 +285,7 @@ async fn run(seed: u64, shared: bool, steps: usize, seen: &mut Seen) {
 #[tokio::test(start_paused = true)]
 async fn random_lives_are_as_the_rules_say() {
     let mut seen = Seen::default();
-    let runs = rounds(300, 30_000);
+    let runs = rounds(60, 30_000);
     for seed in 0..runs {
         run(seed as u64, seed % 2 == 0, 100, &mut seen).await;
     }

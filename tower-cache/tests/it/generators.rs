@@ -20,7 +20,7 @@ fn text(dice: &mut Dice, pieces: &[&str]) -> Vec<u8> {
 
 /// Gives so many texts to a parser, and sees that it understands a fair part of them and not all.
 fn feed(seed: u64, mut understood: impl FnMut(&mut Dice) -> bool) {
-    let count = rounds(100_000, 10_000_000);
+    let count = rounds(25_000, 10_000_000);
     let mut dice = Dice(seed);
     let good = (0..count).filter(|_| understood(&mut dice)).count();
     assert!(good > count / 200 && good < count, "{good} of {count} were understood");

@@ -92,14 +92,21 @@ async fn reports_can_be_less() {
     assert_eq!(fields(&none), "vary");
 }
 
-/// A Deprecation is a structured-field Date: `@` and digits; every day of the calendar re-parses as what was meant.
+/// A Deprecation is a structured-field Date: `@` and digits; every day of the calendar re-parses as what was meant. The
+/// days of the turns of centuries and the first of each month; every one with `TOWER_ASSURE`.
 #[test]
 fn every_day_from_1970_to_9999_re_parses() {
+    let every = std::env::var_os("TOWER_ASSURE").is_some();
     let mut days = 0;
     for year in 1970..=9999u16 {
+        let all = every || year < 2040 || year % 100 <= 1;
         for month in 1..=12u8 {
             let length = (28..=31).rev().find(|day| is_day(year, month, *day)).unwrap();
             for date in 1..=length {
+                if date > 1 && !all {
+                    days += 1;
+                    continue;
+                }
                 let moment = Moment::utc(year, month, date);
                 assert_eq!(moment.unix(), days * 86_400, "{year}-{month}-{date}");
                 let text = moment.to_string();
