@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts, response};
@@ -64,7 +64,8 @@ pub(crate) struct Lead {
     registered: bool,
     /// The client has its answer already.
     pub(crate) background: bool,
-    pub(crate) sent: SystemTime,
+    /// When it was made, by the monotonic clock.
+    sent: Instant,
     pub(crate) settled: bool,
     /// The right to fetch; given back when what was fetched is stored, or nothing comes of it.
     pub(crate) lease: Lease,
@@ -87,7 +88,6 @@ impl Lead {
     }
 
     fn new(question: Question, request: &Parts, flight: Arc<Flight>, registered: bool) -> Self {
-        let sent = (question.cache.config.wall_clock)();
         let outcome = CacheOutcome::Miss(question.found.miss);
         Self {
             question,
@@ -96,7 +96,7 @@ impl Lead {
             flight,
             registered,
             background: false,
-            sent,
+            sent: cache::now(),
             settled: false,
             lease: Lease::none(),
             others: None,
@@ -248,6 +248,12 @@ impl Lead {
         }
     }
 
+    /// The response is there.
+    pub(crate) fn exchange(&self, now: Instant) -> Exchange {
+        let delay = now.saturating_duration_since(self.sent);
+        Exchange { delay, received: (self.cache().config.wall_clock)() }
+    }
+
     /// The origin's response becomes the client's.
     pub(crate) fn answer<B>(mut self: Box<Self>, response: Response<B>) -> Response<ResponseBody<B>>
     where
@@ -255,7 +261,7 @@ impl Lead {
         B::Error: Into<BoxError>,
     {
         let now = cache::now();
-        let exchange = Exchange { sent: self.sent, received: (self.cache().config.wall_clock)() };
+        let exchange = self.exchange(now);
         let (parts, body) = response.into_parts();
         if let Some(stored) = self.question.found.stored.clone() {
             if parts.status == StatusCode::NOT_MODIFIED && stored.head.has_validator() {

@@ -67,7 +67,7 @@ impl Lead {
     pub(crate) fn compare(mut self: Box<Self>, newer: &response::Parts) {
         let Some(stored) = self.question.found.stored.clone() else { return };
         let now = cache::now();
-        let exchange = Exchange { sent: self.sent, received: (self.cache().config.wall_clock)() };
+        let exchange = self.exchange(now);
         if newer.status != stored.head.status {
             return;
         }

@@ -6,19 +6,19 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::{dates, directives::saturating_number};
 
-/// When a request was sent and its response received, by the wall clock.
+/// How long a response took, and when it was received by the wall clock, which may have been set meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange {
-    pub(crate) sent: SystemTime,
+    pub(crate) delay: Duration,
     pub(crate) received: SystemTime,
 }
 
 /// `corrected_initial_age`.
 pub(crate) fn initial(headers: &HeaderMap, exchange: Exchange) -> Duration {
-    let between = |earlier, later: SystemTime| later.duration_since(earlier).unwrap_or_default();
     let apparent = dates::single(headers, &header::DATE, || exchange.received)
-        .map_or(Duration::ZERO, |date| between(date, exchange.received));
-    let corrected = field(headers) + between(exchange.sent, exchange.received);
+        .and_then(|date| exchange.received.duration_since(date).ok())
+        .unwrap_or_default();
+    let corrected = field(headers) + exchange.delay;
     apparent.max(corrected)
 }
 
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn the_greater_of_apparent_age_and_field_plus_delay() {
         let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(784_111_777 + seconds);
-        let exchange = Exchange { sent: at(10), received: at(12) };
+        let exchange = Exchange { delay: Duration::from_secs(2), received: at(12) };
         let mut headers = HeaderMap::new();
         assert_eq!(initial(&headers, exchange), Duration::from_secs(2), "the delay alone");
         headers.insert(header::DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());

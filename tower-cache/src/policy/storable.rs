@@ -213,7 +213,7 @@ mod tests {
         response: &[(&'static str, &'static str)],
     ) -> Result<(), Refusal> {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let exchange = Exchange { sent: now, received: now };
+        let exchange = Exchange { delay: Duration::ZERO, received: now };
         let status = StatusCode::from_u16(status).unwrap();
         decide(&map(request), Requested::default(), status, &map(response), exchange, rules).map(|_| ())
     }
