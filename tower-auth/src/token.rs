@@ -35,10 +35,16 @@ pub(crate) struct Inner<C> {
 /// this touches little memory.
 #[repr(C)]
 pub(crate) struct Facts {
-    pub(crate) token: Box<str>,
     /// `None` where the issuer itself said that the token is good.
     pub(crate) signed: Option<Signed>,
+    /// With the token.
     pub(crate) registered: Registered,
+}
+
+impl Facts {
+    pub(crate) fn token(&self) -> &str {
+        self.registered.token()
+    }
 }
 
 /// By what the signature was found good.
@@ -75,7 +81,7 @@ impl<C> Inner<C> {
     /// Whether this is the token with this hash.
     pub(crate) fn is(&self, hash: u64, token: &[u8]) -> bool {
         self.facts.signed.as_ref().is_some_and(|signed| signed.hash == hash)
-            && self.facts.token.as_bytes() == token
+            && self.facts.token().as_bytes() == token
     }
 }
 
@@ -97,7 +103,7 @@ impl<C: Send + Sync + 'static> Grant for Verified<C> {
 
 impl<C> Verified<C> {
     pub(crate) fn new(registered: Registered, token: &str, signed: Option<Signed>, claims: C) -> Self {
-        let facts = Facts { token: token.into(), signed, registered };
+        let facts = Facts { signed, registered: registered.with_token(token) };
         Self { inner: Arc::new(Inner { facts, claims }) }
     }
 
@@ -179,7 +185,7 @@ impl<C> Verified<C> {
     /// The token itself, for passing it on. A secret: keep it out of logs.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.inner.facts.token
+        self.inner.facts.token()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The signature step, callable by itself: a compact JWS against a set of keys, whatever the payload is.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -136,27 +136,57 @@ pub fn verify_jws(token: &str, keys: &KeySet, backend: Backend) -> Result<Jws, T
     let split = jws::split(token)?;
     let header = jws::decode(split.header)?;
     let parsed = jws::header(&header)?;
-    let signature = jws::decode(split.signature)?;
-    let (payload, _) = verify_split(&split, &parsed, &signature, keys, backend)?;
+    let signature = Signature::decode(split.signature)?;
+    verify_split(&split, &parsed, &signature, keys, backend, None)?;
+    let payload = jws::decode(split.payload)?;
     Ok(Jws { header, payload, algorithm: parsed.algorithm })
 }
 
-/// The payload, once the signature is good, and the key it is good with.
+/// The key that the signature is good with. What it signs may be decoded then. With `once`, the key that verified exactly
+/// this token before, nothing is computed if that is still the one.
 pub(crate) fn verify_split<'k>(
     split: &Split<'_>,
     header: &Header,
-    signature: &Vec<u8>,
+    signature: &Signature,
     keys: &'k KeySet,
     backend: Backend,
-) -> Result<(Vec<u8>, &'k Arc<Key>), TokenFault> {
+    once: Option<NonZeroU64>,
+) -> Result<&'k Arc<Key>, TokenFault> {
     let algorithm = header.algorithm;
     let key = keys.select(header.kid.as_deref(), algorithm).ok_or(TokenFault::UnknownKey)?;
-    if !algorithm.admits_signature(signature.len())
-        || !backend.good(key, algorithm, split.signed.as_bytes(), signature)
+    if once.is_some() && once == key.id() {
+        return Ok(key);
+    }
+    if !algorithm.admits_signature(signature.0.len())
+        || !backend.good(key, algorithm, split.signed.as_bytes(), &signature.0)
     {
         return Err(TokenFault::Signature);
     }
-    Ok((jws::decode(split.payload)?, key))
+    Ok(key)
+}
+
+/// A decoded signature. Its memory is used again by the next one on the same thread; at most what [`jws::split`] lets
+/// through.
+pub(crate) struct Signature(Vec<u8>);
+
+thread_local! {
+    static DECODED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Signature {
+    pub(crate) fn decode(text: &str) -> Result<Self, TokenFault> {
+        let mut signature = Self(DECODED.try_with(Cell::take).unwrap_or_default());
+        jws::decode_into(text, &mut signature.0)?;
+        Ok(signature)
+    }
+}
+
+impl Drop for Signature {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.0);
+        // A thread that is about to end keeps nothing.
+        let _ = DECODED.try_with(|kept| kept.set(bytes));
+    }
 }
 
 #[cfg(test)]

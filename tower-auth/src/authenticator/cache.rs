@@ -1,10 +1,11 @@
 //! Tokens that were verified before. An entry is proof of the signature alone: time and every other rule that can change
 //! its mind is asked again on each hit, and so is whether the issuer still has the key.
 //!
-//! A token waits in front until it is used again; only then moka is told to keep it. Most tokens that are never seen again
-//! thus cost no more than a place that the next one takes.
+//! Of a token that was used once only its bytes are kept, in a place that the next one takes; only when it is used again
+//! it becomes an entry, which moka is told to keep. Most tokens that are never seen again thus cost no more than a copy.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -12,6 +13,7 @@ use arc_swap::ArcSwapOption;
 use foldhash::quality::RandomState;
 use moka::sync::Cache;
 
+use super::once::Once;
 use crate::token::{Inner, Verified};
 
 /// Bytes of an entry besides its token and claims.
@@ -22,6 +24,8 @@ const EXPANSION: u64 = 4;
 const SAMPLE: u8 = 8;
 /// The part of all bytes that is for the front.
 const FRONT: u64 = 4;
+/// The part that is for tokens used once.
+const ONCE: u64 = 16;
 /// A place of the front for as many of its bytes: several times as many places as entries, so that these seldom meet.
 const BYTES_PER_PLACE: u64 = 512;
 /// What is remembered of tokens that were verified: one for as many bytes of the cache, a third of what a token takes.
@@ -37,8 +41,9 @@ pub(crate) struct VerifiedCache<C> {
     seed: RandomState,
     entries: Cache<u64, Verified<C>, BuildHasherDefault<AsItIs>>,
     front: Front<C>,
+    once: Once,
     /// Half of the hash of each token that was verified lately: when it is verified again it has been used twice, and has
-    /// lost its place in front in between.
+    /// lost its place in between.
     traces: Box<[AtomicU32]>,
 }
 
@@ -61,7 +66,7 @@ impl Hasher for AsItIs {
 }
 
 fn weight<C>(inner: &Inner<C>) -> u64 {
-    inner.facts().token.len() as u64 * EXPANSION + OVERHEAD
+    inner.facts().token().len() as u64 * EXPANSION + OVERHEAD
 }
 
 impl<C: Send + Sync + 'static> VerifiedCache<C> {
@@ -71,14 +76,15 @@ impl<C: Send + Sync + 'static> VerifiedCache<C> {
             |_: &u64, verified: &Verified<C>| u32::try_from(weight(verified.inner())).unwrap_or(u32::MAX);
         // At most a mebibyte.
         let traces = (max_bytes / BYTES_PER_TRACE).clamp(16, 1 << 18).next_power_of_two();
-        let front = Front::new(max_bytes / FRONT);
+        let (front, once) = (Front::new(max_bytes / FRONT), Once::new(max_bytes / ONCE));
         (max_bytes > 0).then(|| Self {
             seed: RandomState::default(),
             entries: Cache::builder()
-                .max_capacity(max_bytes - front.most)
+                .max_capacity(max_bytes - max_bytes / FRONT - max_bytes / ONCE)
                 .weigher(weigh)
                 .build_with_hasher(BuildHasherDefault::default()),
             front,
+            once,
             traces: (0..traces).map(|_| AtomicU32::new(0)).collect(),
         })
     }
@@ -111,17 +117,26 @@ impl<C: Send + Sync + 'static> VerifiedCache<C> {
         }
     }
 
-    /// With a token that was just verified.
-    pub(crate) fn insert(&self, key: u64, verified: &Verified<C>) {
-        // By bits that choose no place in front: tokens that drive each other out there leave a trace each.
+    /// The key that verified this token, by its id, where that was lately and its only use.
+    pub(crate) fn once(&self, key: u64, token: &[u8]) -> Option<NonZeroU64> {
+        self.once.key(key, token)
+    }
+
+    /// With a token that was just found good, by this key; `again` is whether [`once`](Self::once) knew it.
+    pub(crate) fn insert(&self, key: u64, verified: &Verified<C>, by: Option<NonZeroU64>, again: bool) {
+        // By bits that choose no place: tokens that drive each other out there leave a trace each.
         let trace = &self.traces[(key >> 40) as usize & (self.traces.len() - 1)];
         let half = key as u32;
-        let again = trace.load(Ordering::Relaxed) == half;
-        if !again {
-            trace.store(half, Ordering::Relaxed);
-        }
-        if !self.front.put(key, verified.inner()) || again {
-            self.tell(key, verified);
+        let verified_twice = trace.load(Ordering::Relaxed) == half;
+        match by {
+            Some(by) if !again && !verified_twice => {
+                trace.store(half, Ordering::Relaxed);
+                self.once.put(key, verified.token().as_bytes(), by);
+            }
+            _ => {
+                self.front.put(key, verified.inner());
+                self.tell(key, verified);
+            }
         }
     }
 
@@ -164,11 +179,11 @@ impl<C> Front<C> {
         Some(Verified::from_inner(Arc::clone(found)))
     }
 
-    /// Takes the place of whatever has it; `false` for what is too large.
-    fn put(&self, key: u64, inner: &Arc<Inner<C>>) -> bool {
+    /// Takes the place of whatever has it; what is too large does without.
+    fn put(&self, key: u64, inner: &Arc<Inner<C>>) {
         let weight = weight(inner);
         if weight > self.most {
-            return false;
+            return;
         }
         let at = self.at(key);
         self.bytes.fetch_add(weight, Ordering::Relaxed);
@@ -183,7 +198,6 @@ impl<C> Front<C> {
                 self.clear(next);
             }
         }
-        true
     }
 
     fn clear(&self, at: usize) {
@@ -222,18 +236,33 @@ mod tests {
             format!("{}{number:064}", "x".repeat(500 + number % 1_000))
         }
 
-        /// As if it had been verified just now.
-        fn insert(&self, token: &str) -> u64 {
-            let key = self.cache.key(token.as_bytes());
-            let by = self.keys.set().select(None, Algorithm::Hs256).unwrap();
-            let signed = Signed::new(key, 0, Arc::clone(by), 1);
-            let verified = Verified::new(Registered::default(), token, Some(signed), ());
-            self.cache.insert(key, &verified);
-            key
+        fn key(&self, token: &str) -> u64 {
+            self.cache.key(token.as_bytes())
         }
 
-        fn is_found(&self, token: &str) -> bool {
-            self.cache.get(self.cache.key(token.as_bytes()), token.as_bytes()).is_some()
+        /// As a request with it does; whether its signature need not be verified.
+        fn uses(&self, token: &str) -> bool {
+            let key = self.key(token);
+            if self.is_entry(token) {
+                return true;
+            }
+            let by = self.keys.set().select(None, Algorithm::Hs256).unwrap();
+            let once = self.is_known_once(token);
+            let signed = Signed::new(key, 0, Arc::clone(by), 1);
+            let verified = Verified::new(Registered::default(), token, Some(signed), ());
+            self.cache.insert(key, &verified, by.id(), once);
+            once
+        }
+
+        fn is_entry(&self, token: &str) -> bool {
+            self.cache.get(self.key(token), token.as_bytes()).is_some()
+        }
+
+        fn is_known_once(&self, token: &str) -> bool {
+            let by = self.keys.set().select(None, Algorithm::Hs256).unwrap();
+            let once = self.cache.once(self.key(token), token.as_bytes());
+            assert!(once.is_none() || once == by.id());
+            once.is_some()
         }
 
         fn in_moka(&self) -> u64 {
@@ -246,47 +275,44 @@ mod tests {
     fn only_what_is_used_again_goes_on() {
         let tokens = Tokens::new(1 << 20);
         let (once, again) = (Tokens::token(1), Tokens::token(2));
-        tokens.insert(&once);
-        let key = tokens.insert(&again);
+        assert!(!tokens.uses(&once) && !tokens.uses(&again));
+        assert!(!tokens.is_entry(&again) && tokens.is_known_once(&again));
         assert_eq!(tokens.in_moka(), 0);
-        assert!(tokens.is_found(&again));
+        assert!(tokens.uses(&again) && tokens.is_entry(&again));
         assert_eq!(tokens.in_moka(), 1);
         // Also without its place in front.
+        let key = tokens.key(&again);
         tokens.cache.front.clear(tokens.cache.front.at(key));
-        assert!(tokens.is_found(&again));
+        assert!(tokens.is_entry(&again));
         assert!(tokens.cache.front.get(key, again.as_bytes()).is_some());
-        assert!(tokens.is_found(&once));
         tokens.cache.remove(key);
-        assert!(!tokens.is_found(&again));
+        assert!(!tokens.is_entry(&again) && !tokens.is_entry(&once));
     }
 
+    /// Used in turn, so that the first loses its place to the other; by its trace it goes on all the same.
     #[test]
     fn of_two_with_one_place_each_goes_on() {
         let tokens = Tokens::new(1 << 20);
-        let place =
-            |number: &usize| tokens.cache.front.at(tokens.cache.key(Tokens::token(*number).as_bytes()));
+        // Places in front; there are fewer for tokens used once.
+        let place = |number: &usize| tokens.key(&Tokens::token(*number)) & 0x1ff;
         let one = place(&0);
         let pair = [0, (1..).find(|number| place(number) == one).unwrap()].map(Tokens::token);
-        for _ in 0..2 {
-            for token in &pair {
-                assert!(!tokens.is_found(token));
-                tokens.insert(token);
-            }
+        for (token, known) in [(0, false), (1, false), (0, false), (1, true), (0, true), (1, true)] {
+            assert_eq!(tokens.uses(&pair[token]), known, "{token}");
         }
-        assert!(tokens.is_found(&pair[0]) && tokens.is_found(&pair[1]));
+        assert!(tokens.is_entry(&pair[0]) && tokens.is_entry(&pair[1]));
     }
 
-    /// More tokens in turn than the front has room for: each has lost its place before it comes again.
+    /// More tokens in turn than there are places: each has lost its own before it comes again.
     #[test]
     fn what_is_verified_twice_goes_on() {
         let tokens = Tokens::new(8 << 20);
         for number in 0..1_000 {
-            tokens.insert(&Tokens::token(number));
+            tokens.uses(&Tokens::token(number));
         }
         assert_eq!(tokens.in_moka(), 0);
-        for number in 0..1_000 {
-            tokens.insert(&Tokens::token(number));
-        }
+        let known = (0..1_000).filter(|number| tokens.uses(&Tokens::token(*number))).count();
+        assert!((100..900).contains(&known), "{known}");
         // Some had their trace overwritten by another.
         assert!((700..=1_000).contains(&tokens.in_moka()), "{}", tokens.in_moka());
     }
@@ -296,9 +322,9 @@ mod tests {
         for max_bytes in [1_u64, 1_000, 8_000, 100_000, 1 << 20] {
             let tokens = Tokens::new(max_bytes);
             for number in 0..3_000 {
-                tokens.insert(&Tokens::token(number));
+                tokens.uses(&Tokens::token(number));
                 if number % 3 == 0 {
-                    tokens.is_found(&Tokens::token(number));
+                    tokens.uses(&Tokens::token(number));
                 }
             }
             let Front { places, bytes, most, .. } = &tokens.cache.front;
@@ -306,7 +332,8 @@ mod tests {
             assert_eq!(held, bytes.load(Ordering::Relaxed));
             assert!(held <= *most && (max_bytes < 100_000 || held > most / 2), "{held} of {most}");
             tokens.in_moka();
-            assert!(tokens.cache.entries.weighted_size() + held <= max_bytes);
+            let all = tokens.cache.entries.weighted_size() + held + tokens.cache.once.held();
+            assert!(all <= max_bytes, "{all} of {max_bytes}");
         }
     }
 
@@ -314,12 +341,15 @@ mod tests {
     fn every_byte_counts() {
         let tokens = Tokens::new(1 << 20);
         let token = Tokens::token(1);
-        tokens.insert(&token);
+        let other = token.replacen('x', "y", 1);
+        assert_eq!(tokens.key(&other), tokens.key(&token));
+        tokens.uses(&token);
+        assert!(tokens.is_known_once(&token));
+        assert!(!tokens.is_known_once(&other) && !tokens.is_known_once(&token[1..]));
+        tokens.uses(&token);
         for _ in 0..3 {
-            assert!(tokens.is_found(&token));
-            let other = token.replacen('x', "y", 1);
-            assert_eq!(tokens.cache.key(other.as_bytes()), tokens.cache.key(token.as_bytes()));
-            assert!(!tokens.is_found(&other) && !tokens.is_found(&token[1..]));
+            assert!(tokens.is_entry(&token));
+            assert!(!tokens.is_entry(&other) && !tokens.is_entry(&token[1..]));
         }
     }
 }

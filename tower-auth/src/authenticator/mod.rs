@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 mod builder;
 mod cache;
 mod headers;
+mod once;
 
 use cache::VerifiedCache;
 use headers::KnownHeaders;
@@ -27,7 +28,7 @@ use crate::policy::jws::{self, Header};
 use crate::policy::typed::Outline;
 use crate::policy::validation::Rules;
 use crate::token::{Claims, Facts, Signed, TokenFacts, Verified};
-use crate::verify::{self, Backend};
+use crate::verify::{self, Backend, Signature};
 
 /// An issuer and its keys. Tokens of one issuer are never tried with the keys of another.
 pub struct Issuer {
@@ -288,7 +289,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             Some(known) => Arc::clone(known),
             None => Arc::new(jws::header(&jws::decode(split.header)?)?),
         };
-        let signature = jws::decode(split.signature)?;
+        let signature = Signature::decode(split.signature)?;
         if !rules.token_type.admits(header.typ.as_deref()) {
             return Err(TokenFault::Type.into());
         }
@@ -299,7 +300,11 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             Lookup::Wait(pending) => return Ok(Step::Wait(pending)),
             Lookup::Unavailable { retry_after } => return Err(AuthError::KeysUnavailable { retry_after }),
         };
-        let (payload, by) = verify::verify_split(&split, &header, &signature, &keys, *backend)?;
+        let once =
+            self.shared.cache.as_ref().zip(key).and_then(|(cache, key)| cache.once(key, token.as_bytes()));
+        let by = verify::verify_split(&split, &header, &signature, &keys, *backend, once)?;
+        // One piece of memory for the payload and, in the end, the token.
+        let payload = jws::decode_with_room(split.payload, token.len())?;
         let mut outline = Outline::new();
         let registered = claims::parse_outlined(payload, places, &mut outline)?;
         // Once more, now that the payload can be believed.
@@ -316,8 +321,13 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         let signed = Signed::new(key.unwrap_or_default(), position as u32, Arc::clone(by), keys.generation());
         let verified = Verified::new(registered, token, Some(signed), claims);
         if let (Some(cache), Some(key)) = (&self.shared.cache, key) {
-            self.shared.requests.cache_miss();
-            cache.insert(key, &verified);
+            let again = once.is_some() && once == by.id();
+            if again {
+                self.shared.requests.cache_hit();
+            } else {
+                self.shared.requests.cache_miss();
+            }
+            cache.insert(key, &verified, by.id(), again);
         }
         Ok(Step::Done(Ok(verified)))
     }

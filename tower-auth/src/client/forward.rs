@@ -109,7 +109,7 @@ impl TokenProvider for ForwardToken {
                 TokenAnswer::Ready(Err(Rejected::SenderConstrained))
             }
             Some(granted) => {
-                let token = AccessToken::new(&granted.facts().token);
+                let token = AccessToken::new(granted.facts().token());
                 TokenAnswer::Ready(token.ok_or(Rejected::SenderConstrained))
             }
         }

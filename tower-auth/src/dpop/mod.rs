@@ -260,7 +260,7 @@ fn verify_proof(proof: &str, backend: Backend) -> Result<(Vec<u8>, String), &'st
     let split = jws::split(proof).map_err(|_| malformed)?;
     let bytes = jws::decode(split.header).map_err(|_| malformed)?;
     let mut parsed = jws::header(&bytes).map_err(|_| malformed)?;
-    let signature = jws::decode(split.signature).map_err(|_| malformed)?;
+    let signature = verify::Signature::decode(split.signature).map_err(|_| malformed)?;
     if parsed.typ.as_deref() != Some("dpop+jwt") {
         return Err("The DPoP proof is of another type");
     }
@@ -276,7 +276,8 @@ fn verify_proof(proof: &str, backend: Backend) -> Result<(Vec<u8>, String), &'st
     let keys = KeySet::passing(jwk.as_bytes()).map_err(|_| "The key of the DPoP proof is not accepted")?;
     // The key is the one in the header, whatever its name.
     parsed.kid = None;
-    let (payload, _) = verify::verify_split(&split, &parsed, &signature, &keys, backend)
+    let payload = verify::verify_split(&split, &parsed, &signature, &keys, backend, None)
+        .and_then(|_| jws::decode(split.payload))
         .map_err(|_| "The signature of the DPoP proof is not valid")?;
     let thumbprint = thumbprint(&members, backend).ok_or(malformed)?;
     Ok((payload, thumbprint))

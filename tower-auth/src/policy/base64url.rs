@@ -13,11 +13,16 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     decode_into(text, &mut bytes).then_some(bytes)
 }
 
+/// The capacity with which [`decode_into`] allocates nothing.
+pub(crate) fn needed(text: &str) -> usize {
+    text.len().div_ceil(STEP) * OUT
+}
+
 /// Replaces what is in `bytes`; when the text is anything else they are undefined.
 pub(crate) fn decode_into(text: &str, bytes: &mut Vec<u8>) -> bool {
     let length = text.len() / 4 * 3 + [0, 0, 1, 2][text.len() % 4];
     bytes.clear();
-    bytes.resize(text.len().div_ceil(STEP) * OUT, 0);
+    bytes.resize(needed(text), 0);
     let (steps, rest) = text.as_bytes().as_chunks::<STEP>();
     let (places, _) = bytes.as_chunks_mut::<OUT>();
     let mut wrong = [0; STEP];

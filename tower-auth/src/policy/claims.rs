@@ -16,6 +16,9 @@ const MAX_TIME: i64 = 253_402_300_799;
 #[repr(C)]
 pub(crate) struct Registered {
     // What is asked at every use comes first.
+    /// The payload, after it the values that had escapes, and at the end the token itself.
+    text: String,
+    token: usize,
     pub(crate) exp: Option<i64>,
     pub(crate) nbf: Option<i64>,
     pub(crate) iat: Option<i64>,
@@ -23,8 +26,6 @@ pub(crate) struct Registered {
     pub(crate) bound: bool,
     /// Whether it is bound to the certificate of a client (`x5t#S256`, RFC 8705 §3.1).
     pub(crate) certificate: bool,
-    /// The payload, and after it the values that had escapes.
-    text: String,
     payload: usize,
     iss: Option<Span>,
     sub: Option<Span>,
@@ -71,6 +72,17 @@ impl Registered {
     /// All of it, as it was signed.
     pub(crate) fn payload(&self) -> &str {
         &self.text[..self.payload]
+    }
+
+    /// Keeps the token too.
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
+        self.text.push_str(token);
+        self
+    }
+
+    /// What [`with_token`](Self::with_token) was told.
+    pub(crate) fn token(&self) -> &str {
+        &self.text[self.token..]
     }
 
     pub(crate) fn iss(&self) -> Option<&str> {
@@ -155,6 +167,7 @@ pub(crate) fn parse_outlined(
     claims.payload = text.len();
     claims.text = text;
     claims.text.push_str(&copied);
+    claims.token = claims.text.len();
     Ok(claims)
 }
 

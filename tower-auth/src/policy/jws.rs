@@ -58,6 +58,18 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, TokenFault> {
     base64url::decode(text).ok_or(TokenFault::Malformed)
 }
 
+/// The same in the place of what is in `bytes`, which are undefined when it fails.
+pub(crate) fn decode_into(text: &str, bytes: &mut Vec<u8>) -> Result<(), TokenFault> {
+    base64url::decode_into(text, bytes).then_some(()).ok_or(TokenFault::Malformed)
+}
+
+/// The same with room for some more behind it.
+pub(crate) fn decode_with_room(text: &str, room: usize) -> Result<Vec<u8>, TokenFault> {
+    let mut bytes = Vec::with_capacity(base64url::needed(text) + room);
+    decode_into(text, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads a decoded header.
 pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenFault> {
     let members = json::object(bytes).map_err(|_| TokenFault::Malformed)?;

@@ -47,7 +47,15 @@ pub(crate) fn ed25519(kid: &str, claims: &str) -> String {
 #[cfg(feature = "tracing")]
 pub(crate) async fn logged(work: impl Future) -> String {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, LazyLock, Mutex};
+
+    use tracing::{Dispatch, subscriber::NoSubscriber};
+
+    // While there is one subscriber alone, `tracing` asks whichever thread comes by a line first whether anybody wants it,
+    // and a thread that does not listen says no for all.
+    static OTHERS: LazyLock<[Dispatch; 2]> =
+        LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::default())));
+    LazyLock::force(&OTHERS);
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
