@@ -82,9 +82,18 @@ pub(crate) struct Known {
 }
 
 enum Entry {
-    Flying(watch::Receiver<()>),
-    Known { known: Arc<Known>, until: Instant },
-    Failed { until: Instant },
+    /// `last` is what the question before this one found: whoever waited for that may come for it late.
+    Flying {
+        running: watch::Receiver<()>,
+        last: Option<Arc<Known>>,
+    },
+    Known {
+        known: Arc<Known>,
+        until: Instant,
+    },
+    Failed {
+        until: Instant,
+    },
 }
 
 /// What a lookup answers at once.
@@ -280,7 +289,10 @@ impl Introspection {
                 let retry_after = until.saturating_duration_since(now).max(PAUSE);
                 return Found::Unavailable { retry_after };
             }
-            Some(Entry::Flying(running)) if !waited => return Found::Wait(waiting(running.clone())),
+            Some(Entry::Flying { last: Some(known), .. }) if waited => {
+                return Found::Known(Arc::clone(known));
+            }
+            Some(Entry::Flying { running, .. }) if !waited => return Found::Wait(waiting(running.clone())),
             _ if waited => return Found::Unavailable { retry_after: PAUSE },
             _ => {}
         }
@@ -306,14 +318,20 @@ impl Shared {
         shared.fetches.prepare("tower_auth_introspections_total");
         let (ends, running) = watch::channel(());
         let token: Arc<str> = token.into();
-        if state.tokens.insert(Arc::clone(&token), Entry::Flying(running.clone())).is_none() {
+        let last = match state.tokens.get(&token) {
+            Some(Entry::Known { known, .. }) => Some(Arc::clone(known)),
+            _ => None,
+        };
+        let flying = Entry::Flying { running: running.clone(), last };
+        if state.tokens.insert(Arc::clone(&token), flying).is_none() {
             state.order.push_back(Arc::clone(&token));
         }
         state.flying += 1;
         state.trim(shared.entries);
         drop(state);
-        let asking = (shared.ask)(&token);
+        // First, so that the question ends even if a service panics when it is cloned.
         let flight = Flight { shared: Arc::clone(shared), token, ends: Some(ends), answer: None };
+        let asking = (shared.ask)(&flight.token);
         // Without the lock: a runtime that is going down drops the task here and now.
         (shared.spawn)(Box::pin(async move {
             let mut flight = flight;
@@ -331,7 +349,7 @@ impl State {
         while self.tokens.len() > entries && looked > 0 {
             looked -= 1;
             let Some(oldest) = self.order.pop_front() else { return };
-            if matches!(self.tokens.get(&oldest), Some(Entry::Flying(_))) {
+            if matches!(self.tokens.get(&oldest), Some(Entry::Flying { .. })) {
                 self.order.push_back(oldest);
             } else {
                 self.tokens.remove(&oldest);

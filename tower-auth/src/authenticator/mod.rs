@@ -358,17 +358,18 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             // The answer was read by somebody who does not know where this authenticator looks for scopes and roles.
             claims::parse(known.body.to_vec(), places)?
         };
+        let now = self.seconds();
         if registered.exp.is_none() {
-            // OPTIONAL in RFC 7662 §2.2; the answer itself does not outlive this.
-            let now = self.now().duration_since(UNIX_EPOCH).unwrap_or_default() + introspection.keep();
-            registered.exp = i64::try_from(now.as_secs()).ok();
+            // OPTIONAL in RFC 7662 §2.2; the answer itself does not outlive this. One that is not kept is good now.
+            let keep = i64::try_from(introspection.keep().as_secs()).unwrap_or(i64::MAX).max(1);
+            registered.exp = Some(now.saturating_add(keep));
         }
         let issuers = &self.shared.settings.issuers;
         let named = |issuer: &Issuer| issuer.name.is_none() || issuer.name.as_deref() == registered.iss();
         if registered.iss().is_some() && !issuers.is_empty() && !issuers.iter().any(named) {
             return Err(TokenFault::Issuer.into());
         }
-        self.shared.settings.rules.check(&registered, self.seconds(), proof)?;
+        self.shared.settings.rules.check(&registered, now, proof)?;
         self.not_revoked(&registered)?;
         let claims = serde_json::from_slice(&known.body).map_err(|_| TokenFault::ClaimsType)?;
         Ok(Step::Done(Ok(Verified::new(registered, token, None, claims))))

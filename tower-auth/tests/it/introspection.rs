@@ -265,3 +265,81 @@ fn settings_that_cannot_work() {
     assert_eq!(field(|builder| builder.max_in_flight(0)), Err("max_in_flight".into()));
     assert_eq!(field(|builder| builder.max_tokens(10).max_in_flight(11)), Err("max_in_flight".into()));
 }
+
+/// Whoever comes late for an answer that is not kept finds it, although others ask again by then.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_kept_waits_for_those_who_asked() {
+    let (world, builder) = setup();
+    let auth = authenticator(builder.keep_for(Duration::ZERO).build().unwrap());
+    let mut late = std::pin::pin!(auth.verify("opaque"));
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(late.as_mut().poll(context).is_pending());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut next = std::pin::pin!(auth.verify("opaque"));
+    assert!(next.as_mut().poll(context).is_pending());
+    assert!(late.await.is_ok());
+    world.lock().unwrap().answer = r#"{"active":false}"#.to_owned();
+    assert_eq!(next.await.unwrap_err(), TokenFault::Inactive.into());
+    assert_eq!(asked(&world), 2);
+}
+
+/// Without `exp` an answer that is not kept is good for its one use, however exact the clocks are said to be.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_kept_is_good_once() {
+    let (world, builder) = setup();
+    let keys = StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap();
+    let auth = Authenticator::builder()
+        .issuer(Issuer::new("https://issuer.example", keys))
+        .introspect(builder.keep_for(Duration::ZERO).build().unwrap())
+        .audience("api")
+        .leeway(Duration::ZERO)
+        .wall_clock(clock)
+        .build()
+        .unwrap();
+    assert!(auth.verify("opaque").await.is_ok());
+    world.lock().unwrap().answer = ACTIVE.replace("\"exp\":1800000300,", "");
+    assert!(auth.verify("opaque").await.is_ok());
+    world.lock().unwrap().answer = ACTIVE.replace("1800000300", "1800000000");
+    assert_eq!(auth.verify("opaque").await.unwrap_err(), TokenFault::Expired.into());
+}
+
+/// A service that panics when it is made ready for a question costs that question and no other.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_panics_when_cloned_leaves_nothing_behind() {
+    struct Brittle(Arc<Mutex<u32>>);
+    impl Clone for Brittle {
+        fn clone(&self) -> Self {
+            let left = std::mem::replace(&mut *self.0.lock().unwrap(), 0);
+            if left > 0 {
+                *self.0.lock().unwrap() = left - 1;
+                std::panic::resume_unwind(Box::new("brittle"));
+            }
+            Self(Arc::clone(&self.0))
+        }
+    }
+    impl tower::Service<Request<Full<Bytes>>> for Brittle {
+        type Response = Response<Full<Bytes>>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+            std::future::ready(Ok(Response::new(Full::from(ACTIVE))))
+        }
+    }
+    let uri = "https://issuer.example/introspect".parse().unwrap();
+    let panics = Arc::new(Mutex::new(0));
+    let builder = Introspection::builder(uri, "api", "secret", Brittle(Arc::clone(&panics)));
+    let auth = authenticator(builder.max_in_flight(1).build().unwrap());
+    assert!(auth.verify("first").await.is_ok());
+    *panics.lock().unwrap() = 2;
+    for _ in 0..2 {
+        let asked = std::panic::AssertUnwindSafe(auth.verify("opaque"));
+        assert!(futures_util::FutureExt::catch_unwind(asked).await.is_err());
+        let refused = auth.verify("opaque").await.unwrap_err();
+        assert!(matches!(refused, AuthError::IntrospectionUnavailable { .. }), "{refused:?}");
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!(auth.verify("opaque").await.is_ok());
+}
