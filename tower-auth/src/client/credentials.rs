@@ -76,8 +76,12 @@ struct State {
     dropped_at: Option<Instant>,
     not_before: Option<Instant>,
     failures: u32,
-    running: Option<watch::Receiver<()>>,
+    running: Option<Running>,
 }
+
+/// The token request that is under way; closed when it has ended in any way. The token that it brought is for everybody
+/// who waited, also when somebody has given it back by then.
+type Running = watch::Receiver<Option<AccessToken>>;
 
 #[derive(Clone)]
 struct Kept {
@@ -346,9 +350,9 @@ impl TokenProvider for ClientCredentials {
                 let shared = Arc::clone(&self.shared);
                 TokenAnswer::Pending(Box::pin(async move {
                     let _ = running.changed().await;
+                    let brought = running.borrow().clone();
                     let now = tokio::time::Instant::now().into_std();
-                    let state = shared.lock();
-                    state.token.clone().map(|kept| kept.token).ok_or_else(|| state.rejection(now))
+                    brought.ok_or_else(|| shared.lock().rejection(now))
                 }))
             }
         }
@@ -375,12 +379,14 @@ struct Flight {
     shared: Arc<Shared>,
     asked_at: Instant,
     answer: Option<(AccessToken, Duration)>,
-    _ends: watch::Sender<()>,
+    ends: watch::Sender<Option<AccessToken>>,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        let token = self.answer.as_ref().map(|(token, _)| token.clone());
         self.shared.finish(self.asked_at, self.answer.take());
+        self.ends.send_replace(token);
     }
 }
 
@@ -396,17 +402,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(shared: &Arc<Self>, mut state: MutexGuard<'_, State>) -> watch::Receiver<()> {
+    fn start(shared: &Arc<Self>, mut state: MutexGuard<'_, State>) -> Running {
         if let Some(running) = state.running.as_ref().filter(|running| running.has_changed().is_ok()) {
             return running.clone();
         }
         shared.fetches.prepare("tower_auth_token_requests_total");
-        let (ends, running) = watch::channel(());
+        let (ends, running) = watch::channel(None);
         state.running = Some(running.clone());
         // Whoever spawns may run or drop the task at once, and it wants the lock.
         drop(state);
         let asked_at = tokio::time::Instant::now().into_std();
-        let flight = Flight { shared: Arc::clone(shared), asked_at, answer: None, _ends: ends };
+        let flight = Flight { shared: Arc::clone(shared), asked_at, answer: None, ends };
         let answering = (shared.request)();
         (shared.spawn)(Box::pin(async move {
             let mut flight = flight;

@@ -282,3 +282,23 @@ async fn a_call_is_not_repeated_with_the_token_that_was_rejected() {
     let answer = client.oneshot(Request::new(Empty::new())).await.unwrap();
     assert_eq!((answer.status(), *calls.lock().unwrap()), (StatusCode::UNAUTHORIZED, 2));
 }
+
+/// A token that one caller gives back goes to those who waited for it all the same: each finds out for itself.
+#[tokio::test(start_paused = true)]
+async fn a_token_given_back_is_not_taken_from_those_who_waited() {
+    use tower_auth::client::{TokenAnswer, TokenProvider};
+    let (world, builder) = setup();
+    let provider = builder.build().unwrap();
+    let (parts, ()) = Request::new(()).into_parts();
+    let pending = || match provider.token(&parts) {
+        TokenAnswer::Pending(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    let (first, second) = (pending(), pending());
+    let token = first.await.unwrap();
+    assert!(provider.rejected(&token));
+    assert_eq!(second.await.unwrap(), token);
+    assert!(provider.rejected(&token), "another may be had");
+    assert!(pending().await.unwrap() != token);
+    assert_eq!(world.lock().unwrap().asked, 2);
+}
