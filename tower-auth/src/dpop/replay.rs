@@ -25,6 +25,9 @@ struct State {
     ids: HashSet<[u8; 32], foldhash::quality::RandomState>,
     /// The same ids, the first to expire first.
     ends: BinaryHeap<Reverse<(SystemTime, [u8; 32])>>,
+    /// When the last one that was forgotten expired. After a clock was put back, proofs up to here are good again by their
+    /// time, and nobody knows any more which of them were used.
+    forgotten: Option<SystemTime>,
 }
 
 impl State {
@@ -34,6 +37,7 @@ impl State {
                 return;
             }
             self.ids.remove(id);
+            self.forgotten = self.forgotten.max(Some(*until));
             self.ends.pop();
         }
     }
@@ -57,7 +61,8 @@ impl ReplayStore for MemoryReplayStore {
     fn first(&self, id: [u8; 32], now: SystemTime, until: SystemTime) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.forget(now);
-        if state.ids.len() >= self.capacity || !state.ids.insert(id) {
+        let unsure = state.forgotten.is_some_and(|forgotten| until <= forgotten);
+        if unsure || state.ids.len() >= self.capacity || !state.ids.insert(id) {
             return false;
         }
         state.ends.push(Reverse((until, id)));

@@ -101,7 +101,10 @@ pub(crate) fn push_path(text: &mut String, path: &str) {
     let mut rest = path;
     while let Some(start) = rest.find('%') {
         text.push_str(&rest[..start]);
-        let code = rest.get(start + 1..start + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let digits = rest.get(start + 1..start + 3);
+        // The standard library would take a sign for a digit.
+        let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let code = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         let Some(code) = code else {
             text.push('%');
             rest = &rest[start + 1..];
@@ -180,6 +183,7 @@ mod tests {
             ("https://api.example", Some("https://api.example/")),
             ("https://api.example/%7euser/%2f%e4", Some("https://api.example/~user/%2F%E4")),
             ("http://api.example:8080/A", Some("http://api.example:8080/A")),
+            ("https://api.example/%+4%+f%4", Some("https://api.example/%+4%+f%4")),
             ("https://api.example:/a", Some("https://api.example/a")),
             ("https://[::1]/a", Some("https://[::1]/a")),
             ("https://[::1]:443/a", Some("https://[::1]/a")),

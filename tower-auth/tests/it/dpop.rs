@@ -355,3 +355,18 @@ async fn old_nonces_are_not_admitted() {
         tokio::time::advance(Duration::from_secs(1_000)).await;
     }
 }
+
+/// A wall clock that was put back does not bring proofs back to life: what may have been forgotten counts as used.
+#[test]
+fn a_clock_that_steps_back_replays_nothing() {
+    let store = MemoryReplayStore::new(10);
+    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_000 + seconds);
+    assert!(store.first([1; 32], at(0), at(70)));
+    assert!(!store.first([1; 32], at(70), at(70)));
+    // Ahead for a moment, in which the first one is forgotten.
+    assert!(store.first([2; 32], at(600), at(670)));
+    assert!(!store.first([1; 32], at(1), at(70)), "used before");
+    assert!(!store.first([3; 32], at(1), at(60)), "nobody can say");
+    assert!(store.first([4; 32], at(2), at(72)));
+    assert!(!store.first([4; 32], at(3), at(72)));
+}
