@@ -49,8 +49,18 @@ fn is_no_secret(secret: &[u8]) -> bool {
     text.windows(11).any(|window| window == b"-----BEGIN ")
         || text.starts_with(b"ssh-")
         || text.starts_with(b"ecdsa-sha2-")
-        || json::object(text).is_ok_and(|members| members.iter().any(|(name, _)| name == "kty"))
+        || json::object(text)
+            .is_ok_and(|members| members.iter().any(|(name, _)| name == "kty" || name == "keys"))
         || der::public_key(secret).or_else(|| der::rsa_public_key(secret)).is_some()
+        || is_armoured(text)
+}
+
+/// The body of a public key in PEM without the lines around it, which is how some providers show theirs.
+fn is_armoured(text: &[u8]) -> bool {
+    use base64::Engine;
+    let body: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(body);
+    der.is_ok_and(|der| der::public_key(&der).or_else(|| der::rsa_public_key(&der)).is_some())
 }
 
 /// Points of small order verify signatures that nobody made, and coordinates that are not reduced are no encodings at

@@ -149,6 +149,9 @@ fn key_files() -> Vec<(&'static str, Vec<u8>)> {
         let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
         STANDARD.decode(body).unwrap()
     };
+    let lines = |pem: &str| -> String {
+        pem.lines().filter(|line| !line.starts_with('-')).flat_map(|line| [line, "\n"]).collect()
+    };
     vec![
         ("a public key in PEM", RSA_PUBLIC.into()),
         ("a public key of PKCS#1 in PEM", RSA_PKCS1.into()),
@@ -161,7 +164,11 @@ fn key_files() -> Vec<(&'static str, Vec<u8>)> {
         ("a public key in DER", der(RSA_PUBLIC)),
         ("a public key of PKCS#1 in DER", der(RSA_PKCS1)),
         ("a public key of P-256 in DER", der(P256_PUBLIC)),
+        ("the body of a public key in PEM", STANDARD.encode(der(RSA_PUBLIC)).into()),
+        ("the lines of a public key in PEM", lines(P256_PUBLIC).into()),
+        ("the body of a public key of PKCS#1 in PEM", STANDARD.encode(der(RSA_PKCS1)).into()),
         ("a JWK", RSA_JWK.into()),
+        ("a set of JWKs", format!(r#"{{"keys":[{RSA_JWK}]}}"#).into()),
         ("a JWK of P-256 behind a newline", format!("\n{P256_JWK}").into()),
         ("a key of SSH", format!("ssh-ed25519 {} me@here", STANDARD.encode([7; 51])).into()),
         ("a key of SSH on P-256", format!("ecdsa-sha2-nistp256 {}", STANDARD.encode([7; 104])).into()),
