@@ -116,7 +116,7 @@ impl RuleChecks {
                 None => 0,
                 Some(AuthError::InsufficientScope { .. }) => 1,
                 Some(AuthError::MissingToken) => 2,
-                Some(AuthError::RuleUnavailable { .. } | AuthError::KeysUnavailable { .. }) => 4,
+                Some(error) if error.retry_after().is_some() => 4,
                 Some(_) => 3,
             };
             counters[index].increment(1);

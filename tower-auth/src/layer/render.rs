@@ -72,7 +72,7 @@ pub(crate) fn refuse(render: &dyn RenderRejection, error: &AuthError, request: &
         headers.insert(header::WWW_AUTHENTICATE, value);
     }
     if let Some(retry_after) = error.retry_after() {
-        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
         headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(seconds.max(1)));
     }
     // What one caller is refused must not be served to another (RFC 9111 §5.2.2.5).

@@ -2,12 +2,16 @@
 
 use http::Uri;
 
+use super::challenge;
+
 /// `https://host/path` has its metadata at `https://host/.well-known/oauth-protected-resource/path`. `None` when the
 /// identifier is no URL it may be: absolute, without a query or fragment.
 pub(crate) fn location(resource: &str) -> Option<Uri> {
     let uri: Uri = resource.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
-    if resource.contains('#') || uri.query().is_some() || !matches!(scheme, "https" | "http") {
+    // It is quoted in challenges, where some of what `Uri` takes cannot stand (RFC 9110 §5.6.4).
+    let quotable = resource.chars().all(challenge::fit);
+    if !quotable || resource.contains('#') || uri.query().is_some() || !matches!(scheme, "https" | "http") {
         return None;
     }
     // Only the slash that follows the host goes; that of a longer path is part of the name.

@@ -49,6 +49,12 @@ async fn the_document_and_where_it_is() {
     );
     assert_eq!(call(Method::GET, "/other").await.0.status, StatusCode::NOT_FOUND);
     assert_eq!(ProtectedResource::builder("/v1").build().unwrap_err().field(), "resource");
+    // Nor one that would end the quotes of a challenge.
+    for bad in ["https://api.example/v\"1", "https://api.example/\u{e9}"] {
+        let refused =
+            ProtectedResource::builder(bad).build().map(drop).map_err(|error| error.field().to_owned());
+        assert_eq!(refused, Err("resource".to_owned()), "{bad}");
+    }
     let twice = ProtectedResource::builder("https://a.example").member("resource", "x".into());
     assert_eq!(twice.build().unwrap_err().field(), "member");
 }

@@ -128,3 +128,21 @@ async fn rules_are_rendered_as_one_likes() {
         assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{name}");
     }
 }
+
+/// A rule or a source of keys may say any time.
+#[tokio::test]
+async fn no_wait_is_too_long_to_say() {
+    for (retry_after, said) in [
+        (std::time::Duration::from_secs(7), "7"),
+        (std::time::Duration::MAX, "18446744073709551615"),
+        (std::time::Duration::ZERO, "1"),
+    ] {
+        let late =
+            move |_: Verified, _: &Parts| std::future::ready(Err(AuthError::RuleUnavailable { retry_after }));
+        let service = layer(good_keys()).layer(Authorize::new(late).layer(service_fn(inner)));
+        let request = Request::get("/a").header(header::AUTHORIZATION, format!("Bearer {}", token(CLAIMS)));
+        let response = service.oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], said);
+    }
+}
