@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use crate::client::{AuthMethod, basic, form_encode};
 use crate::error::ConfigError;
 use crate::fetch::{self, Spawn, Task};
+use crate::form::{AuthMethod, Endpoint, encode};
 use crate::keys::KeysPending;
 use crate::metrics::Fetches;
 use crate::policy::introspection::{self as rules, Answer};
@@ -39,16 +39,10 @@ pub struct Introspection {
 
 /// Builds an [`Introspection`].
 pub struct IntrospectionBuilder<S> {
-    uri: Uri,
-    id: String,
-    secret: String,
-    service: S,
-    method: AuthMethod,
+    endpoint: Endpoint<S>,
     keep: Duration,
     entries: usize,
     in_flight: usize,
-    timeout: Duration,
-    max_body: usize,
     jwts: bool,
     spawn: Spawn,
 }
@@ -112,16 +106,10 @@ impl Introspection {
         service: S,
     ) -> IntrospectionBuilder<S> {
         IntrospectionBuilder {
-            uri,
-            id: id.into(),
-            secret: secret.into(),
-            service,
-            method: AuthMethod::default(),
+            endpoint: Endpoint::new(uri, id.into(), secret.into(), service),
             keep: Duration::from_secs(30),
             entries: 10_000,
             in_flight: 100,
-            timeout: Duration::from_secs(5),
-            max_body: 64 * 1024,
             jwts: false,
             spawn: fetch::tokio_spawn(),
         }
@@ -136,7 +124,7 @@ impl fmt::Debug for Introspection {
 
 impl<S> fmt::Debug for IntrospectionBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IntrospectionBuilder").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("IntrospectionBuilder").field("id", &self.endpoint.id).finish_non_exhaustive()
     }
 }
 
@@ -144,7 +132,7 @@ impl<S> IntrospectionBuilder<S> {
     /// How this server proves who it is. [`AuthMethod::Basic`] by default.
     #[must_use]
     pub fn auth_method(mut self, method: AuthMethod) -> Self {
-        self.method = method;
+        self.endpoint.method = method;
         self
     }
 
@@ -173,14 +161,14 @@ impl<S> IntrospectionBuilder<S> {
     /// Longest question. 5 seconds by default.
     #[must_use]
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.endpoint.timeout = timeout;
         self
     }
 
     /// Longest answer in bytes. 64 KiB by default.
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
-        self.max_body = bytes;
+        self.endpoint.max_body = bytes;
         self
     }
 
@@ -215,15 +203,7 @@ impl<S> IntrospectionBuilder<S> {
         R::Error: Send,
     {
         let wrong = |field, reason: &'static str| Err(ConfigError::new(field, reason));
-        if self.uri.scheme().is_none() || self.uri.host().is_none() {
-            return wrong("uri", "not an absolute URL");
-        }
-        if self.id.is_empty() {
-            return wrong("id", "empty");
-        }
-        if self.timeout.is_zero() {
-            return wrong("fetch_timeout", "zero");
-        }
+        self.endpoint.check()?;
         if self.keep > MAX_KEEP {
             return wrong("keep_for", "more than a day");
         }
@@ -233,29 +213,12 @@ impl<S> IntrospectionBuilder<S> {
         if self.in_flight == 0 || self.in_flight > self.entries {
             return wrong("max_in_flight", "zero, or more than max_tokens");
         }
-        let (mut credentials, mut authorization) = (String::new(), None);
-        match self.method {
-            AuthMethod::Post => {
-                let (id, secret) = (form_encode(&self.id), form_encode(&self.secret));
-                credentials = format!("&client_id={id}&client_secret={secret}");
-            }
-            AuthMethod::Basic => authorization = basic(&self.id, &self.secret),
-        }
-        let Self { uri, service, timeout, max_body, keep, entries, in_flight, jwts, spawn, .. } = self;
-        let service = Mutex::new(service);
+        let Self { endpoint, keep, entries, in_flight, jwts, spawn } = self;
+        let post = endpoint.post();
         let ask = move |token: &str| -> Asking {
-            let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let mut request = Request::post(uri.clone())
-                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .header(header::ACCEPT, "application/json");
-            if let Some(authorization) = &authorization {
-                request = request.header(header::AUTHORIZATION, authorization);
-            }
-            let form = format!("token={}&token_type_hint=access_token{credentials}", form_encode(token));
-            let request = request.body(B::from(form.into()));
+            let answer = post(format!("token={}&token_type_hint=access_token", encode(token)));
             Box::pin(async move {
-                let answer = fetch::exchange(service, request.ok()?, timeout, max_body).await?;
-                let body = (answer.status() == StatusCode::OK).then(|| answer.into_body())?;
+                let body = answer.await?;
                 rules::parse(&body).map(|answer| Known { answer, body })
             })
         };

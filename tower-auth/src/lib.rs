@@ -11,6 +11,7 @@ pub mod client;
 pub mod dpop;
 mod error;
 mod fetch;
+mod form;
 mod granted;
 mod grpc;
 #[cfg(feature = "introspection")]

@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -16,22 +15,12 @@ use tower_service::Service;
 use super::{AccessToken, Rejected, TokenAnswer, TokenProvider};
 use crate::error::ConfigError;
 use crate::fetch::{self, Spawn, Task};
+use crate::form::{AuthMethod, Endpoint, encode};
 use crate::metrics::Fetches;
 
 /// A token is dropped at most so often because a server rejected it: a server that rejects every token must not make us
 /// ask the issuer for each request.
 const BETWEEN_DROPS: Duration = Duration::from_secs(30);
-
-/// How the client proves who it is (RFC 6749 §2.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum AuthMethod {
-    /// In the `Authorization` header. The default: what the RFC asks every server to support.
-    #[default]
-    Basic,
-    /// In the form.
-    Post,
-}
 
 /// A provider that obtains tokens by client credentials, keeps them and refreshes them ahead of time. One request to
 /// the issuer at a time, which outlives the caller that started it; while the issuer is down the last token serves until
@@ -43,16 +32,10 @@ pub struct ClientCredentials {
 
 /// Builds [`ClientCredentials`].
 pub struct ClientCredentialsBuilder<S> {
-    uri: Uri,
-    id: String,
-    secret: String,
-    service: S,
+    endpoint: Endpoint<S>,
     scope: Option<String>,
     audience: Option<String>,
-    method: AuthMethod,
     ahead: Duration,
-    timeout: Duration,
-    max_body: usize,
     spawn: Spawn,
     #[cfg(feature = "dpop")]
     dpop: bool,
@@ -99,16 +82,10 @@ impl ClientCredentials {
         service: S,
     ) -> ClientCredentialsBuilder<S> {
         ClientCredentialsBuilder {
-            uri,
-            id: id.into(),
-            secret: secret.into(),
-            service,
+            endpoint: Endpoint::new(uri, id.into(), secret.into(), service),
             scope: None,
             audience: None,
-            method: AuthMethod::default(),
             ahead: Duration::from_secs(60),
-            timeout: Duration::from_secs(5),
-            max_body: 64 * 1024,
             spawn: fetch::tokio_spawn(),
             #[cfg(feature = "dpop")]
             dpop: false,
@@ -124,7 +101,7 @@ impl fmt::Debug for ClientCredentials {
 
 impl<S> fmt::Debug for ClientCredentialsBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCredentialsBuilder").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ClientCredentialsBuilder").field("id", &self.endpoint.id).finish_non_exhaustive()
     }
 }
 
@@ -146,7 +123,7 @@ impl<S> ClientCredentialsBuilder<S> {
     /// How the client proves who it is. [`AuthMethod::Basic`] by default.
     #[must_use]
     pub fn auth_method(mut self, method: AuthMethod) -> Self {
-        self.method = method;
+        self.endpoint.method = method;
         self
     }
 
@@ -161,14 +138,14 @@ impl<S> ClientCredentialsBuilder<S> {
     /// Longest token request. 5 seconds by default.
     #[must_use]
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.endpoint.timeout = timeout;
         self
     }
 
     /// Longest answer in bytes. 64 KiB by default.
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
-        self.max_body = bytes;
+        self.endpoint.max_body = bytes;
         self
     }
 
@@ -203,42 +180,24 @@ impl<S> ClientCredentialsBuilder<S> {
         R::Data: Send,
         R::Error: Send,
     {
-        if self.uri.scheme().is_none() || self.uri.host().is_none() {
-            return Err(ConfigError::new("uri", "not an absolute URL"));
-        }
-        if self.id.is_empty() {
-            return Err(ConfigError::new("id", "empty"));
-        }
-        if self.timeout.is_zero() {
-            return Err(ConfigError::new("fetch_timeout", "zero"));
-        }
-        let (form, authorization) = self.form();
+        self.endpoint.check()?;
+        let form = self.form();
         #[cfg(feature = "dpop")]
         let scheme = if self.dpop { "DPoP" } else { "Bearer" };
         #[cfg(not(feature = "dpop"))]
         let scheme = "Bearer";
-        let Self { uri, service, ahead, timeout, max_body, spawn, .. } = self;
-        let service = Mutex::new(service);
+        let Self { endpoint, ahead, spawn, .. } = self;
+        let post = endpoint.post();
         let request = move || -> Answering {
-            let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let mut request = Request::post(uri.clone())
-                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .header(header::ACCEPT, "application/json");
-            if let Some(authorization) = &authorization {
-                request = request.header(header::AUTHORIZATION, authorization);
-            }
-            let request = request.body(B::from(form.clone()));
-            Box::pin(async move {
-                let answer = fetch::exchange(service, request.ok()?, timeout, max_body).await?;
-                if answer.status() == StatusCode::OK { read_answer(answer.body(), scheme) } else { None }
-            })
+            let answer = post(form.clone());
+            Box::pin(async move { read_answer(&answer.await?, scheme) })
         };
         let state = Mutex::new(State::default());
         let (request, fetches) = (Box::new(request), Fetches::default());
         Ok(ClientCredentials { shared: Arc::new(Shared { ahead, request, spawn, state, fetches }) })
     }
 
-    fn form(&self) -> (Bytes, Option<HeaderValue>) {
+    fn form(&self) -> String {
         let mut form = String::from("grant_type=client_credentials");
         let mut add = |name: &str, value: &str| form.extend(["&", name, "=", &encode(value)]);
         if let Some(scope) = &self.scope {
@@ -247,42 +206,8 @@ impl<S> ClientCredentialsBuilder<S> {
         if let Some(audience) = &self.audience {
             add("audience", audience);
         }
-        let mut authorization = None;
-        match self.method {
-            AuthMethod::Post => {
-                add("client_id", &self.id);
-                add("client_secret", &self.secret);
-            }
-            AuthMethod::Basic => {
-                authorization = basic(&self.id, &self.secret);
-            }
-        }
-        (form.into(), authorization)
+        form
     }
-}
-
-/// Client credentials in a header (RFC 6749 §2.3.1).
-pub(crate) fn basic(id: &str, secret: &str) -> Option<HeaderValue> {
-    let pair = format!("{}:{}", encode(id), encode(secret));
-    let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// `application/x-www-form-urlencoded` (RFC 6749 appendix B).
-pub(crate) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => {
-                encoded.push(char::from(byte));
-            }
-            b' ' => encoded.push('+'),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 /// RFC 6749 §5.1.

@@ -15,11 +15,11 @@ use http::HeaderValue;
 use http::request::Parts;
 
 pub use bearer::{Bearer, BearerFuture, BearerLayer};
-pub use credentials::{AuthMethod, ClientCredentials, ClientCredentialsBuilder};
-#[cfg(feature = "introspection")]
-pub(crate) use credentials::{basic, encode as form_encode};
+pub use credentials::{ClientCredentials, ClientCredentialsBuilder};
 pub use forward::{ForwardToken, InboundLayer, InboundScope, InboundScopeFuture, forward_with};
 pub use replay::{Bodiless, Buffering, Never, Replay, Replayable, UpTo};
+
+pub use crate::form::AuthMethod;
 
 use crate::error::{BoxError, ConfigError};
 
