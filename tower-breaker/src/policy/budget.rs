@@ -19,6 +19,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 const RETRY: u64 = 1000;
 
+/// Nanoseconds.
+const SECOND: u128 = 1_000_000_000;
+
 impl Budget {
     /// `percent` of the calls, and `per_second` retries besides.
     pub(crate) fn new(percent: u32, per_second: u32, now: Instant) -> Self {
@@ -51,14 +54,14 @@ impl Budget {
 
     fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.seen).min(WINDOW);
-        self.seen = self.seen.max(now);
-        let earned =
-            u64::try_from(u128::from(self.per_second) * passed.as_micros() / 1_000_000).unwrap_or(u64::MAX);
-        // Time too short to earn anything is kept for the next look.
-        if earned == 0 {
-            self.seen = self.seen.checked_sub(passed).unwrap_or(self.seen);
-        }
-        self.tokens = self.tokens.saturating_add(earned).min(self.ceiling);
+        let per_second = u128::from(self.per_second);
+        let earned = per_second * passed.as_nanos() / SECOND;
+        // What of the time has not earned anything yet is kept for the next look.
+        let spent = (earned * SECOND).div_ceil(per_second.max(1));
+        let left = passed.saturating_sub(Duration::from_nanos(u64::try_from(spent).unwrap_or(u64::MAX)));
+        let seen = self.seen.max(now);
+        self.seen = seen.checked_sub(left).unwrap_or(seen);
+        self.tokens = self.tokens.saturating_add(u64::try_from(earned).unwrap_or(u64::MAX)).min(self.ceiling);
     }
 }
 
@@ -89,6 +92,22 @@ mod tests {
         }
         assert!(!budget.withdraw(start + Duration::from_millis(900)));
         assert!(budget.withdraw(start + Duration::from_millis(1001)));
+    }
+
+    /// However often it is asked, what was earned is by the time that passed and not by the number of questions.
+    #[test]
+    fn no_part_of_the_time_is_lost_between_questions() {
+        for (micros, per_second) in [(1_999, 1), (999, 3), (100_001, 7), (1, 1_000)] {
+            let start = Instant::now();
+            let mut budget = Budget::new(0, per_second, start);
+            (0..per_second).for_each(|_| assert!(budget.withdraw(start)));
+            let questions = (4_000_000 / micros).min(50_000);
+            let passed = |question: u64| start + Duration::from_micros(micros * question);
+            let granted =
+                (1..=questions).filter(|question| budget.withdraw(passed(*question))).count() as u64;
+            let earned = u64::from(per_second) * micros * questions / 1_000_000;
+            assert!((earned.saturating_sub(1)..=earned).contains(&granted), "{granted} of {earned}");
+        }
     }
 
     #[test]

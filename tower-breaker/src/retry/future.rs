@@ -27,6 +27,9 @@ use crate::policy::{self, Ended, Next, Refused, Situation};
 
 /// Octets of a failed response that are read so that its connection can be used again. More is not worth the wait.
 const DRAIN: usize = 64 << 10;
+/// What a frame counts at least: one without octets takes time and memory too, and where frames are always ready no timer
+/// gets its turn.
+const FRAME: usize = 64;
 /// Time for that.
 const DRAIN_FOR: Duration = Duration::from_millis(100);
 /// Thirty years, longer than anybody waits.
@@ -176,7 +179,7 @@ where
                         continue;
                     };
                     if let Some(Ahead::Data(more)) = ahead {
-                        *octets += more;
+                        *octets += more.max(FRAME);
                         if *octets <= DRAIN {
                             continue;
                         }

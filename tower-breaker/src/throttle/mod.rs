@@ -102,8 +102,11 @@ impl ThrottleBuilder {
     ///
     /// # Errors
     ///
-    /// For a window of zero, a ratio below 1 or none, and a padding of zero.
+    /// For an empty name, a window of zero, a ratio below 1 or none, and a padding of zero.
     pub fn build(self) -> Result<Throttle, ConfigError> {
+        if self.name.is_empty() {
+            return Err(ConfigError::new("name", "it is empty"));
+        }
         if self.config.window.is_zero() {
             return Err(ConfigError::new("window", "the window must be longer than zero"));
         }

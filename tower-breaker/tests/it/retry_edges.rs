@@ -41,6 +41,29 @@ async fn no_more_than_64_kib_of_a_failed_body_are_read() {
     assert_eq!(read.load(Ordering::Relaxed), (64 << 10) + 4096);
 }
 
+/// Frames without octets take time and memory too: a failed body of nothing else is not read for ever.
+#[tokio::test(start_paused = true)]
+async fn empty_frames_of_a_failed_body_end_somewhere() {
+    let (read, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, asked) = (read.clone(), calls.clone());
+    let upstream = service_fn(move |_: Request<ReplayBody<ReqBody>>| {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let counted = counted.clone();
+        let frames = stream::iter(0..if first { usize::MAX } else { 0 }).map(move |_| {
+            assert!(counted.fetch_add(1, Ordering::Relaxed) < 100_000, "read for ever");
+            Ok::<_, BoxError>(Frame::data(Bytes::new()))
+        });
+        let status = if first { 503 } else { 200 };
+        std::future::ready(Ok::<_, BoxError>(
+            Response::builder().status(status).body(StreamBody::new(frames)).unwrap(),
+        ))
+    });
+    let layer = RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors();
+    let answer = layer.layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
+    assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
+    assert!(read.load(Ordering::Relaxed) <= 1_025);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failed_body_is_not_read_beyond_the_deadline() {
     let upstream = service_fn(async |_: Request<ReplayBody<ReqBody>>| {

@@ -141,4 +141,5 @@ fn settings_that_cannot_work_are_refused() {
     }
     assert_eq!(builder().window(Duration::ZERO).build().unwrap_err().field(), "window");
     assert_eq!(builder().padding(0).build().unwrap_err().field(), "padding");
+    assert_eq!(Throttle::builder("").build().unwrap_err().field(), "name");
 }
