@@ -87,6 +87,7 @@ async fn nothing_outside_alphabet_and_limit_gets_through() {
     #[cfg(feature = "tracing")]
     let _guard = {
         use tracing_subscriber::util::SubscriberInitExt;
+        crate::support::others_listen();
         let writer = line.clone();
         tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish().set_default()
     };

@@ -77,6 +77,7 @@ fn the_same_record_is_a_tracing_event() {
         }
     }
 
+    crate::support::others_listen();
     let sink = Sink::default();
     let to = sink.clone();
     let subscriber =

@@ -85,10 +85,11 @@ fn call(number: usize, random: &mut Random) -> Request<Body> {
     call
 }
 
-/// The sum of weights is off by the standard error of a sum of independent draws: sqrt(n (1 - p) / p).
-fn within_four_errors(sum: f64, count: usize, rate: f64) {
+/// The sum of weights is off by the standard error of a sum of independent draws: sqrt(n (1 - p) / p). Ten of them, for
+/// those of the third kind are drawn anew in each run.
+fn within_ten_errors(sum: f64, count: usize, rate: f64) {
     let error = (count as f64 * (1.0 - rate) / rate).sqrt();
-    assert!((sum - count as f64).abs() <= 4.0 * error, "{sum} for {count} at {rate}: {error}");
+    assert!((sum - count as f64).abs() <= 10.0 * error, "{sum} for {count} at {rate}: {error}");
 }
 
 #[tokio::test]
@@ -114,7 +115,7 @@ async fn no_call_is_kept_in_one_service_and_lost_in_another() {
     assert!(of_a.len() > 9_000 && of_c.len() > 1_500);
     assert!(kept_b.keys().any(|id| id.starts_with('!')), "rules kept more");
     for (kept, observe, rate) in [(&kept_a, &a, 0.1), (&kept_b, &b, 0.1), (&kept_c, &c, 0.02)] {
-        within_four_errors(kept.values().sum(), CALLS, rate);
+        within_ten_errors(kept.values().sum(), CALLS, rate);
         let accounting = observe.accounting();
         assert_eq!(accounting.finished, CALLS as u64);
         assert_eq!(accounting.emitted, kept.len() as u64);
@@ -247,7 +248,8 @@ fn the_books_balance_under_a_rate_limit() {
     let to = sum.clone();
     let observe = Observe::builder()
         .sample(0.5)
-        .rate_limit(1_000.0, 50)
+        // So few that a slow machine has more to say too.
+        .rate_limit(10.0, 50)
         .json(move |line| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             *to.lock().unwrap() += line["weight"].as_f64().unwrap() + line["carried"].as_f64().unwrap_or(0.0);

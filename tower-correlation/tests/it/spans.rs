@@ -15,7 +15,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::support::poll_once;
+use crate::support::{others_listen, poll_once};
 
 /// What was logged.
 #[derive(Clone, Default)]
@@ -24,6 +24,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Logs of this thread go here, if the filter lets them through.
     fn new(filter: &str) -> (Self, DefaultGuard) {
+        others_listen();
         let log = Self::default();
         let subscriber =
             tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log.clone());

@@ -35,7 +35,10 @@ async fn a_reload_fails_and_mixes_no_request() {
     let (mut first, mut second) = (0, 0);
     // 10⁶ requests when `TOWER_ASSURE` is set.
     let requests = if std::env::var_os("TOWER_ASSURE").is_some() { 1_000_000 } else { 20_000 };
-    for _ in 0..requests {
+    let mut sent = 0;
+    // And until both have been seen, however the threads take turns.
+    while sent < requests || first == 0 || second == 0 || swaps.load(Ordering::Relaxed) <= 10 {
+        sent += 1;
         let answer = send(&layer, get("/v1/x")).await;
         assert_eq!(answer.body, "1 /x");
         let deprecation = answer.headers.contains_key("deprecation");
@@ -48,5 +51,5 @@ async fn a_reload_fails_and_mixes_no_request() {
     }
     done.store(true, Ordering::Relaxed);
     swapper.join().unwrap();
-    assert!(first > 0 && second > 0 && swaps.load(Ordering::Relaxed) > 10, "{first} {second}");
+    println!("{first} requests with one, {second} with the other");
 }
