@@ -104,7 +104,9 @@ impl Answer<'_> {
             return (StatusCode::NOT_MODIFIED, OwnBody::empty());
         }
         if self.asks.head {
-            let length = content.length().filter(|_| !headers.contains_key(header::CONTENT_LENGTH));
+            // A 204 has none (RFC 9110 §8.6).
+            let own = headers.contains_key(header::CONTENT_LENGTH) || head.status == StatusCode::NO_CONTENT;
+            let length = content.length().filter(|_| !own);
             if let Some(length) = length {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
@@ -178,8 +180,9 @@ pub(crate) fn prepare(headers: &mut HeaderMap, named: bool) -> bool {
     upstream_status
 }
 
-/// Puts all values into one buffer: a copy of them then counts one reference up, in one place, instead of one each.
-fn gather(headers: &mut HeaderMap) {
+/// Puts all values into one buffer: a copy of them then counts one reference up, in one place, instead of one each; and
+/// none holds the connection's buffer any more.
+pub(crate) fn gather(headers: &mut HeaderMap) {
     let mut buffer = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
     for value in headers.values() {
         buffer.extend_from_slice(value.as_bytes());

@@ -347,16 +347,17 @@ impl CacheBuilder {
 
     /// The cache, of what cannot be wrong.
     pub(crate) fn with_name(self, name: Option<Box<str>>) -> Cache {
+        let ended = |duration: Duration| duration.min(EVER);
         let freshness = FreshnessRules {
             mode: self.mode,
             targeted: self.targeted.unwrap_or_else(|| targeted_by_default(self.mode)),
             heuristics: self.heuristics,
-            default_ttl: self.default_ttl,
-            override_ttl: self.override_ttl,
-            negative_ttl: self.negative_ttl,
-            stale_while_revalidate: self.stale_while_revalidate,
-            stale_if_error: self.stale_if_error,
-            stale_if_unreachable: self.stale_if_unreachable,
+            default_ttl: self.default_ttl.map(ended),
+            override_ttl: self.override_ttl.map(ended),
+            negative_ttl: self.negative_ttl.map(ended),
+            stale_while_revalidate: ended(self.stale_while_revalidate),
+            stale_if_error: ended(self.stale_if_error),
+            stale_if_unreachable: ended(self.stale_if_unreachable),
         };
         let config = Config {
             name,
@@ -364,7 +365,7 @@ impl CacheBuilder {
             keys: self.keys,
             max_body: usize::try_from(self.max_body).unwrap_or(usize::MAX),
             max_held: usize::try_from(self.max_held).unwrap_or(usize::MAX),
-            store_timeout: self.store_timeout,
+            store_timeout: ended(self.store_timeout),
             ttl_jitter: self.ttl_jitter,
             refresh_ahead: self.refresh_ahead,
             collapse: self.collapse,
@@ -372,7 +373,7 @@ impl CacheBuilder {
             honour_requests: self.honour_requests,
             wall_clock: self.wall_clock,
             max_background: self.max_background,
-            background_timeout: self.background_timeout,
+            background_timeout: ended(self.background_timeout),
             render: self.render,
             spawn: self.spawn,
         };
@@ -380,6 +381,9 @@ impl CacheBuilder {
         Cache { inner: Arc::new(Inner::new(config, store)) }
     }
 }
+
+/// 2³¹ seconds, which stand for all that are more (RFC 9111 §1.2.2): longer than any process, and no sum overflows.
+pub(crate) const EVER: Duration = Duration::from_secs(1 << 31);
 
 fn targeted_by_default(mode: Mode) -> Vec<HeaderName> {
     match mode {

@@ -90,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) flights: Flights,
     /// Keys whose responses cannot be shared.
     pub(crate) unshared: Notes,
+    /// Keys whose responses to requests with credentials cannot be.
+    pub(crate) personal: Notes,
     /// Keys that have been renewed ahead of their end; missing where that is not done.
     pub(crate) renewed: Option<Notes>,
     pub(crate) metrics: Metrics,
@@ -116,6 +118,7 @@ impl Inner {
             guard: Guard::new(store, began),
             flights: Flights::new(),
             unshared: Notes::new(),
+            personal: Notes::new(),
             renewed,
             drawn: AtomicU64::new(0),
             metrics: Metrics::default(),

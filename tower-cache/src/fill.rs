@@ -20,7 +20,7 @@ pub(crate) struct Recorder {
     pub(crate) head: Arc<Head>,
     /// What the store said before the response was asked for; without it nothing is stored.
     pub(crate) stamp: Option<Stamp>,
-    /// What `Content-Length` says.
+    /// What `Content-Length` says, or of a part its `Content-Range`.
     pub(crate) declared: Option<u64>,
     pub(crate) received: u64,
     /// Octets counted among those of all fills.
@@ -44,7 +44,10 @@ impl Recorder {
         if let Some(tagger) = &mut self.tagger {
             tagger.data(&data);
         }
-        self.flight.push(data, limit);
+        // What only passes is let go of as it is read.
+        let left = self.flight.push(data, limit);
+        self.cache.held.fetch_sub(self.held.saturating_sub(left), Ordering::Relaxed);
+        self.held = self.held.min(left);
     }
 
     /// Nobody else joins.
@@ -60,7 +63,8 @@ impl Recorder {
     }
 
     /// The end of the body: it is stored, unless it is shorter or longer than it said.
-    pub(crate) fn finish(mut self, trailers: Option<HeaderMap>) {
+    pub(crate) fn finish(mut self, mut trailers: Option<HeaderMap>) {
+        trailers.iter_mut().for_each(answer::gather);
         if self.declared.is_some_and(|declared| declared != self.received) {
             self.close();
             self.flight.end_wrong(trailers);
@@ -78,7 +82,9 @@ impl Recorder {
             }
             return;
         };
-        self.cache.unshared.forget(&self.head.key);
+        if !self.head.freshness.is_never_fresh() {
+            self.cache.unshared.forget(&self.head.key);
+        }
         let entry = Arc::new(Entry::new(self.tagged(), body, stamp));
         let lease = std::mem::replace(&mut self.lease, Lease::none());
         self.cache.commit(entry, stamp, Arc::clone(&self.flight), lease);
@@ -92,7 +98,7 @@ impl Recorder {
         let head = &*self.head;
         let mut headers = answer::restore(head);
         headers.insert(header::ETAG, etag);
-        answer::prepare(&mut headers, self.cache.config.name.is_some());
+        let upstream_status = answer::prepare(&mut headers, self.cache.config.name.is_some());
         Arc::new(Head {
             key: head.key.clone(),
             variant: head.variant.clone(),
@@ -100,7 +106,7 @@ impl Recorder {
             headers,
             freshness: head.freshness,
             part: head.part.clone(),
-            upstream_status: head.upstream_status,
+            upstream_status,
             own_etag: true,
             tags: head.tags.clone(),
             stored_at: head.stored_at,

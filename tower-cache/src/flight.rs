@@ -56,6 +56,8 @@ enum Phase {
 pub(crate) enum Release {
     /// The response is not for others: each follower asks for itself, at the same time.
     NotShared,
+    /// It is not, and was asked for with credentials: those who have none of their own try again.
+    Personal,
     /// The fetching request was cancelled: one of the followers takes its place.
     Abandoned,
     /// The origin failed, or its response broke off: one of the followers takes its place, once.
@@ -144,14 +146,16 @@ impl Flight {
         self.change(|state| state.phase = Phase::Body(content));
     }
 
-    /// Adds a piece. Beyond `limit` octets nothing is kept for storing any more.
-    pub(crate) fn push(&self, data: Bytes, limit: usize) {
+    /// Adds a piece. Beyond `limit` octets nothing is kept for storing any more. Returns how many are held now.
+    pub(crate) fn push(&self, data: Bytes, limit: usize) -> usize {
+        let mut held = 0;
         self.change(|state| {
             let read = state.places.iter().filter(|place| place.taken).map(|place| place.next).min();
             let Phase::Body(content) = &mut state.phase else { return };
             content.kept &= content.bytes.saturating_add(data.len()) <= limit;
             content.bytes += data.len();
             content.chunks.push_back(data);
+            held = content.bytes;
             if content.kept {
                 return;
             }
@@ -164,7 +168,9 @@ impl Flight {
                 content.bytes -= gone;
                 content.gone += 1;
             }
+            held = content.bytes;
         });
+        held
     }
 
     /// The end of the content. What was kept comes back, to be stored.
@@ -217,7 +223,12 @@ impl Flight {
     fn fetch(self: &Arc<Self>) -> bool {
         let mut place = match self.source.try_lock() {
             Ok(source) => source,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // It panicked, and what it would say now is not to be believed: dropped, it ends for all.
+                let source = poisoned.into_inner().take();
+                drop(source);
+                return true;
+            }
             // Somebody does so at this moment, and wakes everybody when there is something.
             Err(TryLockError::WouldBlock) => return false,
         };

@@ -270,9 +270,12 @@ where
                     return Poll::Ready(Ok(passing.answer(response)));
                 }
                 StateProj::Leading { leading } => {
-                    let Some((call, _)) = &mut leading.call else { return Poll::Pending };
-                    let result = ready!(call.as_mut().poll(cx));
-                    let Some((_, lead)) = leading.call.take() else { return Poll::Pending };
+                    // Out of its place: a call that panics does not go on in the background.
+                    let Some((mut call, lead)) = leading.call.take() else { return Poll::Pending };
+                    let Poll::Ready(result) = call.as_mut().poll(cx) else {
+                        leading.call = Some((call, lead));
+                        return Poll::Pending;
+                    };
                     return Poll::Ready(match result {
                         Ok(response) => Ok(lead.answer(response)),
                         Err(error) => match lead.fail() {

@@ -138,7 +138,8 @@ pub(crate) struct KeyRules {
 impl KeyRules {
     /// The key of a request; `None` when it is not clear which authority it is for.
     pub(crate) fn of_request(&self, request: &Parts) -> Option<CacheKey> {
-        let authority = authority(request)?;
+        // "*" is no path (RFC 9112 §3.2.4), and would be taken for one.
+        let authority = authority(request).filter(|_| request.uri.path() != "*")?;
         let path_and_query = request.uri.path_and_query().map_or(1, |whole| whole.as_str().len());
         let length = scheme(&request.uri).len() + 3 + authority.len() + path_and_query;
         let mut bytes = Vec::with_capacity(length);

@@ -24,7 +24,7 @@ use crate::outcome::{BypassReason, CacheOutcome, MissReason};
 use crate::plan::{Plan, Question};
 use crate::policy::age::Exchange;
 use crate::policy::conditional;
-use crate::policy::reuse::Verdict;
+use crate::policy::range::Part;
 use crate::policy::storable::{self, Refusal, Requested, Storable};
 use crate::status::{self, Details};
 use crate::store::{Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError};
@@ -231,21 +231,11 @@ impl Lead {
     pub(crate) fn fail(mut self: Box<Self>) -> Option<Response<OwnBody>> {
         let found = &mut self.question.found;
         let stored = found.stored.take().filter(|_| found.on_disconnect && !self.background);
-        let Some(stored) = stored.filter(|stored| self.stands_in(stored, true)) else {
+        let Some(stored) = stored.filter(|stored| self.question.stands_in(stored, true)) else {
             self.flight.release(Release::Failed);
             return None;
         };
         Some(self.stale(&stored, None))
-    }
-
-    /// Whether what is stored may still be used in place of a failure, which may have taken its time.
-    fn stands_in(&self, stored: &Entry, unreachable: bool) -> bool {
-        let resident = cache::now().saturating_duration_since(stored.head.stored_at);
-        match stored.head.freshness.verdict(resident, false, &self.question.asks.directives) {
-            Verdict::Revalidate { on_disconnect, .. } if unreachable => on_disconnect,
-            Verdict::Revalidate { on_error, .. } => on_error,
-            _ => true,
-        }
     }
 
     /// The response is there.
@@ -268,7 +258,7 @@ impl Lead {
                 return self.revalidated(&stored, &parts, exchange, now).map(ResponseBody::own);
             }
             let failed = matches!(parts.status.as_u16(), 500 | 502..=504);
-            if failed && self.question.found.on_error && self.stands_in(&stored, false) {
+            if failed && self.question.found.on_error && self.question.stands_in(&stored, false) {
                 return self.stale(&stored, Some(parts.status)).map(ResponseBody::own);
             }
         }
@@ -305,22 +295,10 @@ impl Lead {
     /// What is stored is no longer what a response says that is newer and not kept (RFC 9111 §4): it goes, or it would
     /// be served stale as long as it may be. Not where that response is for its requester alone, or a failure.
     fn supersede(&self, refusal: Refusal, status: StatusCode) {
-        let about_all = match refusal {
-            Refusal::NoStore
-            | Refusal::Private
-            | Refusal::Vary
-            | Refusal::NoFreshness
-            | Refusal::Tags
-            | Refusal::TooLarge => true,
-            Refusal::RequestNoStore
-            | Refusal::Status
-            | Refusal::Authorization
-            | Refusal::Cookie
-            | Refusal::SetCookie => false,
-        };
         let personal =
             self.request.contains_key(header::AUTHORIZATION) || self.request.contains_key(header::COOKIE);
-        if about_all && !personal && !status.is_server_error() && self.question.found.stored.is_some() {
+        let about_all = refusal.is_about_all() && !personal && !status.is_server_error();
+        if about_all && self.question.found.stored.is_some() {
             self.cache().purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
         }
     }
@@ -359,20 +337,35 @@ impl Lead {
         Response::from_parts(parts, ())
     }
 
-    /// Nobody can share this response; for a while nobody waits for the next one.
+    /// Nobody can share this response; for a while nobody waits for the next one, or nobody with credentials does.
     fn release(&mut self, now: Instant) {
         self.settled = true;
+        let cache = Arc::clone(self.cache());
+        if storable::personal(&self.request, &cache.config.storage) {
+            if self.registered {
+                cache.personal.remember(&self.question.key, cache.seconds(now) + Notes::UNSHARED);
+            }
+            self.part(Release::Personal);
+        } else {
+            self.remember_unshared(now);
+            self.part(Release::NotShared);
+        }
+    }
+
+    /// For a while nobody waits for the next response.
+    pub(crate) fn remember_unshared(&self, now: Instant) {
         if self.registered {
             let cache = self.cache();
             cache.unshared.remember(&self.question.key, cache.seconds(now) + Notes::UNSHARED);
         }
-        self.part(Release::NotShared);
     }
 
     /// Sends those who wait on their own way.
     pub(crate) fn part(&mut self, release: Release) {
         self.flight.release(release);
-        self.lease.unshared();
+        if release != Release::Personal {
+            self.lease.unshared();
+        }
         if self.registered {
             self.cache().flights.close(&self.question.key, &self.flight);
             self.registered = false;
@@ -418,8 +411,9 @@ impl Lead {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if head.freshness.lifetime <= head.freshness.initial_age || head.freshness.always_validate {
+        if head.freshness.is_never_fresh() {
             // It may be stored, but answers nobody else without being validated.
+            self.remember_unshared(head.stored_at);
             self.part(Release::NotShared);
             self.flight = Arc::new(Flight::new());
         }
@@ -433,7 +427,10 @@ impl Lead {
         let recorder = Recorder {
             cache: Arc::clone(self.cache()),
             flight: Arc::clone(&self.flight),
-            declared: content_length(&head.headers),
+            declared: match head.part {
+                Some(_) => Part::length(&head.headers),
+                None => content_length(&head.headers),
+            },
             head: Arc::clone(&head),
             stamp,
             received: 0,

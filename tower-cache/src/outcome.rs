@@ -63,7 +63,7 @@ pub enum BypassReason {
     Precondition,
     /// It has content, which is no part of the key.
     Content,
-    /// It has no authority to be told apart by (neither in the URI nor in `Host`), or more than one `Host`.
+    /// It has no authority to be told apart by (neither in the URI nor in `Host`), more than one `Host`, or no path.
     Authority,
 }
 

@@ -70,8 +70,10 @@ impl Passing {
         };
         // RFC 9111 §4.4: the target, and what the response says it has changed.
         let (location, content) = (located(header::LOCATION), located(header::CONTENT_LOCATION));
-        // RFC 9110 §9.3.3: a response to POST answers GET where it says that it is what is at the target.
-        post.take_if(|_| content.as_ref() != Some(&target));
+        // RFC 9110 §9.3.3: a response to POST answers GET where it says that it is what is at the target, and has it
+        // enclosed (§8.7).
+        let enclosed = matches!(status.as_u16(), 200 | 203);
+        post.take_if(|_| !enclosed || content.as_ref() != Some(&target));
         let others = [location, content].into_iter().flatten().filter(|other| *other != target);
         let mut purges: Vec<_> = others
             .chain([target.clone()])

@@ -23,6 +23,7 @@ use crate::policy::budget::Budget;
 use crate::policy::dates;
 use crate::policy::request::{self, Admission, Asks};
 use crate::policy::reuse::{RevalidateReason, Verdict};
+use crate::policy::storable;
 use crate::store::{
     Entry, Head, Lease, Lookup, Purge, PurgeTarget, StoreError, StoreErrorKind, StoreFuture, Variants,
 };
@@ -284,7 +285,12 @@ impl Question {
             || self.asks.conditional && self.found.stored.is_none()
             || self.asks.directives.no_store
             || self.found.miss == MissReason::Request;
-        let unshared = || self.cache.unshared.contains(&self.key, self.cache.seconds(now));
+        let unshared = || {
+            let (cache, now) = (&self.cache, self.cache.seconds(now));
+            cache.unshared.contains(&self.key, now)
+                || cache.personal.contains(&self.key, now)
+                    && storable::personal(&request.headers, &cache.config.storage)
+        };
         let shareable = self.cache.config.collapse && !own && !unshared();
         if shareable { self.join(request) } else { self.alone(request) }
     }
@@ -310,7 +316,8 @@ impl Question {
 
     /// Asks the origin in the background, unless somebody does already.
     fn refresh(self, response: Response<OwnBody>, request: &Parts) -> Plan {
-        if self.asks.head {
+        // What is asked for with no-store could not be kept.
+        if self.asks.head || self.asks.directives.no_store {
             return Plan::Answer(response);
         }
         match self.cache.flights.join(&self.key) {
@@ -332,12 +339,15 @@ impl Question {
         let head = match result {
             Ok(head) => head,
             Err(Release::Abandoned) => return self.join(request),
+            Err(Release::Personal) if !storable::personal(&request.headers, &self.cache.config.storage) => {
+                return self.join(request);
+            }
             // Were they to fail one after the other, the last would wait for all of them.
             Err(Release::Failed) if !std::mem::replace(&mut self.disappointed, true) => {
                 return self.join(request);
             }
             Err(Release::Stale(status)) => return self.fall_back(request, status),
-            Err(Release::NotShared | Release::Failed) => return self.alone(request),
+            Err(Release::NotShared | Release::Personal | Release::Failed) => return self.alone(request),
         };
         let resident = cache::now().saturating_duration_since(head.stored_at);
         match head.freshness.verdict(resident, false, &self.asks.directives) {
@@ -360,11 +370,24 @@ impl Question {
 }
 
 impl Question {
+    /// Whether what is stored may still be used in place of a failure, which may have taken its time.
+    pub(crate) fn stands_in(&self, stored: &Entry, unreachable: bool) -> bool {
+        let resident = cache::now().saturating_duration_since(stored.head.stored_at);
+        match stored.head.freshness.verdict(resident, false, &self.asks.directives) {
+            Verdict::Revalidate { on_disconnect, .. } if unreachable => on_disconnect,
+            Verdict::Revalidate { on_error, .. } => on_error,
+            _ => true,
+        }
+    }
+
     /// The origin has just failed for somebody else: what is stored may do for this one too.
     fn fall_back(self, request: &Parts, status: Option<http::StatusCode>) -> Plan {
         let found = &self.found;
         let allowed = if status.is_some() { found.on_error } else { found.on_disconnect };
-        let Some(stored) = found.stored.as_ref().filter(|_| allowed) else { return self.alone(request) };
+        let stored = found.stored.as_ref().filter(|_| allowed);
+        let Some(stored) = stored.filter(|stored| self.stands_in(stored, status.is_none())) else {
+            return self.alone(request);
+        };
         let head = &*stored.head;
         let age = head.freshness.age(cache::now().saturating_duration_since(head.stored_at));
         let (cache, asks, request) = (&*self.cache, self.asks, &request.headers);

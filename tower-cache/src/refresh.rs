@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use crate::builder::EVER;
 use crate::error::BoxError;
 use crate::look;
 use crate::service::CacheService;
@@ -58,6 +59,7 @@ impl<S> CacheService<S> {
         ResB: Body<Data = Bytes> + Send + 'static,
         ResB::Error: Into<BoxError>,
     {
+        let every = every.min(EVER);
         let seed = foldhash::quality::RandomState::default();
         let mut round = 0_u64;
         loop {

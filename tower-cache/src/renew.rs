@@ -16,7 +16,7 @@ use crate::policy::age::{self, Exchange};
 use crate::policy::conditional;
 use crate::policy::fields;
 use crate::policy::freshness::Freshness;
-use crate::policy::storable;
+use crate::policy::storable::{self, Refusal};
 use crate::store::{Entry, Head, Lease, Purge, PurgeTarget};
 
 impl Lead {
@@ -100,17 +100,22 @@ impl Lead {
         let mut storable =
             storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
         if storable::withdraws(&stored.head.headers, &headers, rules) {
-            storable = Err(storable::Refusal::Private);
+            storable = Err(Refusal::Private);
         }
         let cache = Arc::clone(self.cache());
-        let tags = Self::newer_tags(&stored.head, &headers).ok_or(storable::Refusal::Tags);
+        let tags = Self::newer_tags(&stored.head, &headers).ok_or(Refusal::Tags);
         match storable.and_then(|storable| Ok((storable, tags?))) {
             Ok((mut storable, tags)) => {
                 storable.variant = storable.variant.beside(&stored.head.variant);
+                // It is the part that it was, whatever of it was asked for now.
+                storable.part.clone_from(&stored.head.part);
                 // The content is the same, and so is the tag that was made of it.
                 let etag = stored.head.headers.get(header::ETAG).filter(|_| stored.head.own_etag);
                 let etag = etag.filter(|_| !storable.headers.contains_key(header::ETAG)).cloned();
                 let head = self.head(storable, status, tags, etag, now);
+                if head.freshness.is_never_fresh() {
+                    self.remember_unshared(now);
+                }
                 self.flight.supply(Arc::clone(&head), &stored.body);
                 match self.question.found.stamp {
                     Some(stamp) => {
@@ -123,7 +128,9 @@ impl Lead {
                 (headers, Some(head))
             }
             Err(refusal) => {
-                if refusal != storable::Refusal::RequestNoStore {
+                // What was made for others is not a guess any more because one with credentials confirms it.
+                let guessed = refusal == Refusal::NoFreshness && storable::personal(&self.request, rules);
+                if refusal.is_about_all() && !guessed {
                     cache.purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
                 }
                 self.part(Release::NotShared);

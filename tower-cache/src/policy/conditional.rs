@@ -101,13 +101,12 @@ pub(crate) fn strip_freshness(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a 304 can be about this stored response: a strong entity tag that is not its own says that it is about
-/// another (RFC 9111 §4.3.4).
+/// Whether a 304 can be about this stored response: an entity tag other than its own says that it is about another
+/// (RFC 9111 §4.3.4). They are compared weakly, as origins are known to weaken the tag of one of both alone; and one
+/// without a tag confirms what was asked about, as the request that it answers named nothing else.
 pub(crate) fn confirms(newer: &HeaderMap, stored: &HeaderMap) -> bool {
-    let strong = |headers: &HeaderMap| {
-        headers.get(header::ETAG).filter(|etag| etag.as_bytes().first() == Some(&b'"')).cloned()
-    };
-    strong(newer).zip(strong(stored)).is_none_or(|(newer, stored)| newer == stored)
+    let etags = newer.get(header::ETAG).zip(stored.get(header::ETAG));
+    etags.is_none_or(|(newer, stored)| opaque(newer.as_bytes()) == opaque(stored.as_bytes()))
 }
 
 #[cfg(test)]

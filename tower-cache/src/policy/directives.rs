@@ -228,7 +228,14 @@ fn each(line: &[u8], mut directive: impl FnMut(&[u8], Option<&[u8]>)) {
 
 /// The argument after "=", and what follows the next comma.
 fn argument(rest: &[u8]) -> (std::borrow::Cow<'_, [u8]>, &[u8]) {
-    if rest.first() != Some(&b'"') {
+    let mut escaped = false;
+    let closes = |byte: &u8| {
+        let ends = !escaped && *byte == b'"';
+        escaped = !escaped && *byte == b'\\';
+        ends
+    };
+    // A quote that is never closed is none: it must not hide what follows the next comma.
+    if rest.first() != Some(&b'"') || !rest[1..].iter().any(closes) {
         let end = rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len());
         return (rest[..end].trim_ascii_end().into(), rest.get(end + 1..).unwrap_or_default());
     }

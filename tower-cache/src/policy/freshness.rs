@@ -163,6 +163,11 @@ impl Freshness {
         self
     }
 
+    /// Whether it answers nobody, from the beginning, without being validated.
+    pub(crate) fn is_never_fresh(&self) -> bool {
+        self.lifetime <= self.initial_age || self.always_validate
+    }
+
     /// The last part of the life in which a hit renews it ahead of its end, if `ttl`, what is left, lies in it.
     pub(crate) fn ends_within(&self, share: f64, ttl: Duration) -> Option<Duration> {
         let window = self.lifetime.mul_f64(share.clamp(0.0, 1.0));

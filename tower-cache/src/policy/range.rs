@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::dates::{self, Clock};
+use super::vary::copied;
 
 /// What a request for a range gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) fn select(
         return Selected::Whole;
     };
     match within(wanted, length) {
+        // It can be satisfied (§14.1.2), and no Content-Range can say so.
+        Some(part) if part.is_empty() && !matches!(wanted, Wanted::Last(0)) => Selected::Whole,
         Some(part) if part.start < part.end => Selected::Part(part),
         _ => Selected::Outside,
     }
@@ -107,18 +110,34 @@ pub(crate) struct Part {
     total: u64,
 }
 
+/// The first and the last octet and their number in all, as `Content-Range` says.
+fn announced(response: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let mut lines = response.get_all(header::CONTENT_RANGE).iter();
+    let (range, total) = lines.next()?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, total) = (number(first)?, number(last)?, number(total)?);
+    let sound = lines.next().is_none() && first <= last && last < total;
+    sound.then_some((first, last, total))
+}
+
 impl Part {
     /// Of a response with one range of octets out of a known number.
     pub(crate) fn of(request: &HeaderMap, status: StatusCode, response: &HeaderMap) -> Option<Self> {
         if status != StatusCode::PARTIAL_CONTENT || wanted(request).is_none() {
             return None;
         }
-        let mut lines = response.get_all(header::CONTENT_RANGE).iter();
-        let (range, total) = lines.next()?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
-        let (first, last) = range.split_once('-')?;
-        let (first, last, total) = (number(first)?, number(last)?, number(total)?);
-        let sound = lines.next().is_none() && first <= last && last < total;
-        sound.then(|| Some(Self { requested: request.get(header::RANGE)?.clone(), first, total }))?
+        let (first, _, total) = announced(response)?;
+        Some(Self { requested: copied(request.get(header::RANGE)?)?, first, total })
+    }
+
+    /// Octets that a stored part has, by its own fields.
+    pub(crate) fn length(response: &HeaderMap) -> Option<u64> {
+        announced(response).map(|(first, last, _)| last - first + 1)
+    }
+
+    /// Octets this takes in a store.
+    pub(crate) fn weight(&self) -> usize {
+        self.requested.len()
     }
 
     /// What it consists of.

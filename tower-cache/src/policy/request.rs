@@ -65,7 +65,9 @@ pub(crate) fn admit(request: &Parts, honour_directives: bool) -> Admission {
             // What is left is no wish but a prohibition (§5.2.1.5).
             directives = RequestDirectives { no_store: directives.no_store, ..RequestDirectives::default() };
         }
-        Admission::Lookup(Asks { head, range: traits.range, conditional: traits.conditional, directives })
+        // A range means something to GET alone (RFC 9110 §14.2).
+        let range = traits.range && !head;
+        Admission::Lookup(Asks { head, range, conditional: traits.conditional, directives })
     }
 }
 

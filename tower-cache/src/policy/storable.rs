@@ -67,6 +67,20 @@ pub(crate) enum Refusal {
     TooLarge,
 }
 
+impl Refusal {
+    /// Whether it is about the response whoever asks, and not about this request.
+    pub(crate) fn is_about_all(self) -> bool {
+        match self {
+            Self::NoStore | Self::Private | Self::Vary | Self::NoFreshness | Self::Tags | Self::TooLarge => {
+                true
+            }
+            Self::RequestNoStore | Self::Status | Self::Authorization | Self::Cookie | Self::SetCookie => {
+                false
+            }
+        }
+    }
+}
+
 /// Decides by the request's fields as they came and the response's head.
 pub(crate) fn decide(
     request: &HeaderMap,
@@ -154,8 +168,9 @@ fn is_about_one_request(status: StatusCode) -> bool {
     matches!(status.as_u16(), 407 | 412 | 416 | 417 | 421 | 425 | 428 | 429 | 431 | 511)
 }
 
-/// Whether only the response's own word counts for this request: a guess is not made about personal answers.
-fn personal(request: &HeaderMap, rules: &StorageRules) -> bool {
+/// Whether the answer to this request may be its client's own: a guess is not made about it, and what it is says nothing
+/// about the answers to others.
+pub(crate) fn personal(request: &HeaderMap, rules: &StorageRules) -> bool {
     rules.freshness.mode == Mode::Shared
         && (request.contains_key(header::AUTHORIZATION)
             || request.contains_key(header::COOKIE) && !rules.cookie)

@@ -58,7 +58,7 @@ impl Variant {
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         let fields = names.into_iter().map(|name| {
             let mut lines = request.get_all(&name).iter();
-            let raw = lines.next().filter(|_| lines.next().is_none()).cloned();
+            let raw = lines.next().filter(|_| lines.next().is_none()).and_then(copied);
             let value = normalised(request, &name).map(|normal| Value { raw, normal });
             (name, value)
         });
@@ -118,6 +118,11 @@ impl Variant {
         };
         self.fields.iter().map(field).sum()
     }
+}
+
+/// A value without the buffer of the connection of which it may be a slice: it is kept longer than that.
+pub(super) fn copied(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 /// Values longer than any honest client's are compared as they are: what takes time would be repeated for each variant.

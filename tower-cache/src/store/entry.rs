@@ -149,12 +149,16 @@ impl Entry {
             && self.head.part.is_some() == other.head.part.is_some()
     }
 
-    /// Octets it takes: content, fields, what it varies by, and an estimate of what surrounds them.
+    /// Octets it takes: content, fields, key, tags, what it varies by, and an estimate of what surrounds them.
     #[must_use]
     pub fn weight(&self) -> u64 {
         let fields = fields_weight(&self.head.headers) + self.body.trailers.as_ref().map_or(0, fields_weight);
         let chunks = self.body.chunks.iter().map(|chunk| chunk_weight(chunk.len())).sum::<usize>();
-        (chunks + fields + self.head.variant.weight() + ENTRY_OVERHEAD) as u64
+        // Each has a key of its own, though all of a record are equal.
+        let tags = self.head.tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum::<usize>();
+        let part = self.head.part.as_ref().map_or(0, Part::weight);
+        let names = self.head.key.as_bytes().len() + self.head.variant.weight() + tags + part;
+        (chunks + fields + names + ENTRY_OVERHEAD) as u64
     }
 }
 
@@ -166,6 +170,7 @@ fn fields_weight(headers: &HeaderMap) -> usize {
 /// The structures themselves with their reference counts and the allocator's rounding.
 const ENTRY_OVERHEAD: usize = 512;
 const CHUNK_OVERHEAD: usize = 64;
+const TAG_OVERHEAD: usize = 32;
 
 /// What a chunk takes, with what an allocator loses between blocks of different sizes.
 fn chunk_weight(length: usize) -> usize {

@@ -35,6 +35,8 @@ struct Shared {
     /// All that the owner has, and a short way to it.
     records: Arc<Shelves>,
     max_variants: usize,
+    /// Octets of all variants of a key together.
+    max_record: u64,
     /// Held while the owner hears of a record, by the key's hash: in the order in which they were put in their place.
     commits: [Mutex<()>; 64],
     generations: Generations,
@@ -71,8 +73,9 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// Variants (`Vary`) to hold of one key; beyond it the oldest goes. Default 64: a client that invents field
-    /// values must not push out everything else, nor make the search for the right variant long.
+    /// Variants (`Vary`) to hold of one key; beyond it, and beyond an eighth of [`max_bytes`](Self::max_bytes) for all
+    /// of them together, the oldest go. Default 64: a client that invents field values must not push out everything
+    /// else, nor make the search for the right variant long.
     pub const fn max_variants(mut self, variants: usize) -> Self {
         self.max_variants = variants;
         self
@@ -91,8 +94,7 @@ impl MemoryStoreBuilder {
             .initial_capacity(usize::try_from(self.max_bytes >> 14).unwrap_or(0).min(1 << 16))
             .weigher(|_, record: &Arc<Record>| {
                 let weight = record.entries().map(Entry::weight).sum::<u64>();
-                let key = record.first().key().as_bytes().len() as u64;
-                u32::try_from(weight + key + RECORD_OVERHEAD).unwrap_or(u32::MAX)
+                u32::try_from(weight + RECORD_OVERHEAD).unwrap_or(u32::MAX)
             })
             .eviction_listener(move |_, record, cause| {
                 // What has been replaced has left its place before.
@@ -108,6 +110,7 @@ impl MemoryStoreBuilder {
             owner,
             records,
             max_variants: self.max_variants.max(1),
+            max_record: self.max_bytes / 8,
             commits: std::array::from_fn(|_| Mutex::default()),
             generations: Generations::new(),
             evictions,
@@ -137,13 +140,16 @@ impl Store for MemoryStore {
             && lookup.variants.iter().any(|entry| generations.is_tag_purged(entry))
         {
             let entries = lookup.variants.iter();
-            let usable = entries.filter(|entry| entry.stamp() >= generations.tags(entry, false));
+            let before = lookup.purged_before;
+            let usable = entries.filter(|entry| entry.stamp() >= before.max(generations.tags(entry, false)));
             let marked = usable.map(|entry| match entry.stamp() < generations.tags(entry, true) {
                 // Older than whatever a soft purge looks for.
                 true => Arc::new(entry.stamped(Stamp(0))),
                 false => Arc::new(entry.clone()),
             });
             lookup.variants = Variants::List(marked.collect());
+            // Those are gone, and what is marked is not purged.
+            lookup.purged_before = Stamp(0);
             lookup.stale_before = lookup.stale_before.max(Stamp(1));
         }
         StoreFuture::ready(Ok(lookup))
@@ -167,7 +173,11 @@ impl Store for MemoryStore {
             let others = known.into_iter().flat_map(Record::entries);
             let others = others
                 .filter(|other| !other.same_variant(&entry) && other.stamp() >= hard && other.key() == key);
-            Some(Record::new(Entry::clone(&entry), others.take(max_variants - 1).cloned()))
+            // What goes, goes as a whole, and what comes may push out as much as it weighs.
+            let mut room = self.shared.max_record.saturating_sub(weight);
+            let fits =
+                |other: &&Entry| room.checked_sub(other.weight()).inspect(|left| room = *left).is_some();
+            Some(Record::new(Entry::clone(&entry), others.take(max_variants - 1).take_while(fits).cloned()))
         });
         let Some(record) = record else { return StoreFuture::ready(Ok(())) };
         if new {

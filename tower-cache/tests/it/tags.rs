@@ -96,3 +96,26 @@ async fn more_tags_than_a_purge_could_reach_are_not_stored() {
         assert_eq!(outcome(&service, &path(count)).await, expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn softly_is_softly_also_after_other_purges() {
+    for before in ["nothing", "uri", "all", "tag"] {
+        let cache = Cache::builder().build().unwrap();
+        let (service, handle) = (origin().behind_cache(&cache), cache.handle());
+        match before {
+            "uri" => handle.purge(&"http://example.com/cache-tag/a".parse().unwrap()).await.unwrap(),
+            "all" => handle.purge_all().await.unwrap(),
+            "tag" => handle.purge_tag("a").await.unwrap(),
+            _ => {}
+        }
+        assert_eq!(outcome(&service, "cache-tag/a").await, "miss");
+        assert_eq!(outcome(&service, "cache-tag/a").await, "hit");
+        handle.soft_purge_tag("a").await.unwrap();
+        assert_eq!(outcome(&service, "cache-tag/a").await, "stale", "{before}");
+        settle().await;
+        assert_eq!(outcome(&service, "cache-tag/a").await, "hit", "{before}");
+        handle.soft_purge_tag("a").await.unwrap();
+        handle.purge_all().await.unwrap();
+        assert_eq!(outcome(&service, "cache-tag/a").await, "miss", "{before}");
+    }
+}
