@@ -89,7 +89,8 @@ behaviours! {
     }
     b59_a_clock_that_steps_back_does_no_harm {
         let breaker = breaker();
-        pass(SECOND * 3600).await;
+        // No multiple of the window: where it is, and the threads share a shard, the later slot has the place of the earlier.
+        pass(SECOND * 3605).await;
         tell(&breaker, "FFF");
         // Outside of the runtime it is an hour earlier.
         let outside = |outcomes: &str| {

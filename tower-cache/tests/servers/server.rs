@@ -61,6 +61,13 @@ impl Server {
     pub(crate) fn connection(&self) -> redis::Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }
+
+    /// Keys that have ended by themselves.
+    pub(crate) fn expired(&self) -> usize {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut self.connection()).unwrap();
+        let count = info.lines().find_map(|line| line.strip_prefix("expired_keys:")).unwrap();
+        count.parse().unwrap()
+    }
 }
 
 impl Drop for Server {
@@ -80,7 +87,7 @@ fn launch(port: u16, folder: &Path, arguments: &[String]) -> Option<Child> {
     command.arg("--dir").arg(folder).args(arguments).stdout(Stdio::null());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
     let plain = !arguments.iter().any(|argument| argument == "--tls-port");
-    let came = within(Duration::from_secs(10), || {
+    let came = within(PATIENCE, || {
         if child.try_wait().unwrap().is_some() {
             return true;
         }
@@ -111,6 +118,9 @@ pub(crate) fn free_port() -> u16 {
         }
     }
 }
+
+/// How long a busy machine may take for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again and again until it is so; whether it was in time.
 pub(crate) fn within(limit: Duration, mut check: impl FnMut() -> bool) -> bool {
@@ -156,7 +166,7 @@ impl Cluster {
                 info.contains("cluster_state:ok")
             })
         };
-        assert!(within(Duration::from_secs(20), ready), "the cluster does not come together");
+        assert!(within(PATIENCE, ready), "the cluster does not come together");
         Self { nodes }
     }
 
@@ -173,5 +183,5 @@ pub(crate) fn rejoin(cluster: &Cluster) {
             info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
         })
     };
-    assert!(within(Duration::from_secs(30), whole), "the cluster does not come together again");
+    assert!(within(PATIENCE, whole), "the cluster does not come together again");
 }

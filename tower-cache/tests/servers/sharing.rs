@@ -2,7 +2,7 @@
 
 use redis::Commands;
 
-use crate::server::{Server, within};
+use crate::server::{PATIENCE, Server, within};
 use crate::support::{Origin, Process, URI, response};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,7 +21,7 @@ async fn processes_share_responses_with_all_that_belongs_to_them() {
     assert_eq!((got.status.as_u16(), &*got.body), (203, "1"));
     assert_eq!(got.headers.get_all("x-own").iter().collect::<Vec<_>>(), ["a", "b"]);
     let age: u64 = got.headers["age"].to_str().unwrap().parse().unwrap();
-    assert!((7..20).contains(&age), "{age}");
+    assert!((7..600).contains(&age), "{age}");
     assert_eq!(origin.calls(), 1);
     assert_eq!(one.get(URI, &[]).await.outcome, "hit");
 }
@@ -42,6 +42,8 @@ async fn variants_are_told_apart_and_bounded() {
         one.get(URI, &[("accept-language", language)]).await;
         let got = other.until_hit(URI, &[("accept-language", language)]).await;
         assert!(got.body.starts_with(language), "{}", got.body);
+        // Which one is older is known to the millisecond.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     assert_eq!((other.get(URI, &[]).await.outcome, origin.calls()), ("miss", 3));
     other.until_hit(URI, &[]).await;
@@ -64,7 +66,7 @@ async fn large_contents_lie_in_pieces_which_go_when_they_are_replaced() {
         let now = pieces();
         now.len() == first.len() && now.iter().all(|piece| !first.contains(piece))
     };
-    assert!(within(std::time::Duration::from_secs(10), replaced), "{:?}", pieces());
+    assert!(within(PATIENCE, replaced), "{:?}", pieces());
     assert_eq!(other.until_hit(URI, &[]).await.body, large(2));
     // A piece that the server has evicted makes a miss, and the response is stored anew.
     let _: () = server.connection().del(&pieces()[0]).unwrap();

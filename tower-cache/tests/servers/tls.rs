@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tower_cache::redis::RedisStore;
 
-use crate::server::{Server, free_port, within};
+use crate::server::{PATIENCE, Server, free_port, within};
 use crate::support::{Origin, Process, URI};
 
 fn openssl(folder: &Path, arguments: &str) {
@@ -103,7 +103,7 @@ fn cluster(certified: &Certified) -> (Vec<Server>, Vec<String>) {
             info.contains("cluster_state:ok")
         })
     };
-    assert!(within(std::time::Duration::from_secs(20), ready), "the cluster does not come together");
+    assert!(within(PATIENCE, ready), "the cluster does not come together");
     (nodes, ports.map(|port| format!("rediss://127.0.0.1:{port}")).into())
 }
 
