@@ -167,22 +167,23 @@ impl Answer<'_> {
 }
 
 /// Prepares the fields of a response for being stored: those that each answer sets have their place already, behind all
-/// others, and all values lie in one piece, which each answer shares.
-pub(crate) fn prepare(headers: &mut HeaderMap, named: bool) -> bool {
+/// others, and all values lie in one piece, which each answer shares. Returns whether `Cache-Status` came with it, and that
+/// piece.
+pub(crate) fn prepare(headers: &mut HeaderMap, named: bool) -> (bool, Bytes) {
     let upstream_status = headers.contains_key(CACHE_STATUS);
     // It is to be one of the last.
     headers.remove(header::AGE);
-    gather(headers);
+    let values = gather(headers);
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if named && !upstream_status {
         headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
     }
-    upstream_status
+    (upstream_status, values)
 }
 
 /// Puts all values into one buffer: a copy of them then counts one reference up, in one place, instead of one each; and
 /// none holds the connection's buffer any more.
-pub(crate) fn gather(headers: &mut HeaderMap) {
+pub(crate) fn gather(headers: &mut HeaderMap) -> Bytes {
     let mut buffer = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
     for value in headers.values() {
         buffer.extend_from_slice(value.as_bytes());
@@ -197,6 +198,7 @@ pub(crate) fn gather(headers: &mut HeaderMap) {
         }
         start = end;
     }
+    buffer
 }
 
 /// Takes back what [`prepare`] did.
@@ -221,7 +223,7 @@ fn seconds(duration: Duration) -> Option<HeaderValue> {
         let (at, zeros) = (number as usize * 3, usize::from(number < 100) + usize::from(number < 10));
         return SMALL.get(at + zeros..at + 3).map(HeaderValue::from_static);
     }
-    HeaderValue::from_str(Digits::of(number).as_str()).ok()
+    HeaderValue::from_bytes(Digits::of(number).as_bytes()).ok()
 }
 
 /// `000` to `999`: the ages of most answers, without an allocation.

@@ -64,7 +64,7 @@ impl Recorder {
 
     /// The end of the body: it is stored, unless it is shorter or longer than it said.
     pub(crate) fn finish(mut self, mut trailers: Option<HeaderMap>) {
-        trailers.iter_mut().for_each(answer::gather);
+        trailers.iter_mut().for_each(|trailers| drop(answer::gather(trailers)));
         if self.declared.is_some_and(|declared| declared != self.received) {
             self.close();
             self.flight.end_wrong(trailers);
@@ -98,7 +98,7 @@ impl Recorder {
         let head = &*self.head;
         let mut headers = answer::restore(head);
         headers.insert(header::ETAG, etag);
-        let upstream_status = answer::prepare(&mut headers, self.cache.config.name.is_some());
+        let (upstream_status, values) = answer::prepare(&mut headers, self.cache.config.name.is_some());
         Arc::new(Head {
             key: head.key.clone(),
             variant: head.variant.clone(),
@@ -106,6 +106,7 @@ impl Recorder {
             headers,
             freshness: head.freshness,
             part: head.part.clone(),
+            values,
             upstream_status,
             own_etag: true,
             tags: head.tags.clone(),

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::flight::{Flight, Reader};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, Prehashed};
 use crate::store::PurgeTarget;
 
 /// All flights that others may join.
 pub(crate) struct Flights {
-    shards: [Mutex<HashMap<CacheKey, Arc<Flight>>>; SHARDS],
+    shards: [Mutex<ByKey>; SHARDS],
 }
 
 const SHARDS: usize = 16;
+
+type ByKey = HashMap<CacheKey, Arc<Flight>, Prehashed>;
 
 /// The part a request takes in fetching.
 pub(crate) enum Part {
@@ -26,12 +28,12 @@ impl Flights {
         Self { shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    fn shard(&self, key: &CacheKey) -> MutexGuard<'_, HashMap<CacheKey, Arc<Flight>>> {
+    fn shard(&self, key: &CacheKey) -> MutexGuard<'_, ByKey> {
         // The top bits: the low ones choose the slot in the map. All partitions of a URI are in one shard.
         self.lock((key.uri_hash() >> 60) as usize % SHARDS)
     }
 
-    fn lock(&self, shard: usize) -> MutexGuard<'_, HashMap<CacheKey, Arc<Flight>>> {
+    fn lock(&self, shard: usize) -> MutexGuard<'_, ByKey> {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -259,15 +259,22 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
 fn push_forwarded(bytes: &mut Vec<u8>, request: &Parts) {
     for (name, value) in &request.headers {
         let name = name.as_str();
-        let marked = name.starts_with('x') && matches!(name.as_bytes().get(1), Some(b'-' | b'_'));
-        if !marked && !matches!(name, "host" | "forwarded" | "front-end-https") {
-            continue;
+        // The first letters tell that most names are none of these.
+        match name.as_bytes() {
+            b"host"
+            | b"forwarded"
+            | b"front-end-https"
+            | [b'x', b'-' | b'_', b'b' | b'f' | b'h' | b'o' | b'u', ..] => {}
+            _ => continue,
         }
         match &*with_dashes(name) {
             // RFC 9112 §3.2.2: the URI counts where it has an authority. A handler that reads `Host` all the same must
             // not answer those who are sincere.
             "host" => {
                 let same = |authority: &str| {
+                    if authority.as_bytes() == value.as_bytes() {
+                        return true;
+                    }
                     let (scheme, host) = (scheme(&request.uri), value.as_bytes());
                     let host = std::str::from_utf8(host).unwrap_or_default();
                     let plain = without_default_port(scheme, authority);
@@ -312,6 +319,36 @@ fn push_forwarded(bytes: &mut Vec<u8>, request: &Parts) {
             }
             _ => {}
         }
+    }
+}
+
+/// Hashes what has a hash already: keys, and those hashes.
+#[derive(Clone, Default)]
+pub(crate) struct Prehashed;
+
+impl BuildHasher for Prehashed {
+    type Hasher = KeyHash;
+
+    fn build_hasher(&self) -> KeyHash {
+        KeyHash(0)
+    }
+}
+
+pub(crate) struct KeyHash(u64);
+
+impl Hasher for KeyHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 

@@ -385,13 +385,14 @@ impl Lead {
         if let Some(etag) = etag {
             headers.insert(header::ETAG, etag);
         }
-        let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
+        let (upstream_status, values) = answer::prepare(&mut headers, self.cache().config.name.is_some());
         Arc::new(Head {
             key: self.question.key.clone(),
             variant,
             status,
             headers,
             freshness: freshness.shortened(self.cache().jitter()),
+            values,
             upstream_status,
             own_etag,
             tags,

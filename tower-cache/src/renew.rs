@@ -48,13 +48,14 @@ impl Lead {
     /// What is stored with newer fields, for the one who asked.
     fn once(&self, stored: &Head, mut headers: HeaderMap, exchange: Exchange, now: Instant) -> Arc<Head> {
         let freshness = Freshness { initial_age: age::initial(&headers, exchange), ..stored.freshness };
-        let upstream_status = answer::prepare(&mut headers, self.cache().config.name.is_some());
+        let (upstream_status, values) = answer::prepare(&mut headers, self.cache().config.name.is_some());
         Arc::new(Head {
             key: stored.key.clone(),
             variant: stored.variant.clone(),
             status: stored.status,
             headers,
             freshness,
+            values,
             upstream_status,
             own_etag: false,
             tags: stored.tags.clone(),

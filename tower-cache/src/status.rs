@@ -54,7 +54,7 @@ pub(crate) fn value(name: &str, outcome: CacheOutcome, details: Details) -> Opti
     }
     if let Some(ttl) = details.ttl {
         text.push(if ttl < 0 { "; ttl=-" } else { "; ttl=" });
-        text.push(Digits::of(ttl.unsigned_abs()).as_str());
+        text.push_bytes(Digits::of(ttl.unsigned_abs()).as_bytes());
     }
     if details.stored {
         text.push("; stored");
@@ -89,8 +89,12 @@ struct Text {
 
 impl Text {
     fn push(&mut self, text: &str) {
+        self.push_bytes(text.as_bytes());
+    }
+
+    fn push_bytes(&mut self, text: &[u8]) {
         if let Some(place) = self.buffer.get_mut(self.length..self.length + text.len()) {
-            place.copy_from_slice(text.as_bytes());
+            place.copy_from_slice(text);
             self.length += text.len();
         }
     }
@@ -117,8 +121,8 @@ impl Digits {
         }
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.digits[self.start..]).unwrap_or_default()
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.start..]
     }
 }
 

@@ -1,25 +1,29 @@
-//! Hits beside http-cache-tower (its moka store) and tower-http-cache (its store in memory).
+//! Hits beside http-cache-tower (its moka store), tower-http-cache (its store in memory) and a plain map, which is the
+//! floor; misses that are stored beside http-cache-tower and a copy in a queue, the floor of those.
 //!
-//! `cargo bench --features cache --bench cache [-- FILTER]`. Rounds are interleaved: each contestant runs one batch per
+//! `cargo bench --features cache --bench cache [-- FILTER ...]` (rows whose names have all of them). Rounds are interleaved: each contestant runs one batch per
 //! round; the figures are medians of CPU time. Requests are made outside of what is timed; ready, call, await, the
 //! whole body and drop are inside. Keys are asked for in turn. Everybody gets the same eight fields, one extension and
 //! a response of two fields that is fresh for an hour. Status and length of the answers, and that a hit calls nobody,
 //! are asserted while it runs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::{Ready, ready};
+use std::hash::BuildHasher;
 use std::hint::black_box;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cpu_time::ThreadTime;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body::{Body, Frame};
 use http_body_util::Full;
 use http_cache::{CacheMode, HttpCache, HttpCacheOptions, MokaCache, MokaManager};
 use http_cache_tower::HttpCacheLayer;
@@ -151,7 +155,7 @@ fn hits(size: usize, name: &str, keys: usize, first: usize) -> Vec<Row> {
     let bare = origin();
     let own = origin();
     let layer = tower_cache::CacheLayer::shared(tower_cache::MemoryStore::new(bytes));
-    let (by_semantics, by_time) = (origin(), origin());
+    let (by_semantics, by_time, least) = (origin(), origin(), origin());
     let manager = MokaManager::new(MokaCache::new(100_000));
     let options = HttpCacheOptions::default();
     let rival = HttpCacheLayer::with_cache(HttpCache { mode: CacheMode::Default, manager, options });
@@ -160,6 +164,7 @@ fn hits(size: usize, name: &str, keys: usize, first: usize) -> Vec<Row> {
     let other = other.ttl(std::time::Duration::from_secs(3600)).build();
     vec![
         Row(name("bare"), first, row(&bare, bare.clone(), keys, Calls::Each)),
+        Row(name("map of responses"), first, row(&least, Floor::new(least.clone()), keys, Calls::None)),
         Row(name("tower-cache"), first, row(&own, layer.layer(own.clone()), keys, Calls::None)),
         Row(
             name("http-cache-tower"),
@@ -168,6 +173,162 @@ fn hits(size: usize, name: &str, keys: usize, first: usize) -> Vec<Row> {
         ),
         Row(name("tower-http-cache"), first, row(&by_time, other.layer(by_time.clone()), keys, Calls::None)),
     ]
+}
+
+/// The least a stored answer can cost: a map in parts, under a lock each, of responses as they are sent. It has no rule, no
+/// bound and no age, and believes every URI.
+#[derive(Clone)]
+struct Floor {
+    inner: Origin,
+    parts: Arc<[Mutex<HashMap<Uri, Stored>>; 64]>,
+    hasher: RandomState,
+}
+
+type Stored = Arc<(HeaderMap, Bytes)>;
+
+impl Floor {
+    fn new(inner: Origin) -> Self {
+        Self { inner, parts: Arc::new(std::array::from_fn(|_| Mutex::default())), hasher: RandomState::new() }
+    }
+}
+
+impl Service<Request<peers::Body>> for Floor {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<peers::Body>) -> Self::Future {
+        let part = self.hasher.hash_one(request.uri()) as usize % self.parts.len();
+        let stored = self.parts[part].lock().unwrap().get(request.uri()).cloned();
+        let stored = stored.unwrap_or_else(|| {
+            let uri = request.uri().clone();
+            let response = self.inner.call(request).into_inner().unwrap();
+            // Its own copy, as a cache has.
+            let stored = Arc::new((response.headers().clone(), Bytes::copy_from_slice(&self.inner.body)));
+            self.parts[part].lock().unwrap().insert(uri, Arc::clone(&stored));
+            stored
+        });
+        let mut response = Response::new(Full::new(stored.1.clone()));
+        *response.headers_mut() = stored.0.clone();
+        ready(Ok(response))
+    }
+}
+
+/// The least that keeping can cost: what passes is copied, and put in the place of what passed a while before.
+#[derive(Clone)]
+struct Tee {
+    inner: Origin,
+    kept: Arc<Mutex<VecDeque<Stored>>>,
+    bound: usize,
+}
+
+impl Service<Request<peers::Body>> for Tee {
+    type Response = Response<Teeing>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<peers::Body>) -> Self::Future {
+        let response = self.inner.call(request).into_inner().unwrap();
+        let headers = response.headers().clone();
+        let kept = Some((headers, Arc::clone(&self.kept), self.bound));
+        ready(Ok(response.map(|body| Teeing { body, copy: Vec::new(), kept })))
+    }
+}
+
+struct Teeing {
+    body: Full<Bytes>,
+    copy: Vec<u8>,
+    kept: Option<(HeaderMap, Arc<Mutex<VecDeque<Stored>>>, usize)>,
+}
+
+impl Body for Teeing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.copy.extend_from_slice(frame.data_ref().unwrap());
+        } else if let Some((headers, kept, bound)) = self.kept.take() {
+            let stored = Arc::new((headers, std::mem::take(&mut self.copy).into()));
+            let mut kept = kept.lock().unwrap();
+            kept.push_back(stored);
+            let gone = if kept.len() > bound { kept.pop_front() } else { None };
+            drop(kept);
+            drop(gone);
+        }
+        Poll::Ready(frame)
+    }
+}
+
+/// Each for another URI, and stored, in what is full already.
+fn storing(size: usize, name: &str, first: usize) -> Vec<Row> {
+    const BYTES: usize = 32 << 20;
+    let origin = || Origin::new(size, FRESH);
+    let name = |contestant: &str| format!("{contestant}, {name}, stored");
+    let (bare, kept, own, by_semantics) = (origin(), origin(), origin(), origin());
+    let bound = BYTES / (size + 1024);
+    let tee = Tee { inner: kept.clone(), kept: Arc::default(), bound };
+    let layer = tower_cache::CacheLayer::shared(tower_cache::MemoryStore::new(BYTES as u64));
+    let manager = MokaManager::new(MokaCache::new(bound as u64));
+    let options = HttpCacheOptions::default();
+    let rival = HttpCacheLayer::with_cache(HttpCache { mode: CacheMode::Default, manager, options });
+    vec![
+        Row(name("bare"), first, new_each(&bare, bare.clone(), 0)),
+        Row(name("copy and queue"), first, new_each(&kept, tee, bound)),
+        Row(name("tower-cache"), first, new_each(&own, layer.layer(own.clone()), 2 * bound)),
+        Row(
+            name("http-cache-tower"),
+            first,
+            new_each(&by_semantics, rival.layer(by_semantics.clone()), bound),
+        ),
+    ]
+}
+
+/// A batch of requests that have not been made before, after so many others.
+fn new_each<S, B>(origin: &Origin, mut service: S, before: usize) -> Run
+where
+    S: Service<Request<peers::Body>, Response = Response<B>> + 'static,
+    S::Error: Debug,
+    B: Body<Data = Bytes>,
+    B::Error: Debug,
+{
+    let (size, counter, mut next) = (origin.body.len(), Arc::clone(&origin.calls), 0_u64);
+    let mut another = move || {
+        next += 1;
+        ask(&format!("http://example.com/orders/{next}?page=1"))
+    };
+    let mut filled = false;
+    Box::new(move |runtime| {
+        if !std::mem::replace(&mut filled, true) {
+            for _ in 0..before {
+                runtime.block_on(once(&mut service, another(), size));
+            }
+        }
+        let requests: Vec<_> = (0..BATCH).map(|_| another()).collect();
+        let (called, allocated) = (counter.load(Ordering::Relaxed), allocations());
+        let begun = ThreadTime::now();
+        runtime.block_on(async {
+            for request in requests {
+                once(&mut service, request, size).await;
+            }
+        });
+        let taken = begun.elapsed().as_nanos() as f64 / BATCH as f64;
+        let allocated = allocations() - allocated;
+        assert_eq!(counter.load(Ordering::Relaxed) - called, BATCH as u64, "all were new");
+        (taken, allocated / BATCH as u64)
+    })
 }
 
 fn passing(first: usize) -> Vec<Row> {
@@ -185,7 +346,8 @@ fn main() {
     let _ = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let filters: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut rows = Vec::new();
     for (size, name, keys) in [
         (1 << 10, "1 KiB", 1),
@@ -198,7 +360,10 @@ fn main() {
         rows.extend(hits(size, name, keys, first));
     }
     rows.extend(passing(rows.len()));
-    let wanted = |row: &Row| filter.as_ref().is_none_or(|filter| row.0.contains(filter.as_str()));
+    for (size, name) in [(1 << 10, "1 KiB"), (100 << 10, "100 KiB")] {
+        rows.extend(storing(size, name, rows.len()));
+    }
+    let wanted = |row: &Row| filters.iter().all(|filter| row.0.contains(filter.as_str()));
     let bases: Vec<usize> = rows.iter().filter(|row| wanted(row)).map(|row| row.1).collect();
     let runs: Vec<bool> =
         rows.iter().enumerate().map(|(index, row)| wanted(row) || bases.contains(&index)).collect();

@@ -93,7 +93,17 @@ impl Traits {
     fn of(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for (name, value) in headers {
-            match name.as_str() {
+            let name = name.as_str();
+            // The first letters tell that most names are none of these.
+            match name.as_bytes() {
+                [b'c' | b'i' | b'p' | b'r' | b't' | b'u', ..] => {}
+                [b'x', b'-' | b'_', b'h' | b'm' | b'o' | b'r', ..] => {
+                    found.disguised |= disguises(&with_dashes(name));
+                    continue;
+                }
+                _ => continue,
+            }
+            match name {
                 "connection" => found.disguised |= takes_away(value.as_bytes()),
                 "cache-control" | "pragma" => found.control = true,
                 "content-type" => found.typed = true,
@@ -103,7 +113,6 @@ impl Traits {
                 "if-match" | "if-unmodified-since" => found.precondition = true,
                 "transfer-encoding" => found.content = true,
                 "content-length" => found.content |= value.as_bytes() != b"0",
-                name if name.starts_with('x') => found.disguised |= disguises(&with_dashes(name)),
                 _ => {}
             }
         }

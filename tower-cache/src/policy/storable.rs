@@ -1,6 +1,6 @@
 //! Whether a response may be stored (RFC 9111 §3).
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::age::{self, Exchange};
 use super::conditional::has_validator;
@@ -8,7 +8,7 @@ use super::directives::{Qualified, ResponseDirectives};
 use super::freshness::{self, Freshness, FreshnessRules, Source, Word};
 use super::range::Part;
 use super::vary::Variant;
-use super::{Mode, fields};
+use super::{Mode, dates, fields};
 
 /// Storage rules that the operator sets.
 #[derive(Debug, Clone)]
@@ -105,7 +105,8 @@ pub(crate) fn decide(
     let mut stored = fields::storable(headers, &directives);
     if !stored.contains_key(header::DATE) {
         // RFC 9110 §6.6.1: who stores a response without Date notes when it came.
-        if let Ok(date) = httpdate::fmt_http_date(exchange.received).try_into() {
+        let date = dates::fixdate(exchange.received).and_then(|date| HeaderValue::from_bytes(&date).ok());
+        if let Some(date) = date {
             stored.insert(header::DATE, date);
         }
     }

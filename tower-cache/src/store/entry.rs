@@ -31,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) variant: Variant,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// What its values are pieces of; empty where they are not.
+    pub(crate) values: Bytes,
     pub(crate) freshness: Freshness,
     /// It is part of something: a 206.
     pub(crate) part: Option<Part>,
@@ -191,7 +193,16 @@ impl Head {
     pub(super) fn warm(&self) {
         let fields = self.headers.values().map(HeaderValue::len).sum::<usize>();
         let index = self.headers.contains_key(header::AGE);
-        black_box((fields, index, self.key.as_bytes().first(), self.status, self.stored_at, self.freshness));
+        let shared = self.values.is_unique();
+        black_box((
+            fields,
+            index,
+            shared,
+            self.key.as_bytes().first(),
+            self.status,
+            self.stored_at,
+            self.freshness,
+        ));
     }
 }
 
@@ -203,8 +214,8 @@ impl StoredBody {
         len: u64,
         trailers: Option<HeaderMap>,
     ) -> Self {
-        let mut chunks = Vec::new();
         let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut chunks = Vec::with_capacity(left.div_ceil(CHUNK).min(64));
         let mut chunk = BytesMut::new();
         for mut piece in pieces.map(Bytes::as_ref) {
             while !piece.is_empty() {

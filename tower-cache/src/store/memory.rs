@@ -1,21 +1,21 @@
 //! The store in this process's memory.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
 use super::generations::Generations;
 use super::shelves::{Record, Shelves};
+use super::window::Window;
 use super::{Entry, Lookup, Purge, PurgeTarget, Stamp, Store, StoreFuture, StoreStatistics, Variants};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, Prehashed};
 
 /// Responses in memory, bounded by octets. Cheap to clone; clones share everything.
 ///
-/// What is used seldom goes first (moka's TinyLFU). A lookup is answered at once and copies no content.
+/// What is used seldom goes first: what nobody asks for a second time, and then as moka's TinyLFU says. A lookup is answered at once and copies no content.
 #[derive(Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
@@ -32,8 +32,11 @@ pub struct MemoryStoreBuilder {
 struct Shared {
     /// Has the bound and says what goes.
     owner: Cache<u64, Arc<Record>, Prehashed>,
-    /// All that the owner has, and a short way to it.
+    /// What the owner is not told of yet.
+    window: Window,
+    /// All that the owner and the window have, and a short way to it.
     records: Arc<Shelves>,
+    max_bytes: u64,
     max_variants: usize,
     /// Octets of all variants of a key together.
     max_record: u64,
@@ -88,14 +91,12 @@ impl MemoryStoreBuilder {
         let counter = Arc::clone(&evictions);
         let records = Arc::new(Shelves::new());
         let gone = Arc::clone(&records);
+        let window = Window::new(self.max_bytes);
         let owner = Cache::builder()
-            .max_capacity(self.max_bytes)
+            .max_capacity(self.max_bytes - window.capacity())
             // A share of what usually comes to fit: tables that grow are copied again and again.
             .initial_capacity(usize::try_from(self.max_bytes >> 14).unwrap_or(0).min(1 << 16))
-            .weigher(|_, record: &Arc<Record>| {
-                let weight = record.entries().map(Entry::weight).sum::<u64>();
-                u32::try_from(weight + RECORD_OVERHEAD).unwrap_or(u32::MAX)
-            })
+            .weigher(|_, record: &Arc<Record>| u32::try_from(record.weight()).unwrap_or(u32::MAX))
             .eviction_listener(move |_, record, cause| {
                 // What has been replaced has left its place before.
                 if cause != RemovalCause::Replaced {
@@ -108,7 +109,9 @@ impl MemoryStoreBuilder {
             .build_with_hasher(Prehashed);
         let shared = Shared {
             owner,
+            window,
             records,
+            max_bytes: self.max_bytes,
             max_variants: self.max_variants.max(1),
             max_record: self.max_bytes / 8,
             commits: std::array::from_fn(|_| Mutex::default()),
@@ -132,7 +135,7 @@ impl Store for MemoryStore {
         // Only the hash is compared, all of it; whoever uses an entry compares its key.
         let Some(record) = records.get(key.hash64()) else { return StoreFuture::ready(Ok(lookup)) };
         if record.counts() {
-            // It counts this; what it answers is here already.
+            // It counts this, whether it has it or not; what it answers is here already.
             drop(owner.get(&key.hash64()));
         }
         lookup.variants = Variants::Record(record);
@@ -156,15 +159,11 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
-        let Shared { owner, records, generations, max_variants, .. } = &*self.shared;
-        let (key, weight) = (entry.key(), entry.weight());
+        let Shared { records, generations, max_variants, .. } = &*self.shared;
+        let key = entry.key();
         let hash = key.hash64();
-        // The cast keeps the low bits, which are as good as any.
-        let place = hash as usize % self.shared.commits.len();
-        let committing = self.shared.commits[place].lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new = false;
-        let record = records.replace(hash, |known| {
-            new = known.is_none();
+        let committing = self.shared.committing(hash);
+        let replaced = records.replace(hash, |known| {
             // A purge either is seen here, or comes to this shelf later and finds what is put there now.
             let hard = generations.hard(key);
             if stamp < hard.max(generations.prefix()).max(generations.tags(&entry, false)) {
@@ -174,35 +173,35 @@ impl Store for MemoryStore {
             let others = others
                 .filter(|other| !other.same_variant(&entry) && other.stamp() >= hard && other.key() == key);
             // What goes, goes as a whole, and what comes may push out as much as it weighs.
-            let mut room = self.shared.max_record.saturating_sub(weight);
+            let own = known.map_or(0, |_| entry.weight());
+            let mut room = self.shared.max_record.saturating_sub(own);
             let fits =
                 |other: &&Entry| room.checked_sub(other.weight()).inspect(|left| room = *left).is_some();
             Some(Record::new(Entry::clone(&entry), others.take(max_variants - 1).take_while(fits).cloned()))
         });
-        let Some(record) = record else { return StoreFuture::ready(Ok(())) };
-        if new {
-            // Somebody asked for it, or it were not here: it counts that too, and lets nobody in without.
-            drop(owner.get(&hash));
+        let Some((record, replaced)) = replaced else { return StoreFuture::ready(Ok(())) };
+        if let Some(replaced) = &replaced {
+            self.shared.window.leaves(replaced);
         }
-        owner.insert(hash, Arc::clone(&record));
-        if !records.has(&record) {
-            // Purged, or refused, meanwhile.
-            owner.invalidate(&hash);
+        if replaced.is_none() && self.shared.window.takes(&record) {
+            self.shared.wait(&record);
+        } else {
+            // One that has been here before, where it is new: it is not the first time that it is asked for.
+            let asked = if replaced.is_none() { 2 } else { 0 };
+            self.shared.own(&record, asked);
         }
         drop(committing);
-        // moka evicts when some number of writes has come together; large bodies must not wait for so many.
-        let unsettled = &self.shared.unsettled;
-        if unsettled.fetch_add(weight, Ordering::Relaxed) + weight > self.shared.settle_after {
-            unsettled.store(0, Ordering::Relaxed);
-            owner.run_pending_tasks();
-        }
+        drop(replaced);
+        self.shared.settle();
         StoreFuture::ready(Ok(()))
     }
 
     fn purge(&self, purge: &Purge) -> StoreFuture<()> {
-        let Shared { owner, records, generations, .. } = &*self.shared;
+        let Shared { owner, window, records, generations, .. } = &*self.shared;
         let remove = |key: &CacheKey| {
-            records.remove(key.hash64());
+            if let Some(removed) = records.remove(key.hash64()) {
+                window.leaves(&removed);
+            }
             owner.invalidate(&key.hash64());
         };
         let soft = purge.is_soft();
@@ -231,7 +230,9 @@ impl Store for MemoryStore {
             PurgeTarget::Everything => {
                 generations.purge_everything(soft);
                 if !soft {
-                    records.clear();
+                    records.clear(|record| {
+                        window.leaves(record);
+                    });
                     owner.invalidate_all();
                 }
             }
@@ -242,54 +243,83 @@ impl Store for MemoryStore {
     fn statistics(&self) -> StoreStatistics {
         self.shared.owner.run_pending_tasks();
         StoreStatistics {
-            bytes: self.shared.owner.weighted_size(),
+            bytes: self.shared.bytes(),
             entries: self.shared.records.len() as u64,
             evictions: self.shared.evictions.load(Ordering::Relaxed),
         }
     }
 }
 
+impl Shared {
+    /// Held while the owner hears of a record.
+    fn committing(&self, hash: u64) -> MutexGuard<'_, ()> {
+        // The cast keeps the low bits, which are as good as any.
+        let place = hash as usize % self.commits.len();
+        self.commits[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new record waits until it is asked for again.
+    fn wait(&self, record: &Arc<Record>) {
+        self.window.push(record);
+        if !self.records.has(record) {
+            // Purged meanwhile.
+            self.window.leaves(record);
+        }
+    }
+
+    /// The owner has a record from now on, which has been asked for so often; its turn is held.
+    fn own(&self, record: &Arc<Record>, asked: u32) {
+        let hash = record.hash();
+        for _ in 0..asked {
+            // It counts that too, and lets nobody in without.
+            drop(self.owner.get(&hash));
+        }
+        self.owner.insert(hash, Arc::clone(record));
+        if !self.records.has(record) {
+            // Purged, or refused, meanwhile.
+            self.owner.invalidate(&hash);
+        }
+        self.unsettled.fetch_add(record.weight(), Ordering::Relaxed);
+    }
+
+    /// Lets go of what has to. No turn is held.
+    fn settle(&self) {
+        while let Some(record) = self.window.next() {
+            let room =
+                || self.owner.weighted_size() + record.weight() <= self.max_bytes - self.window.capacity();
+            if record.is_used() || room() {
+                let committing = self.committing(record.hash());
+                if self.records.has(&record) {
+                    self.own(&record, 1);
+                }
+                drop(committing);
+            } else {
+                self.window.note(record.hash());
+                self.records.forget(&record);
+                self.evictions.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // moka evicts when some number of writes has come together; large bodies must not wait for so many.
+        if self.unsettled.load(Ordering::Relaxed) > self.settle_after {
+            self.unsettled.store(0, Ordering::Relaxed);
+            self.owner.run_pending_tasks();
+        }
+    }
+
+    /// Octets of all there is.
+    fn bytes(&self) -> u64 {
+        self.owner.weighted_size() + self.window.bytes()
+    }
+}
+
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore")
-            .field("max_bytes", &self.shared.owner.policy().max_capacity())
-            .field("bytes", &self.shared.owner.weighted_size())
+            .field("max_bytes", &self.shared.max_bytes)
+            .field("bytes", &self.shared.bytes())
             .finish_non_exhaustive()
     }
 }
 
-/// What moka keeps for each key, its slot, and its place in the table with what is free there.
-const RECORD_OVERHEAD: u64 = 320;
-
 /// Octets committed between two rounds of housekeeping: what waits to go is resident beyond the bound.
 const SETTLE_AFTER: u64 = 48 << 10;
-
-/// What is asked for is a hash already.
-#[derive(Clone, Default)]
-struct Prehashed;
-
-impl BuildHasher for Prehashed {
-    type Hasher = KeyHash;
-
-    fn build_hasher(&self) -> KeyHash {
-        KeyHash(0)
-    }
-}
-
-struct KeyHash(u64);
-
-impl Hasher for KeyHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}

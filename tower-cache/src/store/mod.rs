@@ -11,6 +11,7 @@ mod lease;
 mod memory;
 mod shelves;
 mod table;
+mod window;
 
 use std::borrow::Cow;
 use std::fmt;

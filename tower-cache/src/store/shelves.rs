@@ -4,7 +4,7 @@
 //! would ask three times; so questions are answered here, and moka hears of what is stored and of some of the
 //! readings: it counts to 15, and what it needs besides is to hear of a record now and then while that is in use.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Entry;
@@ -15,15 +15,28 @@ use super::table::{Kept, Table};
 pub(crate) struct Record {
     /// That of the key, which is two steps away.
     hash: u64,
-    first: Entry,
-    others: Box<[Entry]>,
     /// How often it was asked for; where two threads ask at once, one of them may not count.
     used: AtomicU32,
+    /// It is in the window, and the owner does not know it.
+    waits: AtomicBool,
+    /// Octets of all of it.
+    weight: u64,
+    first: Entry,
+    others: Box<[Entry]>,
 }
 
 impl Record {
     pub(super) fn new(first: Entry, others: impl Iterator<Item = Entry>) -> Self {
-        Self { hash: first.key().hash64(), first, others: others.collect(), used: AtomicU32::new(0) }
+        let others: Box<[Entry]> = others.collect();
+        let entries = std::iter::once(&first).chain(&others);
+        Self {
+            hash: first.key().hash64(),
+            used: AtomicU32::new(0),
+            waits: AtomicBool::new(false),
+            weight: entries.map(Entry::weight).sum::<u64>() + RECORD_OVERHEAD,
+            first,
+            others,
+        }
     }
 
     pub(super) fn hash(&self) -> u64 {
@@ -38,6 +51,20 @@ impl Record {
         std::iter::once(&self.first).chain(&self.others)
     }
 
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// Whether anybody has asked for it.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes whether it waits in the window; whether it did.
+    pub(super) fn waits(&self, waits: bool) -> bool {
+        self.waits.swap(waits, Ordering::Relaxed)
+    }
+
     /// Counts a use; whether moka is to hear of it.
     pub(super) fn counts(&self) -> bool {
         let used = self.used.load(Ordering::Relaxed).wrapping_add(1);
@@ -49,7 +76,10 @@ impl Record {
 /// Uses of which moka hears each.
 const OFTEN: u32 = 16;
 /// Beyond that it hears of one in so many.
-const EACH: u32 = 16;
+const EACH: u32 = 64;
+
+/// What moka keeps for each key, its slot, and its place in the table with what is free there.
+const RECORD_OVERHEAD: u64 = 320;
 
 /// Records by hash. Only the hash is compared, all of it; whoever uses an entry compares its key.
 pub(super) struct Shelves {
@@ -86,9 +116,9 @@ impl Shelves {
         Some(Arc::clone(record))
     }
 
-    /// Puts what `make` makes of a record in its place, and returns it; where it makes nothing, nothing changes. Nobody
-    /// else changes that record meanwhile, so what `make` sees is still so when all others see what it made.
-    pub(super) fn replace<F>(&self, hash: u64, make: F) -> Option<Arc<Record>>
+    /// Puts what `make` makes of a record in its place, and returns both; where it makes nothing, nothing changes.
+    /// Nobody else changes that record meanwhile, so what `make` sees is still so when all others see what it made.
+    pub(super) fn replace<F>(&self, hash: u64, make: F) -> Option<(Arc<Record>, Option<Arc<Record>>)>
     where
         F: FnOnce(Option<&Record>) -> Option<Record>,
     {
@@ -98,8 +128,7 @@ impl Shelves {
         let head = Arc::clone(&record.first.head);
         let replaced = shelf.insert(Kept { record: Arc::clone(&record), head });
         drop(shelf);
-        drop(replaced);
-        Some(record)
+        Some((record, replaced.map(|kept| kept.record)))
     }
 
     /// Whether this very record is what is found.
@@ -107,10 +136,10 @@ impl Shelves {
         is(&self.shelf(record.hash), record)
     }
 
-    pub(super) fn remove(&self, hash: u64) {
+    /// Content is given back when nobody waits for the shelf.
+    pub(super) fn remove(&self, hash: u64) -> Option<Arc<Record>> {
         let removed = self.shelf(hash).remove(hash);
-        // Content is given back when nobody waits for the shelf.
-        drop(removed);
+        removed.map(|kept| kept.record)
     }
 
     /// Removes this very record, and none that has taken its place.
@@ -121,10 +150,11 @@ impl Shelves {
         drop(removed);
     }
 
-    pub(super) fn clear(&self) {
+    /// Removes all, each of which is `seen` before.
+    pub(super) fn clear(&self, seen: impl Fn(&Record)) {
         for shelf in 0..Self::COUNT {
             let cleared = std::mem::take(&mut *self.lock(shelf));
-            drop(cleared);
+            cleared.records().for_each(&seen);
         }
     }
 
@@ -148,6 +178,7 @@ mod tests {
     use std::collections::HashMap;
     use std::time::{Duration, Instant};
 
+    use bytes::Bytes;
     use http::{HeaderMap, StatusCode, Uri};
 
     use super::*;
@@ -177,6 +208,7 @@ mod tests {
                 never_stale: false,
             },
             part: None,
+            values: Bytes::new(),
             upstream_status: false,
             own_etag: false,
             tags: Box::default(),
@@ -187,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn moka_hears_of_the_first_uses_and_then_of_each_sixteenth() {
+    fn moka_hears_of_the_first_uses_and_then_now_and_then() {
         let record = record(1);
         assert_eq!((0..15).filter(|_| record.counts()).count(), 15);
-        assert_eq!((0..160).filter(|_| record.counts()).count(), 10);
+        assert_eq!((0..640).filter(|_| record.counts()).count(), 10);
     }
 
     #[test]
@@ -216,14 +248,13 @@ mod tests {
                         });
                         Some(record(hash))
                     });
-                    let made = made.unwrap();
+                    let (made, _) = made.unwrap();
                     assert!(shelves.has(&made));
                     older = model.insert(hash, made).or(older);
                 }
                 3 => assert!(shelves.replace(hash, |_| None).is_none()),
                 4 | 5 => {
-                    shelves.remove(hash);
-                    model.remove(&hash);
+                    assert_eq!(shelves.remove(hash).is_some(), model.remove(&hash).is_some());
                 }
                 _ => {
                     if let Some(older) = &older {
@@ -241,7 +272,7 @@ mod tests {
         }
         assert_eq!(shelves.pick(|_| Some(())).count(), model.len());
         assert!(model.len() > 50);
-        shelves.clear();
+        shelves.clear(|_| ());
         assert!(shelves.len() == 0 && model.values().all(|record| Arc::strong_count(record) == 1));
     }
 }
