@@ -48,17 +48,14 @@ fn sextets(characters: &[u8; STEP], wrong: &mut [u8; STEP]) -> [u8; STEP] {
         let character = characters[index];
         // All ones or all zeros.
         let mask = |is: bool| u8::from(is).wrapping_neg();
-        let upper = mask(character.wrapping_sub(b'A') < 26);
-        let lower = mask(character.wrapping_sub(b'a') < 26);
-        let digit = mask(character.wrapping_sub(b'0') < 10);
-        let minus = mask(character == b'-');
-        let underscore = mask(character == b'_');
-        sextets[index] = upper & character.wrapping_sub(b'A')
-            | lower & character.wrapping_sub(b'a' - 26)
-            | digit & character.wrapping_add(52 - b'0')
-            | minus & 62
-            | underscore & 63;
-        wrong[index] |= !(upper | lower | digit | minus | underscore);
+        // What is to be added, modulo 256; never nothing.
+        let shift = mask(character.wrapping_sub(b'A') < 26) & b'A'.wrapping_neg()
+            | mask(character.wrapping_sub(b'a') < 26) & (b'a' - 26).wrapping_neg()
+            | mask(character.wrapping_sub(b'0') < 10) & (52 - b'0')
+            | mask(character == b'-') & (62 - b'-')
+            | mask(character == b'_') & (b'_' - 63).wrapping_neg();
+        sextets[index] = character.wrapping_add(shift);
+        wrong[index] |= mask(shift == 0);
     }
     sextets
 }

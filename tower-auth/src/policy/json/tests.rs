@@ -241,3 +241,18 @@ fn one_change_to_an_accepted_object_is_refused() {
         assert!(object(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
     }
 }
+
+/// Digits are read eight at once: each place of numbers of each length, with every other character in it.
+#[test]
+fn numbers_like_the_reference() {
+    let digits = b"9182736455463728190";
+    for length in 1..=digits.len() {
+        for position in 0..length {
+            for character in 0x20..=0x7f_u8 {
+                let mut text = [b"{\"a\":", &digits[..length], b"}"].concat();
+                text[5 + position] = character;
+                assert_eq!(object(&text).ok().map(tree_of), reference(&text), "{}", text.escape_ascii());
+            }
+        }
+    }
+}
