@@ -28,6 +28,9 @@ use crate::policy::introspection::{self as rules, Answer};
 const PAUSE: Duration = Duration::from_secs(1);
 /// So long a token may live on after it was revoked, at most.
 const MAX_KEEP: Duration = Duration::from_secs(86_400);
+/// What a token takes with its answer, on average over all that are remembered: whoever sends long ones that mean nothing
+/// shall not fill the memory with them.
+const BYTES_PER_TOKEN: usize = 2_048;
 /// Nothing that is not active is remembered longer: a token may be asked about before it is valid everywhere.
 const MAX_INACTIVE: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,8 @@ struct State {
     /// In the order they came, oldest first; what is too much leaves in that order.
     order: VecDeque<Arc<str>>,
     flying: usize,
+    /// Of the tokens and their answers.
+    bytes: usize,
 }
 
 /// What is known of a token.
@@ -88,6 +93,16 @@ enum Entry {
     Failed {
         until: Instant,
     },
+}
+
+impl Entry {
+    /// Besides the token.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Flying { last: Some(known), .. } | Self::Known { known, .. } => known.body.len(),
+            Self::Flying { last: None, .. } | Self::Failed { .. } => 0,
+        }
+    }
 }
 
 /// What a lookup answers at once.
@@ -144,7 +159,8 @@ impl<S> IntrospectionBuilder<S> {
         self
     }
 
-    /// Most tokens that are remembered; the oldest leave first. 10,000 by default.
+    /// Most tokens that are remembered, with their answers in 2 KiB each on average; the oldest leave first. 10,000 by
+    /// default, so 20 MiB.
     #[must_use]
     pub fn max_tokens(mut self, tokens: usize) -> Self {
         self.entries = tokens;
@@ -219,7 +235,10 @@ impl<S> IntrospectionBuilder<S> {
             let answer = post(format!("token={}&token_type_hint=access_token", encode(token)));
             Box::pin(async move {
                 let body = answer.await?;
-                rules::parse(&body).map(|answer| Known { answer, body })
+                let answer = rules::parse(&body)?;
+                // Nobody asks what else is said about a token that is not active.
+                let body = if answer == Answer::Inactive { Bytes::new() } else { body };
+                Some(Known { answer, body })
             })
         };
         let (ask, fetches, state) = (Box::new(ask), Fetches::default(), Mutex::default());
@@ -286,9 +305,7 @@ impl Shared {
             _ => None,
         };
         let flying = Entry::Flying { running: running.clone(), last };
-        if state.tokens.insert(Arc::clone(&token), flying).is_none() {
-            state.order.push_back(Arc::clone(&token));
-        }
+        state.put(&token, flying);
         state.flying += 1;
         state.trim(shared.entries);
         drop(state);
@@ -306,16 +323,27 @@ impl Shared {
 }
 
 impl State {
+    fn put(&mut self, token: &Arc<str>, entry: Entry) {
+        self.bytes += entry.bytes();
+        match self.tokens.insert(Arc::clone(token), entry) {
+            Some(before) => self.bytes -= before.bytes(),
+            None => {
+                self.bytes += token.len();
+                self.order.push_back(Arc::clone(token));
+            }
+        }
+    }
+
     /// The oldest leave, but none that is being asked about.
     fn trim(&mut self, entries: usize) {
-        let mut looked = self.order.len();
-        while self.tokens.len() > entries && looked > 0 {
+        let (mut looked, most) = (self.order.len(), entries.saturating_mul(BYTES_PER_TOKEN));
+        while (self.tokens.len() > entries || self.bytes > most) && looked > 0 {
             looked -= 1;
             let Some(oldest) = self.order.pop_front() else { return };
             if matches!(self.tokens.get(&oldest), Some(Entry::Flying { .. })) {
                 self.order.push_back(oldest);
-            } else {
-                self.tokens.remove(&oldest);
+            } else if let Some(entry) = self.tokens.remove(&oldest) {
+                self.bytes -= oldest.len() + entry.bytes();
             }
         }
     }
@@ -345,7 +373,7 @@ impl Drop for Flight {
                 Entry::Known { known: Arc::new(known), until: now + keep }
             }
         };
-        state.tokens.insert(Arc::clone(&self.token), entry);
+        state.put(&self.token, entry);
         drop(state);
         drop(self.ends.take());
     }

@@ -343,3 +343,21 @@ async fn a_service_that_panics_when_cloned_leaves_nothing_behind() {
     }
     assert!(auth.verify("opaque").await.is_ok());
 }
+
+/// Long tokens that mean nothing drive each other out before they fill the memory.
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_is_bounded_by_bytes_too() {
+    let (world, builder) = setup();
+    let auth = authenticator(builder.max_tokens(100).max_in_flight(1).build().unwrap());
+    for (length, remembered) in [(1_000, true), (10_000, false)] {
+        let name = |number: usize| format!("{number:0length$}");
+        for number in 0..100 {
+            assert!(auth.verify(&name(number)).await.is_ok());
+        }
+        let before = asked(&world);
+        assert!(auth.verify(&name(99)).await.is_ok());
+        assert_eq!(asked(&world), before);
+        assert!(auth.verify(&name(0)).await.is_ok());
+        assert_eq!(asked(&world) == before, remembered, "{length}");
+    }
+}
