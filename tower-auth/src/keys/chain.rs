@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{Algorithm, KeySet, KeySource, Lookup};
 
 /// Keys from several sources for one issuer, in order: a key from the configuration besides fetched ones, or two documents
-/// during a move. A key that a source holds is used without asking the others; only for a key that none holds may each of
-/// them fetch.
+/// during a move. A key that a source holds by the id in the token is used without asking the others; only for a key that
+/// none holds may each of them fetch. A set whose keys have no ids (a PEM file) has one for every id, and is used when no
+/// other source has it by name, wherever it stands in the chain.
 #[derive(Clone, Default)]
 pub struct ChainedKeys {
     sources: Vec<Arc<dyn KeySource>>,
@@ -35,17 +36,24 @@ impl fmt::Debug for ChainedKeys {
 
 impl KeySource for ChainedKeys {
     fn peek(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<KeySet>> {
-        self.sources.iter().find_map(|source| source.peek(kid, algorithm))
+        let mut found = self.sources.iter().filter_map(|source| source.peek(kid, algorithm));
+        found.find(|keys| keys.names(kid, algorithm))
+    }
+
+    /// A key that is taken away from its source is no longer in a set that this vouches for.
+    fn vouches_for(&self, generation: u64) -> bool {
+        self.sources.iter().any(|source| source.vouches_for(generation))
     }
 
     fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
         if let Some(keys) = self.peek(kid, algorithm) {
             return Lookup::Keys(keys);
         }
-        let (mut pending, mut unavailable, mut without) = (None, None, None);
+        let (mut pending, mut nameless, mut unavailable, mut without) = (None, None, None, None);
         for source in &self.sources {
             match source.lookup(kid, algorithm, waited) {
-                Lookup::Keys(keys) if keys.has(kid, algorithm) => return Lookup::Keys(keys),
+                Lookup::Keys(keys) if keys.names(kid, algorithm) => return Lookup::Keys(keys),
+                Lookup::Keys(keys) if nameless.is_none() && keys.has(kid, algorithm) => nameless = Some(keys),
                 Lookup::Keys(keys) => without = Some(keys),
                 Lookup::Wait(wait) if pending.is_none() => pending = Some(wait),
                 // Both fetches run, and either may bring the key.
@@ -63,12 +71,13 @@ impl KeySource for ChainedKeys {
                 }
             }
         }
-        match (pending, unavailable, without) {
+        match (pending, nameless, unavailable, without) {
             (Some(pending), ..) => Lookup::Wait(pending),
+            (_, Some(keys), ..) => Lookup::Keys(keys),
             // As long as one source cannot say, nobody knows that there is no such key.
-            (_, Some(retry_after), _) => Lookup::Unavailable { retry_after },
-            (_, _, Some(keys)) => Lookup::Keys(keys),
-            (None, None, None) => Lookup::Keys(Arc::default()),
+            (_, _, Some(retry_after), _) => Lookup::Unavailable { retry_after },
+            (_, _, _, Some(keys)) => Lookup::Keys(keys),
+            (None, None, None, None) => Lookup::Keys(Arc::default()),
         }
     }
 }

@@ -212,6 +212,11 @@ impl KeySet {
         self.select(kid, algorithm).is_some()
     }
 
+    /// The same by this very id; without one in the token any key is meant.
+    pub(super) fn names(&self, kid: Option<&str>, algorithm: Algorithm) -> bool {
+        self.has(kid, algorithm) && (kid.is_none() || !self.by_kid.is_empty())
+    }
+
     /// Drops symmetric keys: a secret that is published is none.
     pub(super) fn without_symmetric(self) -> Self {
         let before = self.keys.len() + self.refused;

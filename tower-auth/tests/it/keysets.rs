@@ -254,6 +254,58 @@ async fn chained_keys() {
     assert_eq!(refused, TokenFault::UnknownKey.into());
 }
 
+/// A key without an id would fit every token of its algorithm; it is for those that nobody else has a key for.
+#[tokio::test(start_paused = true)]
+async fn a_key_without_an_id_is_the_last_resort_of_a_chain() {
+    let verifier = |chain: ChainedKeys| {
+        let issuer = Issuer::new("https://issuer.example", chain);
+        Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock).build().unwrap()
+    };
+    let both = |idp: &Idp, first: bool, own: StaticKeys| {
+        let fetched = idp.remote(|remote| remote).source().unwrap();
+        verifier(if first {
+            ChainedKeys::new(own).then(fetched)
+        } else {
+            ChainedKeys::new(fetched).then(own)
+        })
+    };
+    for first in [true, false] {
+        let idp = Idp::new(&["fetched"]);
+        let other = StaticKeys::pem(Algorithm::EdDsa, ED_PUBLIC.as_bytes()).unwrap();
+        let auth = both(&idp, first, other);
+        assert!(auth.verify(&ed25519("fetched", CLAIMS)).await.is_ok(), "also before anything was fetched");
+        assert_eq!(idp.fetches(), 1);
+        // Used, and of no use.
+        let refused = auth.verify(&ed25519("nowhere", CLAIMS)).await.unwrap_err();
+        assert_eq!(refused, TokenFault::Signature.into());
+
+        let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{ED_X}"}}"#);
+        let own = StaticKeys::jwk(jwk.as_bytes()).unwrap();
+        for up in [true, false] {
+            let idp = Idp::new(&["fetched"]);
+            if !up {
+                idp.set(None);
+            }
+            let auth = both(&idp, first, own.clone());
+            for _ in 0..100 {
+                assert!(auth.verify(&ed25519("mine", CLAIMS)).await.is_ok(), "{first} {up}");
+            }
+            assert!(idp.fetches() <= 2, "{}", idp.fetches());
+        }
+    }
+}
+
+#[test]
+fn a_chain_vouches_for_what_its_sources_do() {
+    let keys = [RSA_PUBLIC, RSA_PKCS1].map(|pem| StaticKeys::pem(Algorithm::Rs256, pem.as_bytes()).unwrap());
+    let chain = ChainedKeys::new(keys[0].clone()).then(keys[1].clone());
+    let generation = |keys: &StaticKeys| (0..100_000).find(|number| keys.vouches_for(*number)).unwrap();
+    for keys in &keys {
+        assert!(chain.vouches_for(generation(keys)));
+    }
+    assert!(!chain.vouches_for(u64::MAX) && !ChainedKeys::default().vouches_for(0));
+}
+
 #[test]
 fn keys_in_der() {
     use base64::Engine;
