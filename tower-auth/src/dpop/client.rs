@@ -288,7 +288,8 @@ pin_project! {
     enum State<S, B, F> {
         Reading { reading: Buffering<B>, held: Option<(S, Prover, Parts)> },
         First { #[pin] future: F, prover: Prover, again: Option<(S, Parts, B)> },
-        Ready { service: S, prover: Prover, request: Option<Request<B>> },
+        // The proof is made when the service is ready: it must not grow old before.
+        Ready { service: S, prover: Prover, held: Option<(Parts, B)> },
         Last { #[pin] future: F, prover: Prover },
         Refused { rejected: Option<Rejected> },
     }
@@ -323,16 +324,15 @@ where
                     let response = ready!(future.poll(cx)).map_err(Error::Inner)?;
                     match (prover.must_repeat(&response), again.take()) {
                         (true, Some((service, parts, body))) => {
-                            let request = Some(prover.prove(parts, body));
-                            State::Ready { service, prover: prover.clone(), request }
+                            State::Ready { service, prover: prover.clone(), held: Some((parts, body)) }
                         }
                         _ => return Poll::Ready(Ok(response)),
                     }
                 }
-                StateProj::Ready { service, prover, request } => {
+                StateProj::Ready { service, prover, held } => {
                     ready!(service.poll_ready(cx)).map_err(Error::Inner)?;
-                    let Some(request) = request.take() else { return Poll::Pending };
-                    State::Last { future: service.call(request), prover: prover.clone() }
+                    let Some((parts, body)) = held.take() else { return Poll::Pending };
+                    State::Last { future: service.call(prover.prove(parts, body)), prover: prover.clone() }
                 }
                 StateProj::Last { future, prover } => {
                     let response = ready!(future.poll(cx)).map_err(Error::Inner)?;

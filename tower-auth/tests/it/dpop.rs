@@ -370,3 +370,61 @@ fn a_clock_that_steps_back_replays_nothing() {
     assert!(store.first([4; 32], at(2), at(72)));
     assert!(!store.first([4; 32], at(3), at(72)));
 }
+
+/// The proof of a second attempt is made when the service is ready for it, and not before it had to wait.
+#[tokio::test(start_paused = true)]
+async fn a_proof_does_not_grow_old_while_the_service_is_not_ready() {
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::{Context, Poll};
+
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    static SECONDS: AtomicU64 = AtomicU64::new(1_000);
+    fn wall_clock() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(SECONDS.load(Ordering::Relaxed))
+    }
+
+    /// Whose clones are ready after an hour only; asks for a nonce once.
+    struct Slow {
+        waits: Option<Pin<Box<tokio::time::Sleep>>>,
+        issued: Arc<Mutex<Vec<u64>>>,
+    }
+    impl Clone for Slow {
+        fn clone(&self) -> Self {
+            let waits = Some(Box::pin(tokio::time::sleep(Duration::from_secs(3_600))));
+            Self { waits, issued: Arc::clone(&self.issued) }
+        }
+    }
+    impl tower::Service<Request<Empty<Bytes>>> for Slow {
+        type Response = Response<()>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Response<()>, Infallible>>;
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            if let Some(waits) = &mut self.waits {
+                std::task::ready!(waits.as_mut().poll(cx));
+                SECONDS.fetch_add(3_600, Ordering::Relaxed);
+                self.waits = None;
+            }
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
+            let proof = request.headers()["dpop"].to_str().unwrap();
+            let claims = URL_SAFE_NO_PAD.decode(proof.split('.').nth(1).unwrap()).unwrap();
+            let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+            let mut issued = self.issued.lock().unwrap();
+            issued.push(claims["iat"].as_u64().unwrap());
+            let answer = Response::builder().status(if issued.len() == 1 { 401 } else { 200 });
+            let answer =
+                answer.header("dpop-nonce", "n").header("www-authenticate", "DPoP error=\"use_dpop_nonce\"");
+            std::future::ready(Ok(answer.body(()).unwrap()))
+        }
+    }
+
+    let slow = Slow { waits: None, issued: Arc::default() };
+    let issued = Arc::clone(&slow.issued);
+    let layer = DpopLayer::new(DpopKey::generate().unwrap()).wall_clock(wall_clock);
+    let answer = layer.layer(slow).oneshot(request("https://api.example/", "DPoP token")).await.unwrap();
+    assert_eq!((answer.status(), &*issued.lock().unwrap()), (StatusCode::OK, &vec![1_000, 4_600]));
+}
