@@ -366,7 +366,7 @@ impl Breaker {
         self.circuit().gather();
     }
 
-    /// Changes whenever a refused call might pass.
+    /// Changes whenever a refused call might pass, and whenever one that would have passed is refused.
     pub(crate) fn gate(&self) -> watch::Receiver<()> {
         self.shell().gate()
     }

@@ -69,7 +69,13 @@ impl<O: Observer> Circuit<O> {
             self.refused(place, now);
             return Err(Refusal::Open { wait: Duration::from_nanos(wait) });
         }
-        let result = self.step(now, |guarded, now| guarded.machine.admit(now));
+        let result = self.step(now, |guarded, now| {
+            let result = guarded.machine.admit(now);
+            // With the last slot: who waits for an inner service, and would be refused from now on, need not wait.
+            let probe = result.is_ok_and(|admission| admission.probe.is_some());
+            guarded.notes.freed |= probe && guarded.machine.refusal(now).is_some();
+            result
+        });
         if result.is_err() {
             self.refused(place, now);
         }

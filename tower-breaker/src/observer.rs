@@ -15,7 +15,7 @@ pub(crate) trait Observer {
     fn crossed(&self);
     /// The lock is free: the moment to tell of changes.
     fn told(&self);
-    /// A refused call might pass now.
+    /// A refused call might pass now, or one that would have passed is refused.
     fn freed(&self);
     /// What was counted without the lock since the last time.
     fn gathered(&self, tally: Tally);

@@ -29,7 +29,8 @@ pub(crate) struct Shell {
     pub(crate) name: Name,
     pub(crate) reader: Reader,
     states: OnceLock<watch::Sender<State>>,
-    /// Wakes those who wait in gate mode: at every transition and whenever a probe slot comes back.
+    /// Wakes those who wait for another answer: at every transition, whenever a probe slot comes back and when the last
+    /// is taken.
     gate: OnceLock<watch::Sender<()>>,
     events: OnceLock<Arc<Events>>,
     pub(crate) metrics: Arc<Metrics>,

@@ -18,6 +18,7 @@ mod metrics;
 mod outcomes;
 mod probing;
 mod readiness;
+mod readiness_random;
 mod reentrant;
 #[cfg(feature = "retry")]
 mod retry_edges;

@@ -134,6 +134,24 @@ async fn who_waits_for_the_inner_service_hears_that_it_opened() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_the_inner_service_hears_that_the_probes_are_taken() {
+    let breaker = touchy("test").open_for(SECOND).probes(1).build().unwrap();
+    let (mut service, mut handle) = mocked(&breaker, Mode::Reject);
+    trip(&breaker);
+    tokio::time::advance(SECOND).await;
+    handle.allow(0);
+    assert!(service.poll_ready().is_pending());
+    let probe = breaker.try_acquire().unwrap();
+    assert!(service.is_woken());
+    assert!(service.poll_ready().is_ready());
+    let rejected = service.call(1).await.unwrap_err();
+    assert_eq!(rejected.rejection().unwrap().reason(), RejectReason::ProbesTaken);
+    // The slot is free again: there is something to wait for.
+    drop(probe);
+    assert!(service.poll_ready().is_pending());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_gate_shuts_and_wakes_at_the_deadline() {
     let breaker = touchy("test").build().unwrap();
     let (mut service, mut handle) = mocked(&breaker, Mode::Gate);
