@@ -29,8 +29,11 @@ fn folder() -> String {
             std::fs::create_dir_all(&folder).unwrap();
             let options =
                 ["install", "--no-audit", "--no-fund", "--ignore-scripts", "oidc-provider@9", "jose@6"];
-            let npm = std::process::Command::new("npm").args(options).arg("--prefix").arg(&folder).status();
-            assert!(npm.is_ok_and(|status| status.success()), "npm could not install oidc-provider");
+            let mut npm = std::process::Command::new("npm");
+            npm.args(options).arg("--prefix").arg(&folder);
+            // The network may fail once.
+            let installed = (0..3).any(|_| npm.status().is_ok_and(|status| status.success()));
+            assert!(installed, "npm could not install oidc-provider");
         }
         folder
     };
@@ -264,5 +267,5 @@ async fn a_provider_that_is_down_and_comes_back() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), recovered).await.expect("good again");
+    tokio::time::timeout(Duration::from_secs(60), recovered).await.expect("good again");
 }
