@@ -99,6 +99,8 @@ pub(crate) struct Inner {
     /// Octets of responses that are being fetched to be stored.
     pub(crate) held: AtomicUsize,
     background: Arc<AtomicUsize>,
+    /// Purges that have begun.
+    purges: AtomicU64,
     /// How many random numbers have been taken.
     drawn: AtomicU64,
     began: Instant,
@@ -120,6 +122,7 @@ impl Inner {
             unshared: Notes::new(),
             personal: Notes::new(),
             renewed,
+            purges: AtomicU64::new(0),
             drawn: AtomicU64::new(0),
             metrics: Metrics::default(),
             outcomes: Default::default(),
@@ -215,6 +218,11 @@ impl Inner {
         }
     }
 
+    /// How many purges have begun.
+    pub(crate) fn purges(&self) -> u64 {
+        self.purges.load(Ordering::SeqCst)
+    }
+
     /// Purges without anybody waiting for it.
     pub(crate) fn purge(self: &Arc<Self>, purge: &Purge) {
         let purge = self.purging(purge);
@@ -224,6 +232,7 @@ impl Inner {
     /// Purges. What was asked for before is no answer to those who ask afterwards: nobody joins it any more, once the
     /// store has purged, or while it does.
     pub(crate) fn purging(self: &Arc<Self>, purge: &Purge) -> StoreFuture<()> {
+        self.purges.fetch_add(1, Ordering::SeqCst);
         let mut purging = self.guard.store().purge(purge);
         let result = Pin::new(&mut purging).poll(&mut Context::from_waker(Waker::noop()));
         self.flights.forget(purge.target());

@@ -30,21 +30,24 @@ pub(crate) struct Passing {
     target: Option<CacheKey>,
     /// A POST, whose response may say that it answers later GETs.
     post: Option<Box<Lead>>,
+    /// Purges that had begun before the POST, and then those of its own: one more, and it may be what was purged.
+    purges: u64,
     /// A HEAD, whose response may show that what is stored is current, or not.
     head: Option<Box<Lead>>,
 }
 
 impl Passing {
     pub(crate) fn untouched() -> Self {
-        Self { noted: None, target: None, post: None, head: None }
+        Self { noted: None, target: None, post: None, purges: 0, head: None }
     }
 
     pub(crate) fn new(cache: &Arc<Inner>, outcome: CacheOutcome, target: Option<CacheKey>) -> Self {
-        Self { noted: Some((Arc::clone(cache), outcome)), target, post: None, head: None }
+        Self { noted: Some((Arc::clone(cache), outcome)), target, ..Self::untouched() }
     }
 
     /// A POST.
     pub(crate) fn post(mut self, question: Question, request: &Parts) -> Self {
+        self.purges = question.cache.purges();
         self.post = Some(Box::new(Lead::post(question, request)));
         self
     }
@@ -75,15 +78,16 @@ impl Passing {
         let enclosed = matches!(status.as_u16(), 200 | 203);
         post.take_if(|_| !enclosed || content.as_ref() != Some(&target));
         let others = [location, content].into_iter().flatten().filter(|other| *other != target);
-        let mut purges: Vec<_> = others
-            .chain([target.clone()])
-            .filter_map(|key| cache.begin_purge(&Purge::hard(PurgeTarget::Uri(key))))
-            .collect();
+        let keys: Vec<_> = others.chain([target.clone()]).collect();
+        self.purges += keys.len() as u64;
+        let purge = |key| cache.begin_purge(&Purge::hard(PurgeTarget::Uri(key)));
+        let mut purges: Vec<_> = keys.into_iter().filter_map(purge).collect();
         let stamp = post.as_ref().map(|_| look::stamp(cache, &target));
         let stamp = match stamp {
             None if purges.is_empty() => return None,
             Some(Ok(stamp)) if purges.is_empty() => {
-                self.post = post.and_then(|post| post.stamped(stamp));
+                self.post =
+                    post.filter(|_| cache.purges() == self.purges).and_then(|post| post.stamped(stamp));
                 return None;
             }
             stamp => stamp.is_some(),
@@ -104,7 +108,8 @@ impl Passing {
     pub(crate) fn settled(&mut self, result: Result<Option<Stamp>, StoreError>) {
         let Some((cache, _)) = &self.noted else { return };
         cache.note(Operation::Purge, &result);
-        self.post = self.post.take().and_then(|post| post.stamped(result.ok().flatten()));
+        let post = self.post.take().filter(|_| cache.purges() == self.purges);
+        self.post = post.and_then(|post| post.stamped(result.ok().flatten()));
     }
 
     /// The origin's response becomes the client's.

@@ -38,6 +38,7 @@ mod partition;
 mod post;
 mod pressure;
 mod purge;
+mod purge_points;
 mod ranges;
 mod readiness;
 mod refresh;
