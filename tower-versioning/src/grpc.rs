@@ -6,13 +6,17 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 
-/// Whether the request speaks gRPC: its media type is `application/grpc`, `application/grpc-web` or one of these with
-/// a suffix such as `+proto`.
+/// Whether the request speaks gRPC: its media type is `application/grpc`, `application/grpc-web`,
+/// `application/grpc-web-text` or one of these with a suffix such as `+proto`.
 pub(crate) fn is_grpc(request: &HeaderMap) -> bool {
     let Some(content_type) = request.get(header::CONTENT_TYPE) else { return false };
     let content_type = content_type.as_bytes();
     let Some((start, rest)) = content_type.split_at_checked(b"application/grpc".len()) else { return false };
-    let rest = if rest.starts_with(b"-web") { &rest[b"-web".len()..] } else { rest };
+    let without = |kind: &[u8]| {
+        let (start, after) = rest.split_at_checked(kind.len())?;
+        start.eq_ignore_ascii_case(kind).then_some(after)
+    };
+    let rest = without(b"-web-text").or_else(|| without(b"-web")).unwrap_or(rest);
     start.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 

@@ -127,12 +127,20 @@ macro_rules! assert_golden {
             assert_eq!(body, expected);
         }
 
-        if let Some((grpc_status, message)) = golden.grpc {
-            let refused = [golden.refused, &[("content-type", "application/grpc+proto")]].concat();
+        let media_types = [
+            "application/grpc+proto",
+            "application/grpc",
+            "application/grpc-web",
+            "Application/gRPC-Web-Text;x",
+        ];
+        for ((grpc_status, message), media_type) in
+            golden.grpc.iter().flat_map(|said| media_types.map(|of| (*said, of)))
+        {
+            let refused = [golden.refused, &[("content-type", media_type)]].concat();
             let (status, headers, body) = send(request(Method::POST, &refused)).await;
             assert_eq!(status, 200);
             assert!(body.is_empty(), "trailers only");
-            assert_eq!(headers["content-type"], "application/grpc+proto");
+            assert_eq!(headers["content-type"], media_type);
             assert_eq!(headers["grpc-status"], grpc_status);
             assert_eq!(headers["grpc-message"], message);
         }

@@ -106,28 +106,40 @@ async fn missing_is_not_invalid() {
 #[tokio::test]
 async fn scopes_and_grpc() {
     let auth = AuthLayer::new(authenticator());
-    let call = async |rule: RequireScopes, grpc: bool| {
+    let call = async |rule: RequireScopes, media_type: Option<&str>| {
         let mut request =
             Request::builder().header(header::AUTHORIZATION, format!("Bearer {}", token(CLAIMS)));
-        if grpc {
-            request = request.header(header::CONTENT_TYPE, "application/grpc");
+        if let Some(media_type) = media_type {
+            request = request.header(header::CONTENT_TYPE, media_type);
         }
         let service = auth.layer(rule.layer(service_fn(hello)));
         service.oneshot(request.body(Empty::new()).unwrap()).await.unwrap()
     };
-    assert_eq!(call(RequireScopes::all(["read", "write"]).unwrap(), false).await.status(), StatusCode::OK);
-    assert_eq!(call(RequireScopes::any(["read", "admin"]).unwrap(), false).await.status(), StatusCode::OK);
-    let refused = call(RequireScopes::all(["read", "admin"]).unwrap(), false).await;
+    assert_eq!(call(RequireScopes::all(["read", "write"]).unwrap(), None).await.status(), StatusCode::OK);
+    assert_eq!(call(RequireScopes::any(["read", "admin"]).unwrap(), None).await.status(), StatusCode::OK);
+    let refused = call(RequireScopes::all(["read", "admin"]).unwrap(), None).await;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     assert_eq!(
         refused.headers()[header::WWW_AUTHENTICATE],
         r#"Bearer error="insufficient_scope", error_description="The access token does not grant what this needs", scope="read admin""#
     );
-    let refused = call(RequireScopes::any(["admin"]).unwrap(), true).await;
-    assert_eq!(
-        (refused.status(), &refused.headers()["grpc-status"]),
-        (StatusCode::OK, &"7".parse().unwrap())
-    );
+    for media_type in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc-web; x=y",
+        "application/grpc-web-text",
+        "Application/gRPC-Web-Text+proto",
+    ] {
+        let refused = call(RequireScopes::any(["admin"]).unwrap(), Some(media_type)).await;
+        let status = refused.headers().get("grpc-status").map(http::HeaderValue::as_bytes);
+        assert_eq!((refused.status(), status), (StatusCode::OK, Some(&b"7"[..])), "{media_type}");
+    }
+    for media_type in
+        ["application/grpcx", "application/grpc-websocket", "application/grpc-web-texts", "text/grpc"]
+    {
+        let refused = call(RequireScopes::any(["admin"]).unwrap(), Some(media_type)).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{media_type}");
+    }
 }
 
 /// Two spaces are one (RFC 9110 §11.4), for the cache too.
