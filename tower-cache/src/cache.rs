@@ -13,7 +13,7 @@ use crate::flight::Flight;
 use crate::flights::{Flights, Notes};
 use crate::guard::Guard;
 use crate::handle::CacheHandle;
-use crate::key::{CacheKey, KeyRules};
+use crate::key::KeyRules;
 use crate::metrics::{FillResult, Metrics, Operation};
 use crate::outcome::CacheOutcome;
 use crate::policy::storable::StorageRules;
@@ -191,7 +191,7 @@ impl Inner {
         flight: Arc<Flight>,
         lease: Lease,
     ) {
-        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight, _lease: lease };
+        let open = Open { cache: Arc::clone(self), flight, _lease: lease };
         let Some(store) = self.guard.available() else {
             self.metrics.fill(FillResult::Unstored);
             return;
@@ -211,7 +211,7 @@ impl Inner {
         flight: Arc<Flight>,
         lease: Lease,
     ) {
-        let open = Open { cache: Arc::clone(self), key: entry.key().clone(), flight, _lease: lease };
+        let open = Open { cache: Arc::clone(self), flight, _lease: lease };
         if let Some(store) = self.guard.available() {
             let touch = store.touch(entry, stamp);
             self.settle(Operation::Commit, touch, move |_| drop(open));
@@ -299,14 +299,13 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A flight that can be joined until this is gone, whichever way that happens.
 struct Open {
     cache: Arc<Inner>,
-    key: CacheKey,
     flight: Arc<Flight>,
     _lease: Lease,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.cache.flights.close(&self.key, &self.flight);
+        self.cache.flights.close(&self.flight);
     }
 }
 

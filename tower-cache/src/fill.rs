@@ -52,7 +52,7 @@ impl Recorder {
 
     /// Nobody else joins.
     pub(crate) fn close(&self) {
-        self.cache.flights.close(&self.head.key, &self.flight);
+        self.cache.flights.close(&self.flight);
     }
 
     /// Nobody reads any more: what is there is stored if it is all that was announced.
@@ -75,7 +75,7 @@ impl Recorder {
         let (Some(body), Some(stamp)) = (stored, self.stamp) else {
             let result = if self.stamp.is_some() { FillResult::TooLarge } else { FillResult::Unstored };
             self.cache.metrics.fill(result);
-            self.cache.flights.close(&self.head.key, &self.flight);
+            self.cache.flights.close(&self.flight);
             if result == FillResult::TooLarge && self.supersedes {
                 // As where its length had been announced: what is older is no longer the answer (RFC 9111 §4).
                 self.cache.purge(&Purge::hard(PurgeTarget::Uri(self.head.key.clone())));

@@ -7,19 +7,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::Sleep;
 
+use crate::cache;
 use crate::error::{BoxError, Interrupted};
 use crate::fill::Recorder;
+use crate::key::CacheKey;
 use crate::store::{Head, StoredBody};
 
 /// One response on its way.
 pub(crate) struct Flight {
+    /// By which others find it, if they can.
+    key: Option<CacheKey>,
     state: Mutex<State>,
     /// Where the content comes from. Locked while it is polled, and never while the state is.
     source: Mutex<Option<Source>>,
@@ -32,6 +36,8 @@ struct State {
     free: Vec<usize>,
     /// The reader whose request fetches is among them.
     led: bool,
+    /// Since when nothing comes, while something is waited for.
+    waits_since: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -109,9 +115,31 @@ impl State {
 }
 
 impl Flight {
-    pub(crate) fn new() -> Self {
-        let state = State { phase: Phase::Calling, places: Vec::new(), free: Vec::new(), led: false };
-        Self { state: Mutex::new(state), source: Mutex::new(None) }
+    pub(crate) fn new(key: Option<CacheKey>, now: Instant) -> Self {
+        let (phase, places, free) = (Phase::Calling, Vec::new(), Vec::new());
+        let state = State { phase, places, free, led: false, waits_since: Some(now) };
+        Self { key, state: Mutex::new(state), source: Mutex::new(None) }
+    }
+
+    /// Nobody else finds it.
+    pub(crate) fn alone() -> Self {
+        Self::new(None, cache::now())
+    }
+
+    pub(crate) fn key(&self) -> Option<&CacheKey> {
+        self.key.as_ref()
+    }
+
+    /// Whether the origin has been silent for longer than `patience` before its response, or for long within it: who
+    /// comes now would only wait along.
+    pub(crate) fn hangs(&self, now: Instant, patience: Duration) -> bool {
+        let state = self.lock();
+        let limit = match &state.phase {
+            Phase::Calling => patience,
+            Phase::Body(Content { end: None, .. }) => STALLED.min(patience),
+            Phase::Body(_) | Phase::Released(_) => return false,
+        };
+        state.waits_since.is_some_and(|since| now.saturating_duration_since(since) > limit)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,7 +163,10 @@ impl Flight {
     /// The response is there; its content comes from `source`, if it has any.
     pub(crate) fn begin(&self, head: Arc<Head>, source: Option<Source>) {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
-        self.change(|state| state.phase = Phase::Body(Content::new(head)));
+        self.change(|state| {
+            state.phase = Phase::Body(Content::new(head));
+            state.waits_since = None;
+        });
     }
 
     /// The whole response at once, which is stored already.
@@ -236,6 +267,7 @@ impl Flight {
         // Whoever asked last may never ask again: what arrives wakes all.
         let waker = Waker::from(Arc::clone(self));
         let Poll::Ready(frame) = source.body.as_mut().poll_frame(&mut Context::from_waker(&waker)) else {
+            self.lock().waits_since.get_or_insert_with(cache::now);
             return false;
         };
         let trailers = match frame {
@@ -270,7 +302,8 @@ impl Flight {
 
 impl Wake for Flight {
     fn wake(self: Arc<Self>) {
-        self.change(|_| ());
+        // Something comes, though those who read may take their time to look.
+        self.change(|state| state.waits_since = None);
     }
 }
 
@@ -295,7 +328,8 @@ pub(crate) struct Reader {
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-/// A client that takes nothing for so long is not slow but gone, and keeps nobody else from reading.
+/// A client that takes nothing for so long is not slow but gone, and keeps nobody else from reading; and an origin that
+/// sends nothing for so long within a response is not waited for along with others.
 const STALLED: Duration = Duration::from_secs(10);
 
 impl Reader {

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::cache;
 use crate::flight::{Flight, Reader};
 use crate::key::{CacheKey, Prehashed};
 use crate::store::PurgeTarget;
@@ -37,13 +39,15 @@ impl Flights {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows the flight of this key, or begins it.
-    pub(crate) fn join(&self, key: &CacheKey) -> Part {
+    /// Follows the flight of this key, or begins it. One that hangs is left to those who are in it: `patience` is how
+    /// long a response may take.
+    pub(crate) fn join(&self, key: &CacheKey, patience: Duration) -> Part {
+        let now = cache::now();
         let mut flights = self.shard(key);
-        if let Some(flight) = flights.get(key) {
+        if let Some(flight) = flights.get(key).filter(|flight| !flight.hangs(now, patience)) {
             return Part::Follow(Reader::new(Arc::clone(flight), false));
         }
-        let flight = Arc::new(Flight::new());
+        let flight = Arc::new(Flight::new(Some(key.clone()), now));
         flights.insert(key.clone(), Arc::clone(&flight));
         Part::Lead(flight)
     }
@@ -65,7 +69,8 @@ impl Flights {
     }
 
     /// Nobody joins this flight any more.
-    pub(crate) fn close(&self, key: &CacheKey, flight: &Arc<Flight>) {
+    pub(crate) fn close(&self, flight: &Arc<Flight>) {
+        let Some(key) = flight.key() else { return };
         let mut flights = self.shard(key);
         if flights.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
             flights.remove(key);

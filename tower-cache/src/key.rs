@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{Uri, header, request::Parts};
 
 use crate::policy::request::with_dashes;
+use crate::policy::vary::Variant;
 use crate::reference;
 
 /// Keys come from the network: their hash is seeded, so that nobody chooses what collides.
@@ -64,6 +65,16 @@ impl CacheKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The key of a flight for one variant alone. It has no entries.
+    pub(crate) fn of_variant(&self, variant: &Variant) -> Self {
+        let mut bytes = self.bytes.to_vec();
+        let mut parts = Partition { bytes: &mut bytes };
+        variant.each(|name, value| {
+            parts.add(name).add_optional(value);
+        });
+        Self::new(bytes, self.uri)
     }
 
     /// A hash of the URI alone, seeded per process: the same for all partitions of a URI.

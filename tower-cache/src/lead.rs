@@ -84,7 +84,7 @@ impl Lead {
 
     /// One that nobody else has to do with.
     pub(crate) fn alone(question: Question, request: &Parts) -> Self {
-        Self::new(question, request, Arc::new(Flight::new()), false)
+        Self::new(question, request, Arc::new(Flight::alone()), false)
     }
 
     fn new(question: Question, request: &Parts, flight: Arc<Flight>, registered: bool) -> Self {
@@ -197,7 +197,7 @@ impl Lead {
             look::Landed::Fresh(response, entry) => {
                 self.settled = true;
                 self.flight.supply(Arc::clone(&entry.head), &entry.body);
-                self.cache().flights.close(&self.question.key, &self.flight);
+                self.cache().flights.close(&self.flight);
                 Plan::Answer(response)
             }
             look::Landed::Loading(lookup) => Plan::Again(lookup, self),
@@ -367,7 +367,7 @@ impl Lead {
             self.lease.unshared();
         }
         if self.registered {
-            self.cache().flights.close(&self.question.key, &self.flight);
+            self.cache().flights.close(&self.flight);
             self.registered = false;
         }
     }
@@ -416,7 +416,7 @@ impl Lead {
             // It may be stored, but answers nobody else without being validated.
             self.remember_unshared(head.stored_at);
             self.part(Release::NotShared);
-            self.flight = Arc::new(Flight::new());
+            self.flight = Arc::new(Flight::alone());
         }
         self.settled = true;
         let stamp = self.question.found.stamp.filter(|_| self.cache().guard.available().is_some());
@@ -464,7 +464,7 @@ impl Drop for Lead {
         if !self.settled {
             self.flight.release(Release::Abandoned);
             if self.registered {
-                self.cache().flights.close(&self.question.key, &self.flight);
+                self.cache().flights.close(&self.flight);
             }
         }
     }

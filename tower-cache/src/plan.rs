@@ -57,6 +57,8 @@ pub(crate) struct Question {
     pub(crate) found: Found,
     /// What it has spent on waiting for the store.
     pub(crate) budget: Budget,
+    /// That of its variant, where those who ask for the same have turned out to be divided.
+    flight: Option<CacheKey>,
     /// Until when others are waited for, and whether one of them has failed already.
     patience: Option<tokio::time::Instant>,
     disappointed: bool,
@@ -65,7 +67,16 @@ pub(crate) struct Question {
 impl Question {
     pub(crate) fn new(cache: &Arc<Inner>, key: CacheKey, asks: Asks, found: Found) -> Self {
         let cache = Arc::clone(cache);
-        Self { cache, key, asks, found, budget: Budget::default(), patience: None, disappointed: false }
+        Self {
+            cache,
+            key,
+            asks,
+            found,
+            budget: Budget::default(),
+            flight: None,
+            patience: None,
+            disappointed: false,
+        }
     }
 
     /// All waits of a request for other requests have one end, the same that those have whose client has left.
@@ -297,7 +308,11 @@ impl Question {
 
     /// Joins the flight of the key, or begins it.
     fn join(self, request: &Parts) -> Plan {
-        match self.cache.flights.join(&self.key) {
+        match self
+            .cache
+            .flights
+            .join(self.flight.as_ref().unwrap_or(&self.key), self.cache.config.background_timeout)
+        {
             Part::Follow(follower) => Plan::Follow(follower, Box::new(self)),
             Part::Lead(flight) => {
                 let lead = Box::new(Lead::registered(self, request, flight));
@@ -316,11 +331,17 @@ impl Question {
 
     /// Asks the origin in the background, unless somebody does already.
     fn refresh(self, response: Response<OwnBody>, request: &Parts) -> Plan {
-        // What is asked for with no-store could not be kept.
-        if self.asks.head || self.asks.directives.no_store {
+        // What is asked for with no-store could not be kept, and who wants nothing but what is stored said so.
+        let directives = &self.asks.directives;
+        let own_wish = directives.only_if_cached && request.extensions.get::<CacheOnly>().is_none();
+        if self.asks.head || directives.no_store || own_wish {
             return Plan::Answer(response);
         }
-        match self.cache.flights.join(&self.key) {
+        match self
+            .cache
+            .flights
+            .join(self.flight.as_ref().unwrap_or(&self.key), self.cache.config.background_timeout)
+        {
             Part::Follow(_) => Plan::Answer(response),
             Part::Lead(flight) => {
                 let lead = Lead::registered(self, request, flight).in_background();
@@ -363,6 +384,11 @@ impl Question {
                 };
                 let length = head.content_length();
                 Plan::Answer(answer.with(Content::Reading(follower, length)))
+            }
+            // Those for whom it is not fetch one for all of their own kind.
+            Verdict::Fresh { .. } if self.flight.is_none() => {
+                self.flight = Some(self.key.of_variant(&head.variant.of_same(&request.headers)));
+                self.join(request)
             }
             _ => self.alone(request),
         }

@@ -124,7 +124,7 @@ impl Lead {
                         let entry = stored.with_head(Arc::clone(&head), stamp);
                         cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight), lease);
                     }
-                    None => cache.flights.close(&self.question.key, &self.flight),
+                    None => cache.flights.close(&self.flight),
                 }
                 (headers, Some(head))
             }

@@ -56,12 +56,7 @@ impl Variant {
             return None;
         }
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-        let fields = names.into_iter().map(|name| {
-            let mut lines = request.get_all(&name).iter();
-            let raw = lines.next().filter(|_| lines.next().is_none()).and_then(copied);
-            let value = normalised(request, &name).map(|normal| Value { raw, normal });
-            (name, value)
-        });
+        let fields = names.into_iter().map(|name| Self::field(request, name));
         Some(Self { fields: fields.collect() })
     }
 
@@ -95,8 +90,20 @@ impl Variant {
         })
     }
 
+    /// What the request has in the fields by which this variant was chosen.
+    pub(crate) fn of_same(&self, request: &HeaderMap) -> Self {
+        let names = self.fields.iter().map(|(name, _)| name.clone());
+        Self { fields: names.map(|name| Self::field(request, name)).collect() }
+    }
+
+    fn field(request: &HeaderMap, name: HeaderName) -> (HeaderName, Option<Value>) {
+        let mut lines = request.get_all(&name).iter();
+        let raw = lines.next().filter(|_| lines.next().is_none()).and_then(copied);
+        let value = normalised(request, &name).map(|normal| Value { raw, normal });
+        (name, value)
+    }
+
     /// Each name with its normalised value.
-    #[cfg(feature = "redis")]
     pub(crate) fn each(&self, mut each: impl FnMut(&str, Option<&[u8]>)) {
         for (name, value) in &self.fields {
             each(name.as_str(), value.as_ref().map(|value| &value.normal[..]));

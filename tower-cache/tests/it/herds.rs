@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tower_cache::{Cache, CacheService};
 
-use crate::support::{Got, Origin, answer, get, seconds, settle};
+use crate::support::{Got, Origin, Piece, TestBody, URI, answer, get, seconds, settle};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 const COOKIE: (&str, &str) = ("cookie", "session=1");
@@ -162,4 +162,89 @@ async fn who_falls_back_with_another_may_still_do_so_by_then() {
     let all = herd(&service, &[&[("x-kind", "long"), fail], &[("x-kind", "short"), fail]]).await;
     assert_eq!((all[0].outcome(), &*all[0].body), ("stale", "long"));
     assert_eq!((all[1].outcome(), &*all[1].body), ("miss", "failed"), "its second is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_of_several_kinds_is_one_call_for_each() {
+    let origin = slow(Origin::new(|parts| {
+        let coding = parts.headers.get("accept-encoding").map_or("", |coding| coding.to_str().unwrap());
+        answer(&[FRESH, ("vary", "accept-encoding")], coding)
+    }));
+    let service = origin.behind(Cache::builder());
+    let gzip = [("accept-encoding", "gzip, br")];
+    let other = [("accept-encoding", "br, gzip")];
+    let plain = [("accept-encoding", "identity")];
+    let none: &[_] = &[];
+    let requests: Vec<_> = (0..10).flat_map(|_| [&gzip[..], none, &other, &plain]).collect();
+    let all = herd(&service, &requests).await;
+    assert_eq!(origin.calls(), 3);
+    for (fields, got) in requests.iter().zip(&all) {
+        let own =
+            fields.first().map_or("", |field| if field.1 == "identity" { "identity" } else { "gzip, br" });
+        assert_eq!(got.body, own);
+    }
+    assert_eq!(all.iter().filter(|got| got.outcome() == "miss").count(), 3);
+    let again = herd(&service, &requests).await;
+    assert!(again.iter().all(|got| got.outcome() == "hit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_is_left_to_those_who_are_in_it() {
+    for silent_head in [true, false] {
+        let origin = Origin::new(|parts| {
+            let mut frames = vec![Piece::Data("ha".into())];
+            if parts.headers.contains_key("x-hangs") {
+                frames.push(Piece::Pause(Duration::from_secs(10_000)));
+            }
+            frames.push(Piece::Data("lf".into()));
+            answer(&[FRESH], "").map(|_| TestBody::new(frames))
+        });
+        let origin = Origin { delay: Duration::from_secs(if silent_head { 10_000 } else { 0 }), ..origin };
+        let cache = Cache::builder().build().unwrap();
+        let (hung, sound) = (origin.behind_cache(&cache), Origin { delay: Duration::ZERO, ..origin.clone() });
+        let sound = sound.behind_cache(&cache);
+        let hangs = tokio::spawn(async move { get(&hung, &[("x-hangs", "1")]).await.body });
+        settle().await;
+        seconds(if silent_head { 61 } else { 11 }).await;
+        let began = Instant::now();
+        let next = get(&sound, &[]).await;
+        assert_eq!((next.outcome(), &*next.body), ("miss", "half"), "{silent_head}");
+        assert!(began.elapsed() < Duration::from_secs(1), "nobody else hangs along: {silent_head}");
+        assert_eq!(get(&sound, &[]).await.outcome(), "hit");
+        assert_eq!(hangs.await.unwrap(), "half");
+        assert_eq!(get(&sound, &[]).await.outcome(), "miss", "that was hours ago");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_no_silent_origin() {
+    // What nobody has looked at yet has not hung.
+    let origin = Origin::new(|_| {
+        let pause = || Piece::Pause(Duration::from_secs(5));
+        let frames =
+            vec![Piece::Data("a".into()), pause(), Piece::Data("b".into()), pause(), Piece::Data("c".into())];
+        answer(&[FRESH], "").map(|_| TestBody::new(frames))
+    });
+    let service = origin.behind(Cache::builder());
+    let response =
+        tower::ServiceExt::oneshot(service.clone(), crate::support::request(http::Method::GET, URI, &[]));
+    let mut slow = response.await.unwrap().into_body();
+    assert!(http_body_util::BodyExt::frame(&mut slow).await.is_some());
+    let mut second = Box::pin(http_body_util::BodyExt::frame(&mut slow));
+    assert!(futures_util::poll!(&mut second).is_pending());
+    drop(second);
+    seconds(30).await;
+    let joined = get(&service, &[]).await;
+    assert_eq!((joined.outcome(), &*joined.body, origin.calls()), ("collapsed", "abc", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_nothing_but_what_is_stored_sends_nothing_to_the_origin() {
+    let origin = Origin::sends(&[("cache-control", "max-age=10, stale-while-revalidate=60")]);
+    let service = origin.behind(Cache::builder());
+    get(&service, &[]).await;
+    seconds(11).await;
+    assert_eq!(get(&service, &[("cache-control", "only-if-cached")]).await.outcome(), "stale");
+    settle().await;
+    assert_eq!(origin.calls(), 1);
 }
