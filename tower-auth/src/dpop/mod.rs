@@ -29,6 +29,8 @@ use crate::verify::{self, Backend};
 
 /// The header that proofs come in.
 pub(crate) const PROOF: &str = "dpop";
+/// Of 4096 bits, in base64url.
+const LONGEST_MODULUS: usize = 683;
 /// The header that nonces come in.
 pub(crate) const NONCE: &str = "dpop-nonce";
 
@@ -182,6 +184,14 @@ impl Members {
         let Self { d, p, q, dp, dq, qi, oth, k, .. } = self;
         [d, p, q, dp, dq, qi, oth, k].into_iter().any(Option::is_some)
     }
+
+    /// Whoever has no token can have proofs verified. With 8192 bits and an exponent full of ones that would take many times
+    /// as long as with the keys that clients have.
+    fn is_dear(&self) -> bool {
+        self.kty == "RSA"
+            && (self.e.as_deref() != Some("AQAB")
+                || self.n.as_ref().is_some_and(|n| n.len() > LONGEST_MODULUS))
+    }
 }
 
 impl DpopPolicy {
@@ -273,7 +283,11 @@ fn verify_proof(proof: &str, backend: Backend) -> Result<(Vec<u8>, String), &'st
     if members.is_private() {
         return Err("The DPoP proof brings a private key");
     }
-    let keys = KeySet::passing(jwk.as_bytes()).map_err(|_| "The key of the DPoP proof is not accepted")?;
+    let refused = "The key of the DPoP proof is not accepted";
+    if members.is_dear() {
+        return Err(refused);
+    }
+    let keys = KeySet::passing(jwk.as_bytes()).map_err(|_| refused)?;
     // The key is the one in the header, whatever its name.
     parsed.kid = None;
     let payload = verify::verify_split(&split, &parsed, &signature, &keys, backend, None)

@@ -408,6 +408,30 @@ async fn one_change_to_an_accepted_proof_is_refused() {
     }
 }
 
+/// Whoever has no token can have proofs verified: not with keys that make that dear.
+#[tokio::test]
+async fn a_proof_by_a_key_that_is_dear_to_verify_is_refused_unseen() {
+    let token = bound_to(&thumbprint(RSA_JWK));
+    let good = Proof::new(Algorithm::Rs256, RSA, RSA_JWK, &token, 0);
+    assert_eq!(send(&layer(), &token, &good.text()).await.status(), StatusCode::OK);
+    let seen = "The signature of the DPoP proof is not valid";
+    let unseen = "The key of the DPoP proof is not accepted";
+    let modulus = |bytes: usize| B64.encode(vec![0xff; bytes]);
+    for (name, value, expected) in [
+        ("n", modulus(512), seen),
+        ("n", modulus(513), unseen),
+        ("n", modulus(1_024), unseen),
+        ("e", B64.encode([1, 0, 3]), unseen),
+        ("e", B64.encode([0xff; 4]), unseen),
+    ] {
+        let mut bad = good.clone();
+        replace(&mut bad, &member(RSA_JWK, name), &value);
+        let refused = send(&layer(), &token, &bad.text()).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(error(&refused), Some(AuthError::InvalidProof(expected)), "{name} {}", value.len());
+    }
+}
+
 /// A good proof says nothing about the certificate that a token is bound to besides (RFC 8705 §3).
 #[tokio::test]
 async fn a_proof_is_not_enough_for_a_token_bound_to_a_certificate_too() {
