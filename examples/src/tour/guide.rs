@@ -193,7 +193,8 @@ impl Guide {
     }
 
     /// Heals everything that can be broken.
-    pub(super) async fn heal(&self) {
+    pub(super) async fn heal(&mut self) {
+        self.quiet = false;
         for service in ["orders", "inventory"] {
             for instance in self.instances(service) {
                 // What cannot be reached cannot be healed either; the next step will say so.

@@ -24,6 +24,8 @@ pub(super) struct Step {
     pub(super) decided_by: &'static str,
     /// Goes there; the reason why it is not as it should be.
     pub(super) walk: Walk,
+    /// It judges by the clock too: a machine that is busy with something else may make one walk fail, but not three.
+    pub(super) timed: bool,
 }
 
 type Walk = for<'a> fn(&'a mut Guide) -> LocalBoxFuture<'a, Result<(), String>>;
@@ -31,7 +33,10 @@ type Walk = for<'a> fn(&'a mut Guide) -> LocalBoxFuture<'a, Result<(), String>>;
 /// A step from an async function.
 macro_rules! step {
     ($number:literal, $by:literal, $title:literal, $walk:path) => {
-        Step { number: $number, title: $title, decided_by: $by, walk: |guide| Box::pin($walk(guide)) }
+        Step { number: $number, title: $title, decided_by: $by, walk: |guide| Box::pin($walk(guide)), timed: false }
+    };
+    (timed $($step:tt)*) => {
+        Step { timed: true, ..step!($($step)*) }
     };
 }
 
@@ -56,7 +61,7 @@ pub(super) fn all(redis: bool) -> Vec<Step> {
             breaker::retries
         ),
         step!(
-            "6b",
+            timed "6b",
             "tower-breaker",
             "a full bulkhead answers at once, other services go on",
             breaker::full_bulkhead
@@ -74,9 +79,9 @@ pub(super) fn all(redis: bool) -> Vec<Step> {
             auth::own_token
         ),
         step!("8", "tower-auth", "the issuer's key rotates, an old key is removed", auth::rotation),
-        step!("9", "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
+        step!(timed "9", "tower-cache", "the cache store of orders fails, hangs and heals", cache::failing_store),
         step!(
-            "9a",
+            timed "9a",
             "tower-cache",
             "inventory is gone: orders answers with what it keeps; a change is seen after one refresh",
             kept::gone_and_changed
@@ -85,7 +90,7 @@ pub(super) fn all(redis: bool) -> Vec<Step> {
     if redis {
         steps.extend([
             step!("9b", "tower-cache", "what one gateway stored, the other one answers", redis::two_gateways),
-            step!("9c", "tower-cache", "Redis hangs and comes back while reads go on", redis::hangs),
+            step!(timed "9c", "tower-cache", "Redis hangs and comes back while reads go on", redis::hangs),
         ]);
     }
     steps.push(step!("10", "all of them", "the counters equal the tour's own tally", counters::tally));

@@ -127,9 +127,10 @@ async fn http1_and_http2_come_in_and_share_what_is_stored() {
 
 #[tokio::test]
 async fn what_the_upstream_does_not_answer_is_502() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Held, so that nobody else takes it, and nobody listens.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let proxy = Proxy::start(address, &["--private"]);
     let client = Client::builder(TokioExecutor::new()).build_http();
     let (response, _) = get(&client, &format!("http://{}/", proxy.address)).await;

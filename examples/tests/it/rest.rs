@@ -147,7 +147,7 @@ fn a_request_in_flight_is_answered_although_the_system_stops() {
         for replica in &replicas {
             let request = Request::put(format!("{}fault", url(replica.admin)))
                 .header("content-type", "application/json")
-                .body(Full::from("{\"delay_ms\":500}"));
+                .body(Full::from("{\"delay_ms\":250}"));
             assert_eq!(send(&caller.client, request.unwrap()).await.status, StatusCode::OK);
         }
         let request = caller.request(Method::GET, "/api/v2/stock/bolt", "application/json", "");

@@ -8,7 +8,7 @@ use crate::support::{Origin, answer, get};
 
 type Fields = [(&'static str, &'static str)];
 
-const FUTURE: (&str, &str) = ("expires", "Thu, 31 Dec 2037 23:55:55 GMT");
+const FUTURE: (&str, &str) = ("expires", "Fri, 31 Dec 9999 23:59:59 GMT");
 const PAST: (&str, &str) = ("expires", "Thu, 01 Jan 1970 00:00:01 GMT");
 const OLD: (&str, &str) = ("last-modified", "Mon, 07 Mar 2016 11:52:56 GMT");
 

@@ -57,12 +57,13 @@ async fn lines_and_white_space_do_not_make_variants() {
 
 #[tokio::test(start_paused = true)]
 async fn of_several_that_match_the_latest_date_counts() {
-    let origin = Origin::new(|parts| {
+    let now = std::time::SystemTime::now();
+    let origin = Origin::new(move |parts| {
         let (vary, body, seconds) = match parts.headers.contains_key("x-kind") {
             true => ("x-kind", "later", 5),
             false => ("x-other", "earlier", 20),
         };
-        let date = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
+        let date = now - std::time::Duration::from_secs(seconds);
         let date = httpdate::fmt_http_date(date);
         answer(&[("cache-control", "max-age=60"), ("vary", vary), ("date", &date)], body)
     });

@@ -86,29 +86,26 @@ fn launch(port: u16, folder: &Path, arguments: &[String]) -> Option<Child> {
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(folder).args(arguments).stdout(Stdio::null());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
-    let plain = !arguments.iter().any(|argument| argument == "--tls-port");
+    let own = format!("process_id:{}\r\n", child.id());
     let came = within(PATIENCE, || {
         if child.try_wait().unwrap().is_some() {
             return true;
         }
-        if !plain {
-            return std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, tls_port(arguments))).is_ok();
-        }
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
-        client.get_connection().is_ok_and(|mut connection| redis::cmd("PING").exec(&mut connection).is_ok())
+        // It listens on all of its ports by then. Another server may have been faster, and this one is about to end.
+        client.get_connection().is_ok_and(|mut connection| {
+            let info = redis::cmd("INFO").arg("server").query::<String>(&mut connection);
+            info.is_ok_and(|info| info.contains(&own))
+        })
     });
     (came && child.try_wait().unwrap().is_none()).then_some(child)
-}
-
-fn tls_port(arguments: &[String]) -> u16 {
-    let at = arguments.iter().position(|argument| argument == "--tls-port").unwrap();
-    arguments[at + 1].parse().unwrap()
 }
 
 /// Below the ports that the system hands out, so that no connection takes it while a server is away; each is given once.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 600) as u16 * 20;
+    // Far from where a process beside this one begins.
+    let start = (std::process::id() * 509 % 12_000) as u16;
     let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     loop {
         let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
