@@ -205,6 +205,11 @@ impl Operation {
         }
     }
 
+    /// Whether keys are spread over several servers, of which some may be away.
+    pub(super) fn is_spread(&self) -> bool {
+        matches!(self.link.dial, Dial::Cluster(_))
+    }
+
     /// All of it has been answered.
     pub(super) fn end(mut self) {
         self.ended = true;

@@ -92,14 +92,16 @@ impl Known {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
-    /// As [`ask`](Self::ask), or what was known a short time ago.
+    /// As [`ask`](Self::ask), or, in a cluster, what was known a short time ago.
     pub(super) async fn current(
         &self,
         operation: &Operation,
         layout: &Layout,
     ) -> Result<(Count, Arc<Log>), StoreError> {
         let Seen { log, count, at } = self.get();
-        let recent = at.is_some_and(|at| crate::cache::now().saturating_duration_since(at) < LOST);
+        // A server alone answers for both or for neither: a log that comes late is not one to do without.
+        let recent = operation.is_spread()
+            && at.is_some_and(|at| crate::cache::now().saturating_duration_since(at) < LOST);
         let asked = if recent {
             tokio::time::timeout(ASK, self.ask(operation, layout))
                 .await

@@ -92,7 +92,8 @@ impl RedisStore {
         Ok(RedisStoreBuilder::new(Dial::Server(client.into())))
     }
 
-    /// Of a cluster, found through these of its nodes.
+    /// Of a cluster, found through these of its nodes. One of them knows of purges that are not of one URI: a process to
+    /// which it does not answer within 30 ms goes by what it heard up to 30 s ago.
     ///
     /// # Errors
     ///

@@ -127,6 +127,19 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Asks until it is no hit: where the node of a cluster that knows of purges answers late, what was known before does.
+    pub(crate) async fn until_gone(&self, uri: &str) {
+        for _ in 0..1000 {
+            if self.get(uri, &[]).await.outcome != "hit" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{uri} never goes");
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Got {
     pub(crate) status: StatusCode,

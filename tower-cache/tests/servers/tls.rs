@@ -129,7 +129,7 @@ async fn so_is_a_cluster_whose_nodes_have_it() {
         assert!(keys > 3, "{keys}");
     }
     one.handle.purge_all().await.unwrap();
-    assert_ne!(other.get(&uri(2), &[]).await.outcome, "hit");
+    other.until_gone(&uri(2)).await;
 
     let stranger = RedisStore::cluster(urls.iter().map(String::as_str)).unwrap();
     let stranger = Process::of(stranger, &origin);
