@@ -111,7 +111,7 @@ impl<C, K, A> AuthenticatorBuilder<C, K, A> {
     }
 
     /// Accepts opaque tokens, about which the issuer is asked (RFC 7662). JWTs are verified with keys all the same, unless
-    /// [said otherwise](crate::introspection::IntrospectionBuilder::also_jwts). An answer without `exp` is taken as good
+    /// there is no issuer with keys, or it is [said otherwise](crate::introspection::IntrospectionBuilder::also_jwts). An answer without `exp` is taken as good
     /// for as long as it is kept; one with an `iss` must name a configured issuer, if there is any; the audience must
     /// match as that of a JWT must.
     #[cfg(feature = "introspection")]

@@ -361,3 +361,18 @@ async fn what_is_remembered_is_bounded_by_bytes_too() {
         assert_eq!(asked(&world) == before, remembered, "{length}");
     }
 }
+
+/// Where no issuer has keys, asking is the only way to find out about any token.
+#[tokio::test(start_paused = true)]
+async fn without_keys_jwts_are_asked_about_too() {
+    let (world, builder) = setup();
+    let auth =
+        Authenticator::builder().introspect(builder.build().unwrap()).audience("api").wall_clock(clock);
+    let auth: Authenticator = auth.build().unwrap();
+    assert!(auth.verify("opaque").await.is_ok());
+    assert!(auth.verify(&token(CLAIMS)).await.is_ok());
+    assert_eq!(asked(&world), 2);
+    world.lock().unwrap().answer = r#"{"active":false}"#.to_owned();
+    let forged = auth.verify(&format!("{}A", token(CLAIMS))).await.unwrap_err();
+    assert_eq!((forged, asked(&world)), (TokenFault::Inactive.into(), 3));
+}
