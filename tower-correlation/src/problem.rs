@@ -17,7 +17,7 @@ use crate::context::Correlation;
 /// [`CorrelationLayer`](crate::CorrelationLayer).
 ///
 /// Nothing is buffered: the member goes in front of the first one, in the frame where that begins. Encoded (compressed)
-/// documents, those with a digest (RFC 9530), and those that are no object or have the member already in that frame, are
+/// documents, those with a digest (RFC 9530), parts of one (`Content-Range`), and those that are no object or have the member already in that frame, are
 /// passed on as they are.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
@@ -59,18 +59,21 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        // A HEAD response has the length of what GET would give, but no body to put anything in.
+        // Of HEAD too: its response must not say another length than that of GET would have (RFC 9110 §8.6).
         let correlation = request.extensions().get::<Correlation>().cloned();
-        let correlation = correlation.filter(|_| request.method() != http::Method::HEAD);
         ProblemFuture { inner: self.inner.call(request), correlation }
     }
 }
 
 /// Fields that say that the bytes of the body are not to be touched.
-const FIXED: [HeaderName; 3] = [
+const FIXED: [HeaderName; 6] = [
     header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
+    // What they replaced: RFC 3230 and RFC 1864.
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
 ];
 
 pin_project! {

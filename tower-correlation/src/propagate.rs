@@ -115,7 +115,9 @@ impl Config {
                 Some(correlation) => correlation.trace().child(random()),
                 None => TraceParent::generate(random(), random(), false),
             });
-            inject(headers, trace, correlation.and_then(Correlation::tracestate));
+            // The state of one trace says nothing in another.
+            let state = correlation.filter(|it| it.trace().trace_id() == trace.trace_id());
+            inject(headers, trace, state.and_then(Correlation::tracestate));
         } else if correlation.and_then(Correlation::parent).is_some_and(|it| one_parent(headers) == Some(it))
         {
             // A request that is passed on as it came still says who called; what an SDK wrote names another span.

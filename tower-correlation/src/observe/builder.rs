@@ -16,6 +16,8 @@ use crate::policy::sampling::{Always, Bucket, Threshold};
 
 /// Routes that have series of their own unless told otherwise.
 const MAX_ROUTES: usize = 256;
+/// Most that may be asked for: the table is made at once, and more series than of these no store of metrics takes.
+const MOST_ROUTES: usize = 1 << 16;
 
 /// Builds an [`Observe`].
 #[must_use]
@@ -161,7 +163,7 @@ impl ObserveBuilder {
         self
     }
 
-    /// How many routes have series of their own on each side; all others share `_other`. Default: 256.
+    /// How many routes have series of their own on each side; all others share `_other`. Default: 256; at most 65,536.
     pub fn max_routes(mut self, bound: usize) -> Self {
         self.max_routes = bound;
         self
@@ -223,7 +225,7 @@ impl ObserveBuilder {
     ///
     /// # Errors
     ///
-    /// A rate outside 0 to 1, a limit of nothing, or a field with the name of another.
+    /// A rate outside 0 to 1, a limit of nothing, more than 65,536 routes, or a field without a name or with that of another.
     pub fn build(self) -> Result<Observe, ConfigError> {
         let rate = share("sample", self.rate)?;
         let mut route_rates = Vec::new();
@@ -231,9 +233,15 @@ impl ObserveBuilder {
             route_rates.push((route, share("sample_route", rate)?));
         }
         for (at, (name, _)) in self.fields.iter().enumerate() {
+            if name.is_empty() {
+                return Err(ConfigError::new("field", "a field needs a name"));
+            }
             if NAMES.contains(name) || self.fields[..at].iter().any(|(other, _)| other == name) {
                 return Err(ConfigError::new("field", format!("there is a field `{name}` already")));
             }
+        }
+        if self.max_routes > MOST_ROUTES {
+            return Err(ConfigError::new("max_routes", format!("there may be {MOST_ROUTES} at most")));
         }
         let limit = match self.limit {
             None => None,

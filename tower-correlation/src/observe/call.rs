@@ -17,6 +17,7 @@ use crate::fields::extract;
 use crate::generate::random;
 use crate::policy::record::{Outcome, Record};
 use crate::policy::sampling::{self, End, Kept, Threshold};
+use crate::policy::state::TraceState;
 use crate::policy::trace::TraceParent;
 
 /// What the wrapper of a request body has counted; in the extensions of the request when asked for.
@@ -75,6 +76,11 @@ impl std::fmt::Debug for Call {
     }
 }
 
+/// What is known of a call: of the request itself, else of the task that makes it.
+pub(super) fn correlation<B>(request: &Request<B>) -> Option<Correlation> {
+    request.extensions().get().cloned().or_else(crate::current)
+}
+
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -117,8 +123,18 @@ impl Call {
         }
         if lines {
             call.sample(shared, request);
+        } else if shared.head_decides {
+            let given = correlation(request);
+            call.inherit(shared, given.as_ref().and_then(Correlation::tracestate));
         }
         call
+    }
+
+    /// Takes the caller's threshold, where that decides.
+    fn inherit(&mut self, shared: &Shared, state: Option<&TraceState>) {
+        if let Some(threshold) = shared.inherited(state) {
+            (self.threshold, self.inherits) = (threshold, true);
+        }
     }
 
     /// Decides by the trace's randomness, and takes what a line would need if there may be one.
@@ -137,9 +153,7 @@ impl Call {
             // Nothing that another service would see too.
             None => random::<u64>() >> 8,
         };
-        if let Some(threshold) = shared.inherited(state) {
-            (self.threshold, self.inherits) = (threshold, true);
-        }
+        self.inherit(shared, state);
         self.sampled = self.threshold.keeps(self.randomness);
         // The response may bring a route whose rate is another.
         let open = self.route == RouteIndex::Unmatched && !shared.route_rates.is_empty();
@@ -179,7 +193,8 @@ impl Call {
         if self.route == RouteIndex::Unmatched && self.shared.resolves() {
             // A router inside may have left it on the response.
             self.route = self.shared.route(self.side, response.extensions());
-            if !self.inherits {
+            // Without rates of routes nothing is to be decided again: a rate that changed counts from the next call on.
+            if !self.inherits && !self.shared.route_rates.is_empty() {
                 self.threshold = self.shared.threshold(self.shared.red(self.side).routes.get(self.route));
                 self.sampled = self.threshold.keeps(self.randomness);
             }

@@ -5,9 +5,12 @@ use crate::policy::record::{Record, millis};
 
 const TARGET: &str = "tower_correlation::observe";
 
+fn constant<'a>(all: &'a [(&'static str, String)], name: &str) -> Option<&'a str> {
+    all.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+}
+
 pub(super) fn event(record: &Record<'_>) {
-    let constant =
-        |name| record.constant.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str());
+    let constant = |name| constant(record.constant, name);
     let own = (!record.fields.is_empty()).then(|| {
         let fields: Vec<String> =
             record.fields.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
@@ -40,9 +43,12 @@ pub(super) fn event(record: &Record<'_>) {
     );
 }
 
-pub(super) fn summary(summary: &RouteSummary) {
+pub(super) fn summary(summary: &RouteSummary, all: &[(&'static str, String)]) {
     tracing::info!(
         target: TARGET,
+        service = constant(all, "service"),
+        instance = constant(all, "instance"),
+        version = constant(all, "version"),
         side = summary.side.as_str(),
         route = summary.route,
         count = summary.count,

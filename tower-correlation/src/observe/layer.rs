@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::ResponseBody;
-use super::call::{Call, Watch};
+use super::call::{Call, Watch, correlation};
 use super::metrics::RouteIndex;
 use super::{Observe, Shared, Side};
 use crate::ambient::Entered;
@@ -103,13 +103,16 @@ where
 
 /// Puts the threshold where outbound calls take it from, unless a caller's is there.
 fn tell<B>(call: &Call, request: &mut Request<B>) -> Option<Correlation> {
-    let given = request.extensions().get::<Correlation>()?;
     if call.inherits() {
         return None;
     }
+    let given = correlation(request)?;
     let state = with_threshold(given.tracestate(), call.threshold())?;
     let told = given.with_tracestate(Some(state));
-    request.extensions_mut().insert(told.clone());
+    // Only in the place of what was there: a task's own is told by being the current one.
+    if let Some(known) = request.extensions_mut().get_mut::<Correlation>() {
+        *known = told.clone();
+    }
     Some(told)
 }
 

@@ -108,30 +108,26 @@ impl Route {
     }
 }
 
-/// Counts of one route since the last summary.
+/// Counts of one route since the last summary: the calls are those in the buckets, so that there is no moment at which
+/// one is counted and has no duration.
 pub(crate) struct Tally {
-    pub(crate) count: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) buckets: [AtomicU64; quantiles::BUCKETS],
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self {
-            count: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            buckets: [const { AtomicU64::new(0) }; quantiles::BUCKETS],
-        }
+        Self { errors: AtomicU64::new(0), buckets: [const { AtomicU64::new(0) }; quantiles::BUCKETS] }
     }
 }
 
 impl Tally {
     pub(crate) fn add(&self, duration: Duration, failed: bool) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-        }
+        // Whoever sees the error sees its call as well.
         self.buckets[quantiles::bucket(duration)].fetch_add(1, Ordering::Relaxed);
+        if failed {
+            self.errors.fetch_add(1, Ordering::Release);
+        }
     }
 }
 

@@ -32,13 +32,16 @@ pub struct RouteSummary {
 fn of_side(side: Side, red: &Red) -> impl Iterator<Item = RouteSummary> {
     let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
     red.routes.iter().filter_map(move |route| {
-        let Tally { count, errors, buckets } = route.summary.as_deref()?;
-        let count = take(count);
+        let tally: &Tally = route.summary.as_deref()?;
+        let errors = tally.errors.swap(0, Ordering::Acquire);
+        let buckets: Vec<u64> = tally.buckets.iter().map(take).collect();
+        let count = buckets.iter().sum();
+        // An error whose call was in the summary before this one waits for the next call.
+        tally.errors.fetch_add(errors.saturating_sub(count), Ordering::Release);
+        let errors = errors.min(count);
         if count == 0 {
             return None;
         }
-        let errors = take(errors);
-        let buckets: Vec<u64> = buckets.iter().map(take).collect();
         let at = |share| quantile(&buckets, share).unwrap_or_default();
         let route = route.name.to_string();
         Some(RouteSummary { side, route, count, errors, p50: at(0.5), p90: at(0.9), p99: at(0.99) })
@@ -54,7 +57,8 @@ impl Observe {
         of_side(Side::Server, &shared.server).chain(of_side(Side::Client, &shared.client)).collect()
     }
 
-    /// Writes the summaries as lines with message `summary`, and what became of the lines of calls.
+    /// Writes the summaries as lines with message `summary`. What became of the lines of calls says
+    /// [`accounting`](Self::accounting).
     pub fn write_summaries(&self) {
         for summary in self.summaries() {
             match &self.shared.output {
@@ -64,13 +68,15 @@ impl Observe {
                     write(line);
                 }),
                 #[cfg(feature = "tracing")]
-                Output::Tracing => super::event::summary(&summary),
+                Output::Tracing => super::event::summary(&summary, &self.shared.constant),
             }
         }
     }
 
-    /// Writes the summaries once in every period, for ever: a future for whoever runs background work.
+    /// Writes the summaries once in every period, for ever: a future for whoever runs background work. A period of less
+    /// than a second is one second, as one of nothing would leave no time for anything else.
     pub async fn write_summaries_every(self, period: Duration) {
+        let period = period.max(Duration::from_secs(1));
         loop {
             tokio::time::sleep(period).await;
             self.write_summaries();

@@ -81,7 +81,7 @@ impl TraceState {
     /// Takes a list of valid members.
     fn of(mut list: String) -> Option<Self> {
         if list.len() > MAX_BYTES {
-            list = cut(&list);
+            list = cut(&list, MAX_BYTES);
         }
         if list.is_empty() {
             return None;
@@ -106,7 +106,8 @@ impl TraceState {
     }
 
     /// A list with the member in front, where changed ones belong (§3.3.1.4); the last member leaves when there are 32
-    /// others. `None` when key or value break the grammar.
+    /// others, and others leave where 512 bytes are too few for all. `None` when key or value break the grammar or do not
+    /// fit into 512 bytes.
     #[must_use]
     pub fn with(state: Option<&Self>, key: &str, value: &str) -> Option<Self> {
         if !valid_key(key.as_bytes()) || !valid_value(value.as_bytes()) {
@@ -119,6 +120,19 @@ impl TraceState {
             list.push_str(other);
             list.push('=');
             list.push_str(value);
+        }
+        // Others make room, or the list would come back without what it was to be given.
+        let own = key.len() + 1 + value.len();
+        if list.len() > MAX_BYTES {
+            if own > MAX_BYTES {
+                return None;
+            }
+            let others = list.split_off(own);
+            let others = cut(others.trim_start_matches(','), (MAX_BYTES - own).saturating_sub(1));
+            if !others.is_empty() {
+                list.push(',');
+                list.push_str(&others);
+            }
         }
         Self::of(list)
     }
@@ -193,10 +207,10 @@ fn passes_as_it_is(line: &[u8]) -> bool {
 }
 
 /// Whole members only, the long ones first to leave.
-fn cut(list: &str) -> String {
+fn cut(list: &str, room: usize) -> String {
     let mut members: Vec<&str> = list.split(',').collect();
     let mut length = list.len();
-    while length > MAX_BYTES {
+    while length > room && !members.is_empty() {
         let leaves = members.iter().rposition(|member| member.len() > LONG_MEMBER);
         let gone = members.remove(leaves.unwrap_or(members.len() - 1));
         length -= gone.len() + usize::from(!members.is_empty());

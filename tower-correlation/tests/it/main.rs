@@ -20,6 +20,8 @@ mod identity;
 mod outbound;
 
 #[cfg(feature = "observe")]
+mod observe_corners;
+#[cfg(feature = "observe")]
 mod observe_ends;
 #[cfg(feature = "observe")]
 mod observe_lines;

@@ -177,6 +177,20 @@ async fn the_caller_s_span_leaves_and_that_of_an_sdk_stays() {
     }
 }
 
+/// A span of an SDK that has begun another trace takes nothing of the first one along.
+#[tokio::test]
+async fn the_state_of_one_trace_is_not_sent_in_another() {
+    let correlation = correlation();
+    for (trace_id, told) in [(correlation.trace().trace_id(), true), (5, false)] {
+        let mut request = of(&correlation);
+        request.extensions_mut().insert(TraceParent::new(trace_id, 7, 1).unwrap());
+        let headers = sent(PropagateLayer::new(), request).await;
+        let parent = TraceParent::parse(headers["traceparent"].as_bytes()).unwrap();
+        assert_eq!((parent.trace_id(), parent.parent_id()), (trace_id, 7));
+        assert_eq!(headers.contains_key("tracestate"), told);
+    }
+}
+
 /// Towards a party that is not to read it, whoever wrote it.
 #[tokio::test]
 async fn no_baggage_leaves_where_that_is_said() {

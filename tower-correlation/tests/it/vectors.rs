@@ -253,6 +253,22 @@ fn a_long_state_is_cut_to_512_bytes_of_whole_members() {
     );
 }
 
+/// It is the newest; where there is no room for all, others leave, long ones first.
+#[test]
+fn a_member_that_is_put_in_is_in_the_list() {
+    let state = |list: &str| TraceState::parse([list.as_bytes()]).unwrap();
+    let others = format!("a={},b={},c={}", "1".repeat(200), "2".repeat(100), "3".repeat(100));
+    let with = |value: usize| TraceState::with(Some(&state(&others)), "us", &"x".repeat(value)).unwrap();
+    assert_eq!(with(90).as_str(), format!("us={},{others}", "x".repeat(90)));
+    let rest = &others[203..];
+    assert_eq!(with(130).as_str(), format!("us={},{rest}", "x".repeat(130)));
+    assert_eq!(with(256).as_str(), format!("us={},{rest}", "x".repeat(256)));
+    let full = "x".repeat(256);
+    let long = TraceState::with(Some(&state("a=1")), &"k".repeat(255), &full).unwrap();
+    assert_eq!(long.as_str(), format!("{}={full}", "k".repeat(255)), "512 bytes");
+    assert_eq!(TraceState::with(Some(&state("a=1")), &"k".repeat(256), &full), None, "513 bytes");
+}
+
 #[test]
 fn a_changed_member_comes_first() {
     let state = TraceState::parse([&b"a=1,b=2,c=3"[..]]).unwrap();
