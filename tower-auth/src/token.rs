@@ -102,9 +102,9 @@ impl<C: Send + Sync + 'static> Grant for Verified<C> {
 }
 
 impl<C> Verified<C> {
-    pub(crate) fn new(registered: Registered, token: &str, signed: Option<Signed>, claims: C) -> Self {
-        let facts = Facts { signed, registered: registered.with_token(token) };
-        Self { inner: Arc::new(Inner { facts, claims }) }
+    pub(crate) fn new(mut registered: Registered, token: &str, signed: Option<Signed>, claims: C) -> Self {
+        registered.keep(token);
+        Self { inner: Arc::new(Inner { facts: Facts { signed, registered }, claims }) }
     }
 
     pub(crate) fn from_inner(inner: Arc<Inner<C>>) -> Self {

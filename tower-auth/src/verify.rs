@@ -19,8 +19,9 @@ pub enum Backend {
     /// aws-lc-rs: the default where it is compiled in, four to nine times faster with RSA and ECDSA.
     #[cfg(feature = "aws-lc-rs")]
     AwsLcRs,
-    /// The pure Rust crates of RustCrypto. They stop at RSA keys of 4096 bits: with a larger one, up to the 8192 that are
-    /// taken, every signature is refused.
+    /// The pure Rust crates of RustCrypto. They stop at RSA keys of 4096 bits: an
+    /// [`Authenticator`](crate::Authenticator) with a longer one in its configuration is not built, and of the keys that are
+    /// fetched longer ones are left out.
     #[cfg(feature = "rust-crypto")]
     RustCrypto,
 }
@@ -42,6 +43,16 @@ impl Backend {
             Self::AwsLcRs => &jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER,
             #[cfg(feature = "rust-crypto")]
             Self::RustCrypto => &jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER,
+        }
+    }
+
+    /// In bytes; no backend is given more than 8192 bits.
+    pub(crate) fn longest_modulus(self) -> usize {
+        match self {
+            #[cfg(feature = "aws-lc-rs")]
+            Self::AwsLcRs => 1_024,
+            #[cfg(feature = "rust-crypto")]
+            Self::RustCrypto => 512,
         }
     }
 
@@ -153,7 +164,8 @@ pub(crate) fn verify_split<'k>(
     once: Option<NonZeroU64>,
 ) -> Result<&'k Arc<Key>, TokenFault> {
     let algorithm = header.algorithm;
-    let key = keys.select(header.kid.as_deref(), algorithm).ok_or(TokenFault::UnknownKey)?;
+    let key = keys.select(header.kid.as_deref(), algorithm).filter(|key| key.suits(backend));
+    let key = key.ok_or(TokenFault::UnknownKey)?;
     if once.is_some() && once == key.id() {
         return Ok(key);
     }

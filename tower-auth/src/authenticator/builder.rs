@@ -177,7 +177,7 @@ impl<C, K, A> AuthenticatorBuilder<C, K, A> {
     }
 
     /// How many bytes of tokens that were verified, with their claims, are kept so that their signatures need not be
-    /// verified again; zero keeps none. 16 MiB by default, about 5,000 tokens. Every use still asks whether the token is
+    /// verified again; zero keeps none. 16 MiB by default, about 4,000 tokens in use. Every use still asks whether the token is
     /// in time, the audience right, and its key still one of the issuer's; a removed key takes its tokens along.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
@@ -238,6 +238,10 @@ impl<C: Send + Sync + 'static> AuthenticatorBuilder<C, Set, Set> {
         }
         if let Some(fault) = issuers.iter().find_map(|issuer| issuer.fault.clone()) {
             return Err(fault);
+        }
+        let suits = |issuer: &Issuer| issuer.keys.used_with(self.settings.backend);
+        if let Some(fault) = issuers.iter().find_map(|issuer| suits(issuer).err()) {
+            return Err(ConfigError::new("backend", fault.to_string()));
         }
         let twice = |(index, issuer): (usize, &Issuer)| {
             issuers[..index].iter().any(|other| other.name == issuer.name)

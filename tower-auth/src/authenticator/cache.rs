@@ -26,8 +26,10 @@ const SAMPLE: u8 = 8;
 const FRONT: u64 = 4;
 /// The part that is for tokens used once.
 const ONCE: u64 = 16;
-/// A place of the front for as many of its bytes: several times as many places as entries, so that these seldom meet.
-const BYTES_PER_PLACE: u64 = 512;
+/// Entries of the front whose hashes end alike. What names four of them is one piece of memory.
+const WAYS: usize = 4;
+/// A shelf for as many bytes of the front: more places than entries, so that five seldom meet.
+const BYTES_PER_SHELF: u64 = 4 * 1_024;
 /// What is remembered of tokens that were verified: one for as many bytes of the cache, a third of what a token takes.
 const BYTES_PER_TRACE: u64 = 1_024;
 /// The end of a token is the end of its signature: no two tokens have the same.
@@ -141,42 +143,74 @@ impl<C: Send + Sync + 'static> VerifiedCache<C> {
     }
 
     pub(crate) fn remove(&self, key: u64) {
-        self.front.clear(self.front.at(key));
+        self.front.clear(key);
         self.entries.invalidate(&key);
     }
 }
 
-/// The tokens used last, each in the one place that it can have. Read without locks, and with a tenth of the memory traffic
+/// The tokens used last, each in one of the places of one shelf. Read without locks, and with a tenth of the memory traffic
 /// that a look into moka takes.
 struct Front<C> {
-    places: Box<[ArcSwapOption<Inner<C>>]>,
-    /// Of the entries in the places.
+    shelves: Box<[Shelf<C>]>,
+    /// Of all entries.
     bytes: AtomicU64,
     most: u64,
+    /// Which place of a full shelf is given away next.
+    turn: AtomicUsize,
     /// Where room is made next.
     hand: AtomicUsize,
 }
 
+/// Hashes stand beside what they are of, so that nothing else is touched for a token that is not there. One that is not, or
+/// no longer, of the entry beside it makes that one missed and nothing worse: each entry knows its own.
+#[repr(align(64))]
+struct Shelf<C> {
+    /// Zero where there is nothing.
+    hashes: [AtomicU64; WAYS],
+    entries: [ArcSwapOption<Inner<C>>; WAYS],
+}
+
+impl<C> Shelf<C> {
+    fn new() -> Self {
+        Self { hashes: Default::default(), entries: std::array::from_fn(|_| ArcSwapOption::empty()) }
+    }
+
+    /// The places with this hash.
+    fn ways(&self, hash: u64) -> impl Iterator<Item = usize> {
+        (0..WAYS).filter(move |way| self.hashes[*way].load(Ordering::Relaxed) == hash)
+    }
+
+    fn swap(&self, way: usize, hash: u64, entry: Option<Arc<Inner<C>>>) -> Option<Arc<Inner<C>>> {
+        let old = self.entries[way].swap(entry);
+        self.hashes[way].store(hash, Ordering::Relaxed);
+        old
+    }
+}
+
 impl<C> Front<C> {
     fn new(most: u64) -> Self {
-        // At most a mebibyte of pointers.
-        let places = (most / BYTES_PER_PLACE).clamp(16, 1 << 17).next_power_of_two();
+        // At most two mebibytes.
+        let shelves = (most / BYTES_PER_SHELF).clamp(4, 1 << 15).next_power_of_two();
         Self {
-            places: (0..places).map(|_| ArcSwapOption::empty()).collect(),
+            shelves: (0..shelves).map(|_| Shelf::new()).collect(),
             bytes: AtomicU64::new(0),
             most,
+            turn: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
         }
     }
 
     fn at(&self, key: u64) -> usize {
-        key as usize & (self.places.len() - 1)
+        key as usize & (self.shelves.len() - 1)
     }
 
     fn get(&self, key: u64, token: &[u8]) -> Option<Verified<C>> {
-        let found = self.places[self.at(key)].load();
-        let found = found.as_ref().filter(|inner| inner.is(key, token))?;
-        Some(Verified::from_inner(Arc::clone(found)))
+        let shelf = &self.shelves[self.at(key)];
+        shelf.ways(key).find_map(|way| {
+            let found = shelf.entries[way].load();
+            let found = found.as_ref().filter(|inner| inner.is(key, token))?;
+            Some(Verified::from_inner(Arc::clone(found)))
+        })
     }
 
     /// Takes the place of whatever has it; what is too large does without.
@@ -186,22 +220,26 @@ impl<C> Front<C> {
             return;
         }
         let at = self.at(key);
+        let shelf = &self.shelves[at];
+        let free = shelf.ways(key).next().or_else(|| shelf.ways(0).next());
+        let way = free.unwrap_or_else(|| self.turn.fetch_add(1, Ordering::Relaxed) % WAYS);
         self.bytes.fetch_add(weight, Ordering::Relaxed);
-        self.forget(self.places[at].swap(Some(Arc::clone(inner))));
+        self.forget(shelf.swap(way, key, Some(Arc::clone(inner))));
         // One turn at most: others may be filling what is emptied here.
-        for _ in 0..self.places.len() {
+        for _ in 0..self.shelves.len() {
             if self.bytes.load(Ordering::Relaxed) <= self.most {
                 break;
             }
-            let next = self.hand.fetch_add(1, Ordering::Relaxed) & (self.places.len() - 1);
-            if next != at && self.places[next].load().is_some() {
-                self.clear(next);
+            let next = self.hand.fetch_add(1, Ordering::Relaxed) & (self.shelves.len() - 1);
+            if next != at {
+                (0..WAYS).for_each(|way| self.forget(self.shelves[next].swap(way, 0, None)));
             }
         }
     }
 
-    fn clear(&self, at: usize) {
-        self.forget(self.places[at].swap(None));
+    fn clear(&self, key: u64) {
+        let shelf = &self.shelves[self.at(key)];
+        shelf.ways(key).for_each(|way| self.forget(shelf.swap(way, 0, None)));
     }
 
     fn forget(&self, old: Option<Arc<Inner<C>>>) {
@@ -282,7 +320,7 @@ mod tests {
         assert_eq!(tokens.in_moka(), 1);
         // Also without its place in front.
         let key = tokens.key(&again);
-        tokens.cache.front.clear(tokens.cache.front.at(key));
+        tokens.cache.front.clear(key);
         assert!(tokens.is_entry(&again));
         assert!(tokens.cache.front.get(key, again.as_bytes()).is_some());
         tokens.cache.remove(key);
@@ -293,7 +331,7 @@ mod tests {
     #[test]
     fn of_two_with_one_place_each_goes_on() {
         let tokens = Tokens::new(1 << 20);
-        // Places in front; there are fewer for tokens used once.
+        // There are fewer places than that for tokens used once.
         let place = |number: &usize| tokens.key(&Tokens::token(*number)) & 0x1ff;
         let one = place(&0);
         let pair = [0, (1..).find(|number| place(number) == one).unwrap()].map(Tokens::token);
@@ -301,6 +339,27 @@ mod tests {
             assert_eq!(tokens.uses(&pair[token]), known, "{token}");
         }
         assert!(tokens.is_entry(&pair[0]) && tokens.is_entry(&pair[1]));
+    }
+
+    #[test]
+    fn four_share_a_shelf_and_a_fifth_is_found_behind() {
+        let tokens = Tokens::new(1 << 20);
+        let front = &tokens.cache.front;
+        let shelf = |number: &usize| front.at(tokens.key(&Tokens::token(*number)));
+        let alike: Vec<_> =
+            (0..).filter(|number| shelf(number) == shelf(&0)).take(5).map(Tokens::token).collect();
+        for token in alike.iter().chain(&alike) {
+            tokens.uses(token);
+        }
+        let in_front =
+            || alike.iter().filter(|token| front.get(tokens.key(token), token.as_bytes()).is_some());
+        assert_eq!(in_front().count(), WAYS);
+        assert!(alike.iter().all(|token| tokens.is_entry(token)));
+        assert_eq!(in_front().count(), WAYS);
+        front.clear(tokens.key(&alike[4]));
+        assert!(in_front().count() < WAYS && tokens.is_entry(&alike[4]));
+        tokens.cache.remove(tokens.key(&alike[4]));
+        assert!(!tokens.is_entry(&alike[4]) && tokens.is_entry(&alike[0]));
     }
 
     /// More tokens in turn than there are places: each has lost its own before it comes again.
@@ -327,8 +386,9 @@ mod tests {
                     tokens.uses(&Tokens::token(number));
                 }
             }
-            let Front { places, bytes, most, .. } = &tokens.cache.front;
-            let held: u64 = places.iter().filter_map(|place| place.load().as_deref().map(weight)).sum();
+            let Front { shelves, bytes, most, .. } = &tokens.cache.front;
+            let entries = shelves.iter().flat_map(|shelf| &shelf.entries);
+            let held: u64 = entries.filter_map(|entry| entry.load().as_deref().map(weight)).sum();
             assert_eq!(held, bytes.load(Ordering::Relaxed));
             assert!(held <= *most && (max_bytes < 100_000 || held > most / 2), "{held} of {most}");
             tokens.in_moka();

@@ -306,8 +306,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         let by = verify::verify_split(&split, &header, &signature, &keys, *backend, once)?;
         // One piece of memory for the payload and, in the end, the token.
         let payload = jws::decode_with_room(split.payload, token.len())?;
-        let mut outline = Outline::new();
-        let registered = claims::parse_outlined(payload, places, &mut outline)?;
+        let (mut outline, mut registered) = (Outline::new(), Registered::default());
+        claims::parse_outlined(payload, places, &mut outline, &mut registered)?;
         // Once more, now that the payload can be believed.
         if issuer.name.is_some() && issuer.name.as_deref() != registered.iss() {
             return Err(TokenFault::Issuer.into());

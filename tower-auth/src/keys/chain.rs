@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Algorithm, KeySet, KeySource, Lookup};
+use super::{Algorithm, KeyFault, KeySet, KeySource, Lookup};
+use crate::verify::Backend;
 
 /// Keys from several sources for one issuer, in order: a key from the configuration besides fetched ones, or two documents
 /// during a move. A key that a source holds by the id in the token is used without asking the others; only for a key that
@@ -80,6 +81,10 @@ impl KeySource for ChainedKeys {
             (None, None, None, None) => Lookup::Keys(Arc::default()),
         }
     }
+
+    fn used_with(&self, backend: Backend) -> Result<(), KeyFault> {
+        self.sources.iter().try_for_each(|source| source.used_with(backend))
+    }
 }
 
 impl KeySource for Arc<dyn KeySource> {
@@ -93,5 +98,9 @@ impl KeySource for Arc<dyn KeySource> {
 
     fn vouches_for(&self, generation: u64) -> bool {
         (**self).vouches_for(generation)
+    }
+
+    fn used_with(&self, backend: Backend) -> Result<(), KeyFault> {
+        (**self).used_with(backend)
     }
 }

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::verify::Backend;
+
 pub use chain::ChainedKeys;
 pub use remote::RemoteJwks;
 pub use set::{Key, KeySet, StaticKeys};
@@ -162,6 +164,8 @@ pub enum KeyFault {
     NotSecret,
     /// `alg` does not fit the key.
     Algorithm,
+    /// Longer than the backend takes: RustCrypto stops at RSA keys of 4096 bits.
+    Backend,
 }
 
 impl fmt::Display for KeyFault {
@@ -174,6 +178,7 @@ impl fmt::Display for KeyFault {
             Self::Weak => "a weak key",
             Self::NotSecret => "a key file in the place of a secret",
             Self::Algorithm => "the algorithm does not fit the key",
+            Self::Backend => "an RSA key of more than 4096 bits, which this backend does not take",
         })
     }
 }
@@ -230,5 +235,13 @@ pub trait KeySource: Send + Sync + 'static {
     fn vouches_for(&self, generation: u64) -> bool {
         let _ = generation;
         false
+    }
+
+    /// Told when the authenticator is built what will compute signatures. A source of keys that are known by then says when it
+    /// has one that cannot be used so; one that fetches leaves such keys out. Anything goes by default.
+    #[doc(hidden)]
+    fn used_with(&self, backend: Backend) -> Result<(), KeyFault> {
+        let _ = backend;
+        Ok(())
     }
 }

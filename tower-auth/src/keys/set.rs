@@ -15,6 +15,7 @@ use super::{Algorithm, Family, KeyFault, KeySource, Lookup};
 use crate::error::ConfigError;
 use crate::policy::der;
 use crate::policy::jwk::{self, Parsed, Shape};
+use crate::verify::Backend;
 
 /// Most keys of one set that are looked at.
 const MAX_KEYS: usize = 10_000;
@@ -74,6 +75,19 @@ impl Key {
     /// Whether this is the very same key for the same purposes, wherever it was read from.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other) || self.shape == other.shape && self.algorithms == other.algorithms
+    }
+
+    /// Whether the backend can verify with it.
+    pub(crate) fn suits(&self, backend: Backend) -> bool {
+        self.modulus() <= backend.longest_modulus()
+    }
+
+    /// Its length in bytes; nothing for keys of other kinds than RSA.
+    fn modulus(&self) -> usize {
+        match &self.shape {
+            Shape::Rsa { n, .. } => n.len(),
+            _ => 0,
+        }
     }
 
     fn is_symmetric(&self) -> bool {
@@ -219,8 +233,18 @@ impl KeySet {
 
     /// Drops symmetric keys: a secret that is published is none.
     pub(super) fn without_symmetric(self) -> Self {
+        self.only(|key| !key.is_symmetric())
+    }
+
+    /// Drops RSA keys that are longer than so many bytes, unless that is nothing.
+    pub(super) fn up_to_modulus(self, longest: usize) -> Self {
+        let fits = |key: &Key| longest == 0 || key.modulus() <= longest;
+        if self.keys.iter().all(|key| fits(key)) { self } else { self.only(fits) }
+    }
+
+    fn only(self, keep: impl Fn(&Key) -> bool) -> Self {
         let before = self.keys.len() + self.refused;
-        let mut set = Self::index(self.keys.into_iter().filter(|key| !key.is_symmetric()).collect());
+        let mut set = Self::index(self.keys.into_iter().filter(|key| keep(key)).collect());
         set.refused = before - set.keys.len();
         set
     }
@@ -352,5 +376,10 @@ impl KeySource for StaticKeys {
 
     fn vouches_for(&self, generation: u64) -> bool {
         self.set.generation == generation
+    }
+
+    fn used_with(&self, backend: Backend) -> Result<(), KeyFault> {
+        let all = self.set.keys.iter().all(|key| key.suits(backend));
+        if all { Ok(()) } else { Err(KeyFault::Backend) }
     }
 }

@@ -75,12 +75,11 @@ impl Registered {
     }
 
     /// Keeps the token too.
-    pub(crate) fn with_token(mut self, token: &str) -> Self {
+    pub(crate) fn keep(&mut self, token: &str) {
         self.text.push_str(token);
-        self
     }
 
-    /// What [`with_token`](Self::with_token) was told.
+    /// What [`keep`](Self::keep) was told.
     pub(crate) fn token(&self) -> &str {
         &self.text[self.token..]
     }
@@ -151,24 +150,27 @@ fn at<'j>(members: &Members<'j>, path: &[String]) -> Option<Value<'j>> {
 /// Reads a payload whose signature is good.
 #[cfg(any(feature = "introspection", test))]
 pub(crate) fn parse(payload: Vec<u8>, places: &Places) -> Result<Registered, TokenFault> {
-    parse_outlined(payload, places, &mut Outline::new())
+    let mut claims = Registered::default();
+    parse_outlined(payload, places, &mut Outline::new(), &mut claims)?;
+    Ok(claims)
 }
 
-/// The same, with the places of all members.
+/// The same, with the places of all members. Into claims that are empty: moving as much as they are takes its time.
 pub(crate) fn parse_outlined(
     payload: Vec<u8>,
     places: &Places,
     outline: &mut Outline,
-) -> Result<Registered, TokenFault> {
+    claims: &mut Registered,
+) -> Result<(), TokenFault> {
     let text = String::from_utf8(payload).map_err(|_| TokenFault::Malformed)?;
-    let mut reading = Reading { payload: &text, copied: String::new(), claims: Registered::default() };
+    let mut reading = Reading { payload: &text, copied: String::new(), claims };
     reading.read(places, outline)?;
-    let Reading { copied, mut claims, .. } = reading;
+    let Reading { copied, claims, .. } = reading;
     claims.payload = text.len();
     claims.text = text;
     claims.text.push_str(&copied);
     claims.token = claims.text.len();
-    Ok(claims)
+    Ok(())
 }
 
 /// The issuer that an unverified payload names, for choosing among the configured ones and for nothing else.
@@ -182,14 +184,14 @@ pub(crate) fn issuer(payload: &[u8]) -> Result<Text<'_>, TokenFault> {
 }
 
 /// Claims on their way out of a payload.
-struct Reading<'p> {
+struct Reading<'p, 'c> {
     payload: &'p str,
     /// Values that do not stand in the payload as they are.
     copied: String,
-    claims: Registered,
+    claims: &'c mut Registered,
 }
 
-impl<'p> Reading<'p> {
+impl<'p> Reading<'p, '_> {
     fn read(&mut self, places: &Places, outline: &mut Outline) -> Result<(), TokenFault> {
         if !(places.scopes.is_empty() && places.roles.is_empty()) {
             self.read_places(places)?;

@@ -38,10 +38,10 @@ pub(crate) fn split(token: &str) -> Result<Split<'_>, TokenFault> {
     if token.len() > MAX_TOKEN {
         return Err(TokenFault::TooLarge);
     }
-    let (signed, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed)?;
-    let (header, payload) = signed.split_once('.').ok_or(TokenFault::Malformed)?;
-    // A second dot here would be JWE (five parts) or something unknown.
-    if payload.contains('.') || header.is_empty() {
+    let (header, rest) = token.split_once('.').ok_or(TokenFault::Malformed)?;
+    let (payload, signature) = rest.split_once('.').ok_or(TokenFault::Malformed)?;
+    // A third dot would be JWE (five parts) or something unknown.
+    if signature.contains('.') || header.is_empty() {
         return Err(TokenFault::Malformed);
     }
     if header.len() > MAX_HEADER || signature.len() > MAX_SIGNATURE {
@@ -50,6 +50,7 @@ pub(crate) fn split(token: &str) -> Result<Split<'_>, TokenFault> {
     if signature.is_empty() {
         return Err(TokenFault::Signature);
     }
+    let signed = &token[..header.len() + 1 + payload.len()];
     Ok(Split { signed, header, payload, signature })
 }
 

@@ -292,7 +292,7 @@ mod tests {
 
     use super::*;
     use crate::error::TokenFault;
-    use crate::policy::claims::{Places, parse_outlined};
+    use crate::policy::claims::{Places, Registered, parse_outlined};
 
     const PAYLOADS: [&str; 24] = [
         r#"{"iss":"i","aud":"api","exp":1800000000,"nbf":-0.0,"tenant":"north","level":3}"#,
@@ -401,7 +401,8 @@ mod tests {
     /// `None` for what is not read far enough; where only a claim is wrong, the places are known all the same.
     fn outline(payload: &str) -> Option<Outline> {
         let mut outline = Outline::new();
-        let read = parse_outlined(payload.into(), &Places::default(), &mut outline);
+        let read =
+            parse_outlined(payload.into(), &Places::default(), &mut outline, &mut Registered::default());
         (read != Err(TokenFault::Malformed)).then_some(outline)
     }
 

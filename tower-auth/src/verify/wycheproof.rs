@@ -164,6 +164,9 @@ fn signatures() {
                         });
                         if too_long {
                             assert_eq!(outcome, Ok(false), "this backend stops at 4096 bits");
+                            assert!(key.iter().all(|key| {
+                                key.set().select(None, algorithm).is_none_or(|key| !key.suits(*backend))
+                            }));
                         } else {
                             outcomes.push(outcome.map_err(str::to_owned));
                         }

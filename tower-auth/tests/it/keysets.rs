@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
@@ -12,7 +14,7 @@ use tower_auth::keys::{Algorithm, ChainedKeys, KeySet, KeySource, Lookup};
 use tower_auth::verify::{Backend, verify_jws};
 use tower_auth::{AuthError, AuthLayer, Authenticator, Issuer, RemoteJwks, StaticKeys, TokenFault};
 
-use crate::attacks::{ED_PUBLIC, P256_PUBLIC, P384_PUBLIC, RSA_PKCS1, RSA_PUBLIC};
+use crate::attacks::{ED_PUBLIC, P256_PUBLIC, P384_PUBLIC, RSA_PKCS1, RSA_PUBLIC, backends};
 use crate::support::{CLAIMS, ED_X, SECRET, clock, ed25519, token};
 
 /// Which ids the issuer's document has; `None` is an issuer that is gone.
@@ -330,4 +332,70 @@ fn keys_in_der() {
         assert_eq!(StaticKeys::der(Algorithm::Hs256, &good).unwrap_err().field(), "der");
     }
     assert_eq!(StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap().set().len(), 1);
+}
+
+/// A modulus of as many bytes, of nothing but ones.
+fn rsa(kid: &str, bytes: usize) -> String {
+    let n = URL_SAFE_NO_PAD.encode(vec![0xff; bytes]);
+    format!(r#"{{"kty":"RSA","kid":"{kid}","alg":"RS256","n":"{n}","e":"AQAB"}}"#)
+}
+
+/// 4096 bits and one byte more: what every backend takes, and what only aws-lc-rs does.
+const LENGTHS: [usize; 2] = [512, 513];
+
+#[test]
+fn a_key_that_the_backend_does_not_take_is_refused_when_it_is_loaded() {
+    for backend in backends() {
+        let build = |keys: &dyn Fn() -> ChainedKeys| {
+            let issuer = Issuer::new("https://issuer.example", keys());
+            Authenticator::builder().issuer(issuer).audience("api").backend(backend).build().map(drop)
+        };
+        let outcomes = LENGTHS.map(|bytes| {
+            let jwk = StaticKeys::jwk(rsa("a", bytes).as_bytes()).unwrap();
+            let set = format!(r#"{{"keys":[{},{}]}}"#, rsa("a", 256), rsa("b", bytes));
+            let jwks = StaticKeys::jwks(set.as_bytes()).unwrap();
+            let one = build(&|| ChainedKeys::new(jwk.clone()));
+            assert_eq!(
+                build(&|| ChainedKeys::new(StaticKeys::hmac(Algorithm::Hs256, SECRET).unwrap())
+                    .then(jwks.clone())),
+                one
+            );
+            one
+        });
+        assert_eq!(outcomes[0], Ok(()), "{backend:?}");
+        if format!("{backend:?}") == "RustCrypto" {
+            let error = outcomes[1].as_ref().unwrap_err();
+            assert_eq!(error.field(), "backend");
+            assert!(error.to_string().contains("more than 4096 bits"), "{error}");
+        } else {
+            assert_eq!(outcomes[1], Ok(()));
+        }
+    }
+}
+
+/// Fetched, it is left out like any other key that cannot be used.
+#[tokio::test(start_paused = true)]
+async fn a_fetched_key_that_the_backend_does_not_take_is_not_known() {
+    for backend in backends() {
+        let faults = LENGTHS.map(|bytes| async move {
+            let answer: Answer = Arc::new(move || {
+                let ed = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"ed","x":"{ED_X}"}}"#);
+                Response::new(Full::from(format!(r#"{{"keys":[{},{ed}]}}"#, rsa("rsa", bytes))))
+            });
+            let remote = RemoteJwks::new("https://issuer.example/jwks".parse().unwrap(), Service(answer));
+            let issuer = Issuer::remote("https://issuer.example", remote);
+            let builder = Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock);
+            let auth = builder.backend(backend).build().unwrap();
+            assert!(auth.verify(&ed25519("ed", CLAIMS)).await.is_ok());
+            let signed =
+                [r#"{"alg":"RS256","kid":"rsa"}"#, CLAIMS].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+            let signature = URL_SAFE_NO_PAD.encode(vec![1; bytes]);
+            auth.verify(&format!("{signed}.{signature}")).await.unwrap_err()
+        });
+        let [short, long] = faults;
+        assert_eq!(short.await, TokenFault::Signature.into(), "{backend:?}");
+        let own = format!("{backend:?}") == "RustCrypto";
+        let expected = if own { TokenFault::UnknownKey } else { TokenFault::Signature };
+        assert_eq!(long.await, expected.into(), "{backend:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,11 @@ use tower_service::Service;
 
 use super::{Place, RemoteJwks};
 use crate::fetch;
-use crate::keys::{Algorithm, KeySet, KeySource, KeysPending, Lookup};
+use crate::keys::{Algorithm, KeyFault, KeySet, KeySource, KeysPending, Lookup};
 use crate::metrics::Fetches;
 use crate::policy::document;
 use crate::policy::refresh::{Act, Calm, Glance, Held, Refresh};
+use crate::verify::Backend;
 
 pub(super) struct Remote<S, B, R>(Arc<Source<S, B, R>>);
 
@@ -31,6 +32,8 @@ struct Source<S, B, R> {
     calm: ArcSwapOption<Calm>,
     fetching: AtomicBool,
     fetches: Fetches,
+    /// In bytes; nothing as long as nobody has said what will use the keys.
+    longest_modulus: AtomicUsize,
     types: PhantomData<fn(B) -> R>,
 }
 
@@ -78,6 +81,7 @@ impl<S, B, R> Remote<S, B, R> {
             calm: ArcSwapOption::empty(),
             fetching: AtomicBool::new(false),
             fetches: Fetches::default(),
+            longest_modulus: AtomicUsize::new(0),
             types: PhantomData,
         }))
     }
@@ -128,6 +132,7 @@ impl<S, B, R> Source<S, B, R> {
         let (keys, etag) = match answer.status() {
             StatusCode::OK => {
                 let keys = KeySet::read(answer.body(), self.config.max_keys).ok()?.without_symmetric();
+                let keys = keys.up_to_modulus(self.longest_modulus.load(Ordering::Relaxed));
                 let etag = headers.get(header::ETAG).cloned().map(|etag| (place, etag));
                 (Some(Arc::new(keys)).filter(|keys| !keys.is_empty())?, etag)
             }
@@ -164,6 +169,12 @@ where
         let View { snapshot, held, known } = self.0.view(now(), kid, algorithm);
         let young = known && held.is_some_and(|held| held.is_young());
         snapshot.filter(|_| young).map(|snapshot| Arc::clone(&snapshot.keys))
+    }
+
+    fn used_with(&self, backend: Backend) -> Result<(), KeyFault> {
+        // Of several that share the source each looks at a key once more before it is used.
+        self.0.longest_modulus.fetch_max(backend.longest_modulus(), Ordering::Relaxed);
+        Ok(())
     }
 
     fn vouches_for(&self, generation: u64) -> bool {

@@ -242,13 +242,13 @@ fn one_change_to_an_accepted_object_is_refused() {
     }
 }
 
-/// Digits are read eight at once: each place of numbers of each length, with every other character in it.
+/// Digits are read eight at once: each place of numbers of each length, with another character in it.
 #[test]
 fn numbers_like_the_reference() {
     let digits = b"9182736455463728190";
     for length in 1..=digits.len() {
         for position in 0..length {
-            for character in 0x20..=0x7f_u8 {
+            for character in *b"0159/:;-+.eE pP@\x7f" {
                 let mut text = [b"{\"a\":", &digits[..length], b"}"].concat();
                 text[5 + position] = character;
                 assert_eq!(object(&text).ok().map(tree_of), reference(&text), "{}", text.escape_ascii());
