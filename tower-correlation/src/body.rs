@@ -25,9 +25,11 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // A body that is dropped before its end belongs to the request too.
-            let _span = this.span.enter();
-            let _current = Entered::new(this.slot);
-            this.inner.set(None);
+            if this.inner.is_some() {
+                let _span = this.span.enter();
+                let _current = Entered::new(this.slot);
+                this.inner.set(None);
+            }
         }
     }
 }
@@ -46,12 +48,16 @@ impl<B: Body> Body for ResponseBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        // It is there until the drop.
-        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
+        let mut this = self.project();
+        // It is there until it has ended.
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let _span = this.span.enter();
         let _current = Entered::new(this.slot);
-        inner.poll_frame(cx)
+        let frame = inner.poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) {
+            this.inner.set(None);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -59,6 +65,6 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -63,43 +63,81 @@ pub(crate) fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: Opt
     }
 }
 
+/// The name of a field that is written to each message: the usual one apart, as it is known at compile time where it is
+/// written and takes no clone to get there.
+#[derive(Debug, Clone)]
+pub(crate) enum Written {
+    XRequestId,
+    Other(HeaderName),
+}
+
+impl Written {
+    pub(crate) fn name(&self) -> &HeaderName {
+        match self {
+            Self::XRequestId => &X_REQUEST_ID,
+            Self::Other(name) => name,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, headers: &mut HeaderMap, value: HeaderValue) {
+        const USUAL: HeaderName = HeaderName::from_static("x-request-id");
+        match self {
+            Self::XRequestId => drop(headers.insert(USUAL, value)),
+            Self::Other(name) => drop(headers.insert(name, value)),
+        }
+    }
+}
+
+impl From<HeaderName> for Written {
+    fn from(name: HeaderName) -> Self {
+        if name == X_REQUEST_ID { Self::XRequestId } else { Self::Other(name) }
+    }
+}
+
 /// The fields that may bring an id, the most important first.
 #[derive(Debug, Clone)]
 pub(crate) struct IdFields {
     names: Vec<HeaderName>,
-    /// A bit for the length of each name, and of those of the trace context and baggage.
-    lengths: u64,
+    /// The first of them.
+    first: Option<Written>,
+    /// A bit for each name, and for those of the trace context and baggage.
+    marks: u64,
 }
 
 impl IdFields {
     pub(crate) fn new(names: Vec<HeaderName>) -> Self {
         let others = [&TRACEPARENT, &TRACESTATE, &BAGGAGE];
-        let lengths = names.iter().chain(others).fold(0, |all, name| all | Self::length(name));
-        Self { names, lengths }
+        let marks = names.iter().chain(others).fold(0, |all, name| all | Self::mark(name));
+        let first = names.first().cloned().map(Written::from);
+        Self { names, first, marks }
     }
 
-    pub(crate) fn names(&self) -> &[HeaderName] {
-        &self.names
+    /// Leaves exactly this id in the fields: in the first one, unless it says so already, and in the others that are there.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, value: &HeaderValue, says_so: bool, ids: Ids) {
+        if !says_so && let Some(first) = &self.first {
+            first.write(headers, value.clone());
+        }
+        if ids.may_have_others() {
+            for (index, name) in self.names.iter().enumerate().skip(1) {
+                if ids.may_have(index) && headers.contains_key(name) {
+                    headers.insert(name, value.clone());
+                }
+            }
+        }
     }
 
-    #[inline]
-    fn length(name: &HeaderName) -> u64 {
-        1 << (name.as_str().len() & 63)
+    /// One of 64, by what tells names apart at little cost: hardly an ordinary name shares it with one looked for.
+    #[inline(always)]
+    fn mark(name: &HeaderName) -> u64 {
+        let name = name.as_str().as_bytes();
+        let last = if let [.., last] = *name { usize::from(last) } else { 0 };
+        1 << ((name.len() + 5 * last) & 63)
     }
 
-    /// Most names are not even as long as one of those looked for.
-    #[inline]
+    #[inline(always)]
     fn may_be_about(&self, name: &HeaderName) -> bool {
-        self.lengths & Self::length(name) != 0
-    }
-
-    fn position(&self, name: &HeaderName) -> Option<usize> {
-        self.names.iter().position(|id| id == name)
-    }
-
-    /// Whether what a field of this name says matters.
-    fn is_about(&self, name: &HeaderName) -> bool {
-        self.position(name).is_some() || *name == TRACEPARENT || *name == TRACESTATE || *name == BAGGAGE
+        self.marks & Self::mark(name) != 0
     }
 }
 
@@ -128,8 +166,12 @@ impl Ids {
         1 << index.min(31)
     }
 
-    pub(crate) fn may_have(self, index: usize) -> bool {
+    fn may_have(self, index: usize) -> bool {
         self.0 & Self::bit(index) != 0
+    }
+
+    fn may_have_others(self) -> bool {
+        self.0 & !Self::bit(0) != 0
     }
 }
 
@@ -174,32 +216,46 @@ impl<'a> Found<'a> {
         if headers.len() > Self::SHORT {
             return Self::by_name(headers, ids);
         }
-        let mut found = Self::default();
-        // Names are passed over faster than lines.
-        if !headers.keys().any(|name| ids.may_be_about(name) && ids.is_about(name)) {
-            return found;
+        if headers.len() != headers.keys_len() {
+            return Self::line_by_line(headers, ids);
         }
-        for (name, line) in headers {
-            if !ids.may_be_about(name) {
-                continue;
-            }
-            if let Some(index) = ids.position(name) {
-                found.ids.0 |= Ids::bit(index);
-                found.id = match found.id {
-                    Some((before, said)) if before < index => Some((before, said)),
-                    Some((before, said)) if before == index => Some((index, said.and(line))),
-                    _ => Some((index, Said::one(line))),
-                };
-            }
-            if *name == TRACEPARENT {
-                found.traceparent = Said::more(found.traceparent, line);
-            } else if *name == TRACESTATE {
-                found.tracestate = Said::more(found.tracestate, line);
-            } else if *name == BAGGAGE {
-                found.baggage = true;
+        let mut found = Self::default();
+        // Each name has one line: names are passed over faster than lines, so those follow only as far as they matter.
+        let (mut lines, mut passed) = (headers.values(), 0);
+        for (index, name) in headers.keys().enumerate() {
+            if ids.may_be_about(name) {
+                let Some(line) = lines.nth(index - passed) else { break };
+                passed = index + 1;
+                found.take(ids, name, line);
             }
         }
         found
+    }
+
+    fn line_by_line(headers: &'a HeaderMap, ids: &IdFields) -> Self {
+        let mut found = Self::default();
+        for (name, line) in headers {
+            found.take(ids, name, line);
+        }
+        found
+    }
+
+    fn take(&mut self, ids: &IdFields, name: &HeaderName, line: &'a HeaderValue) {
+        if let Some(index) = ids.names.iter().position(|id| id == name) {
+            self.ids.0 |= Ids::bit(index);
+            self.id = match self.id {
+                Some((before, said)) if before < index => Some((before, said)),
+                Some((before, said)) if before == index => Some((index, said.and(line))),
+                _ => Some((index, Said::one(line))),
+            };
+        }
+        if *name == TRACEPARENT {
+            self.traceparent = Said::more(self.traceparent, line);
+        } else if *name == TRACESTATE {
+            self.tracestate = Said::more(self.tracestate, line);
+        } else if *name == BAGGAGE {
+            self.baggage = true;
+        }
     }
 
     /// The caller's trace context, by the rules of [`extract`]; in memory of its own, as what a request brought is kept
@@ -228,5 +284,53 @@ impl<'a> Found<'a> {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{Found, IdFields, TRACEPARENT, X_CORRELATION_ID, X_REQUEST_ID};
+
+    /// Which way a map is looked through depends on its size and on whether a name has several lines; what is found does not.
+    #[test]
+    fn all_ways_through_a_map_find_the_same() {
+        let names = [
+            "x-request-id",
+            "x-correlation-id",
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "host",
+            "x-client",
+            "accept",
+            "content-type",
+            "x-amzn-trace-id",
+            "user-agent",
+            "cookie",
+        ];
+        let ids = [
+            IdFields::new(vec![X_REQUEST_ID.clone(), X_CORRELATION_ID.clone()]),
+            IdFields::new(vec![HeaderName::from_static("x-client"), TRACEPARENT.clone()]),
+            IdFields::new(Vec::new()),
+        ];
+        let mut seed = 17_u64;
+        let mut below = |bound: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % bound
+        };
+        for _ in 0..2_000 {
+            let mut headers = HeaderMap::new();
+            for _ in 0..below(9) {
+                let value = HeaderValue::from_static(["a", "b"][below(2)]);
+                headers.append(names[below(names.len())], value);
+            }
+            for ids in &ids {
+                let plain = format!("{:?}", Found::by_name(&headers, ids));
+                assert_eq!(format!("{:?}", Found::of(&headers, ids)), plain, "{headers:?}");
+                assert_eq!(format!("{:?}", Found::line_by_line(&headers, ids)), plain, "{headers:?}");
+            }
+        }
     }
 }

@@ -16,7 +16,9 @@ use crate::ambient::Entered;
 use crate::body::ResponseBody;
 use crate::context::{Correlation, Inner, More};
 use crate::echo::{EchoLayer, EchoSlot};
-use crate::fields::{BAGGAGE, Found, IdFields, Ids, TRACERESPONSE, X_CORRELATION_ID, X_REQUEST_ID, lines};
+use crate::fields::{
+    BAGGAGE, Found, IdFields, Ids, TRACERESPONSE, Written, X_CORRELATION_ID, X_REQUEST_ID, lines,
+};
 use crate::generate::{Generator, random};
 use crate::metrics::Metrics;
 use crate::policy::baggage::{Baggage, BaggageLimits};
@@ -60,7 +62,7 @@ impl fmt::Debug for Trust {
 #[derive(Debug, Clone)]
 struct Config {
     inbound: IdFields,
-    response: HeaderName,
+    response: Written,
     generator: Generator,
     trust: Trust,
     validation: Validation,
@@ -90,7 +92,7 @@ impl CorrelationLayer {
     pub fn new() -> Self {
         let config = Config {
             inbound: IdFields::new(vec![X_REQUEST_ID.clone(), X_CORRELATION_ID.clone()]),
-            response: X_REQUEST_ID.clone(),
+            response: Written::XRequestId,
             generator: Generator::default(),
             trust: Trust::default(),
             validation: Validation::default(),
@@ -118,7 +120,7 @@ impl CorrelationLayer {
     /// The field of the response that carries the id. Default: `x-request-id`.
     #[must_use]
     pub fn response(self, name: HeaderName) -> Self {
-        self.with(|config| config.response = name)
+        self.with(|config| config.response = name.into())
     }
 
     /// How new ids are made. Default: [`Generator::hex128`].
@@ -164,7 +166,7 @@ impl CorrelationLayer {
     /// header to put the id in, but the response that the handler makes of it has.
     #[must_use]
     pub fn echo_mapper(&self) -> EchoLayer {
-        EchoLayer::new(self.config.response.clone())
+        EchoLayer::new(self.config.response.name().clone())
     }
 }
 
@@ -218,17 +220,12 @@ impl Config {
         let found = Found::of(headers, &self.inbound);
         let (value, same) = found.id.map_or((None, true), |(_, said)| (Some(said.first), said.same));
         let accepted = inbound(value, same, trusted, &self.validation);
-        let (id, origin) = match accepted {
-            Ok(value) => (CorrelationId::of(value.as_bytes()), Origin::Accepted),
-            Err(origin) => (self.generator.generate(), origin),
+        let id = match accepted {
+            Ok(value) => CorrelationId::of(value.as_bytes()),
+            Err(_) => self.generator.generate(),
         };
+        let origin = accepted.err().unwrap_or(Origin::Accepted);
         self.metrics.identified(origin);
-        // The first of the fields says it already, and nothing else.
-        let says_so = accepted.is_ok() && found.id.is_some_and(|(index, said)| index == 0 && said.once);
-        let value = match accepted {
-            Ok(value) if says_so => value.clone(),
-            _ => id.value(),
-        };
         let (parent, state) = if trusted { found.trace(headers) } else { None }.unzip();
         let trace = match (own, parent) {
             (Some(own), _) => own,
@@ -247,10 +244,13 @@ impl Config {
         } else {
             None
         };
-        let ids = found.ids;
+        // The first of the fields says it already, and nothing else.
+        let says_so = accepted.is_ok() && found.id.is_some_and(|(index, said)| index == 0 && said.once);
+        let (ids, same) = (found.ids, accepted.ok().filter(|_| says_so).cloned());
         let more = (parent.is_some() || baggage.is_some())
             .then(|| Box::new(More { cause: None, parent, state: state.flatten(), baggage }));
         let correlation = Correlation::new(Inner { id, origin, trace, more });
+        let value = same.unwrap_or_else(|| correlation.value());
         self.tell(request, &value, says_so, ids);
         request.extensions_mut().insert(correlation.clone());
         Identified { correlation, value, again: false }
@@ -273,17 +273,9 @@ impl Config {
         Identified { correlation, value, again }
     }
 
-    /// Leaves exactly the chosen id in the fields that bring ids: in the first one, unless it says so already, and in the
-    /// others that are there.
+    /// Tells those inside and outside that know no extension of ours.
     fn tell<B>(&self, request: &mut Request<B>, value: &HeaderValue, says_so: bool, ids: Ids) {
-        let headers = request.headers_mut();
-        for (index, name) in self.inbound.names().iter().enumerate() {
-            let written =
-                if index == 0 { !says_so } else { ids.may_have(index) && headers.contains_key(name) };
-            if written {
-                headers.insert(name, value.clone());
-            }
-        }
+        self.inbound.tell(request.headers_mut(), value, says_so, ids);
         if let Some(slot) = request.extensions().get::<EchoSlot>() {
             slot.fill(value);
         }
@@ -313,7 +305,6 @@ where
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let Identified { correlation, value, again } = self.config.identify(&mut request);
-        let trace = self.config.traceresponse.then(|| correlation.trace());
         let span = if again { Span::none() } else { Span::new(&correlation) };
         let mut slot = Some(correlation);
         let inner = {
@@ -322,7 +313,8 @@ where
             self.inner.call(request)
         };
         let echo = Some((self.config.response.clone(), value));
-        ResponseFuture { inner: Some(inner), slot, span, echo, trace }
+        let traceresponse = self.config.traceresponse;
+        ResponseFuture { inner: Some(inner), slot, span, echo, traceresponse }
     }
 }
 
@@ -334,8 +326,8 @@ pin_project! {
         inner: Option<F>,
         slot: Option<Correlation>,
         span: Span,
-        echo: Option<(HeaderName, HeaderValue)>,
-        trace: Option<TraceParent>,
+        echo: Option<(Written, HeaderValue)>,
+        traceresponse: bool,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
@@ -377,9 +369,12 @@ where
             Poll::Ready(Ok(response)) => {
                 let headers = response.headers_mut();
                 if let Some((name, value)) = this.echo.take() {
-                    headers.insert(name, value);
+                    name.write(headers, value);
                 }
-                if let Some(Ok(value)) = this.trace.map(|trace| HeaderValue::from_bytes(&trace.to_bytes())) {
+                if *this.traceresponse
+                    && let Some(correlation) = this.slot
+                    && let Ok(value) = HeaderValue::from_bytes(&correlation.trace().to_bytes())
+                {
                     headers.insert(&TRACERESPONSE, value);
                 }
             }

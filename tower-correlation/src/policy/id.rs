@@ -29,6 +29,13 @@ struct Short {
     length: u8,
 }
 
+impl AsRef<[u8]> for Short {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
+
 impl CorrelationId {
     /// Takes an id that is within the length limit and made of visible ASCII characters.
     pub(crate) fn new(id: &[u8]) -> Option<Self> {
@@ -110,22 +117,25 @@ impl CorrelationId {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match &self.long {
-            None => &self.short.bytes[..usize::from(self.short.length)],
+            None => self.short.as_ref(),
             Some(bytes) => bytes,
         }
     }
 
     /// The id as a field value, in one allocation that its clones share.
     pub(crate) fn value(&self) -> HeaderValue {
-        struct Owner(CorrelationId);
-        impl AsRef<[u8]> for Owner {
+        struct Long(Arc<Box<[u8]>>);
+        impl AsRef<[u8]> for Long {
             fn as_ref(&self) -> &[u8] {
-                self.0.as_bytes()
+                &self.0
             }
         }
+        let bytes = match &self.long {
+            None => Bytes::from_owner(self.short),
+            Some(bytes) => Bytes::from_owner(Long(bytes.clone())),
+        };
         // Only what may stand in a field gets in.
-        HeaderValue::from_maybe_shared(Bytes::from_owner(Owner(self.clone())))
-            .unwrap_or(HeaderValue::from_static(""))
+        HeaderValue::from_maybe_shared(bytes).unwrap_or(HeaderValue::from_static(""))
     }
 
     /// A number that follows from the id alone, the same in every process and version: eight bytes at a time, then mixed so

@@ -1,13 +1,14 @@
 //! `traceparent` (W3C Trace Context level 2, §3.2).
 
-use std::num::{NonZeroU64, NonZeroU128};
+use std::num::NonZeroU64;
 
 use super::id::hex;
 
 /// The fields of one `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
-    trace_id: NonZeroU128,
+    /// The halves of the trace id, not both zero: a `u128` would have all that holds this padded to its alignment.
+    trace_id: [u64; 2],
     parent_id: NonZeroU64,
     flags: u8,
 }
@@ -28,8 +29,11 @@ impl TraceParent {
     /// (§3.2.2.3). Flags without a meaning are left out.
     #[must_use]
     pub fn new(trace_id: u128, parent_id: u64, flags: u8) -> Option<Self> {
+        if trace_id == 0 {
+            return None;
+        }
         Some(Self {
-            trace_id: NonZeroU128::new(trace_id)?,
+            trace_id: halves(trace_id),
             parent_id: NonZeroU64::new(parent_id)?,
             flags: flags & (SAMPLED | RANDOM),
         })
@@ -76,7 +80,8 @@ impl TraceParent {
     /// The id of the whole trace.
     #[must_use]
     pub fn trace_id(&self) -> u128 {
-        self.trace_id.get()
+        let [high, low] = self.trace_id;
+        u128::from(high) << 64 | u128::from(low)
     }
 
     /// The id of the span that made the call.
@@ -107,7 +112,7 @@ impl TraceParent {
     #[must_use]
     pub fn to_bytes(self) -> [u8; 55] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        hex(self.trace_id.get(), &mut out[3..35]);
+        hex(self.trace_id(), &mut out[3..35]);
         hex(u128::from(self.parent_id.get()), &mut out[36..52]);
         hex(u128::from(self.flags), &mut out[53..55]);
         out
@@ -115,8 +120,12 @@ impl TraceParent {
 }
 
 /// Zero is no id of a trace (§3.2.2.3).
-fn not_zero(trace_id: u128) -> NonZeroU128 {
-    NonZeroU128::new(trace_id).unwrap_or(NonZeroU128::MIN)
+fn not_zero(trace_id: u128) -> [u64; 2] {
+    halves(trace_id.max(1))
+}
+
+fn halves(trace_id: u128) -> [u64; 2] {
+    [(trace_id >> 64) as u64, trace_id as u64]
 }
 
 /// Nor of a span (§3.2.2.4).
