@@ -169,8 +169,17 @@ impl Store for MemoryStore {
             if stamp < hard.max(generations.prefix()).max(generations.tags(&entry, false)) {
                 return None;
             }
-            let others = known.into_iter().flat_map(Record::entries);
-            let others = others
+            let others = || known.into_iter().flat_map(Record::entries);
+            // What has taken its time to arrive does not take the place of what was answered later.
+            let later = |other: &Entry| {
+                other.same_variant(&entry)
+                    && other.head.stored_at > entry.head.stored_at
+                    && other.stamp() >= stamp.max(generations.tags(other, false))
+            };
+            if others().any(later) {
+                return None;
+            }
+            let others = others()
                 .filter(|other| !other.same_variant(&entry) && other.stamp() >= hard && other.key() == key);
             // What goes, goes as a whole, and what comes may push out as much as it weighs.
             let own = known.map_or(0, |_| entry.weight());

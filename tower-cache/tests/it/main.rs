@@ -39,6 +39,7 @@ mod post;
 mod pressure;
 mod purge;
 mod purge_points;
+mod purge_threads;
 mod ranges;
 mod readiness;
 mod refresh;

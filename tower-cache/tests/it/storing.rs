@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use tower_cache::Cache;
 
-use crate::support::{Origin, answer, get};
+use crate::support::{Origin, Piece, TestBody, answer, get, seconds, settle};
 
 /// Whether the second of two equal requests is answered by the cache.
 async fn is_stored(cache: Cache, status: u16, fields: &'static [(&'static str, &'static str)]) -> bool {
@@ -97,4 +99,31 @@ async fn what_all_fills_hold_together_is_bounded() {
         let other = crate::support::request(http::Method::GET, "http://example.com/other", &[]);
         assert_eq!(crate::support::send(&cache, other).await.outcome() == "hit", stored, "{limit}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_its_time_to_arrive_does_not_replace_what_was_answered_later() {
+    let origin = Origin::new(|parts| {
+        let mut frames = vec![Piece::Data("newer".into())];
+        if parts.headers.contains_key("x-slow") {
+            frames = vec![
+                Piece::Data("old".into()),
+                Piece::Pause(Duration::from_secs(10)),
+                Piece::Data("er".into()),
+            ];
+        }
+        answer(&[("cache-control", "max-age=60")], "").map(|_| TestBody::new(frames))
+    });
+    let service = origin.behind(Cache::builder());
+    // A condition of its own is answered by the origin, beside all others.
+    let slow = tokio::spawn({
+        let service = service.clone();
+        async move { get(&service, &[("x-slow", "1"), ("if-none-match", "\"a\"")]).await.body }
+    });
+    settle().await;
+    seconds(5).await;
+    assert_eq!(get(&service, &[]).await.body, "newer");
+    assert_eq!(slow.await.unwrap(), "older");
+    let hit = get(&service, &[]).await;
+    assert_eq!((hit.outcome(), &*hit.body), ("hit", "newer"));
 }
