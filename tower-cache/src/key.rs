@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::{Uri, header, request::Parts};
+use http::{HeaderValue, Uri, header, request::Parts};
 
 use crate::policy::request::with_dashes;
 use crate::policy::vary::Variant;
@@ -268,68 +268,76 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
 
 /// The fields that tell an upstream by which name and scheme it is called, and no `Vary` mentions.
 fn push_forwarded(bytes: &mut Vec<u8>, request: &Parts) {
-    for (name, value) in &request.headers {
-        let name = name.as_str();
+    for field in request.headers.keys() {
+        let name = field.as_str();
         // The first letters tell that most names are none of these.
         match name.as_bytes() {
+            // Without an authority in the URI it is the key's own.
+            b"host" if request.uri.authority().is_none() => continue,
             b"host"
             | b"forwarded"
             | b"front-end-https"
             | [b'x', b'-' | b'_', b'b' | b'f' | b'h' | b'o' | b'u', ..] => {}
             _ => continue,
         }
-        match &*with_dashes(name) {
-            // RFC 9112 §3.2.2: the URI counts where it has an authority. A handler that reads `Host` all the same must
-            // not answer those who are sincere.
-            "host" => {
-                let same = |authority: &str| {
-                    if authority.as_bytes() == value.as_bytes() {
-                        return true;
-                    }
-                    let (scheme, host) = (scheme(&request.uri), value.as_bytes());
-                    let host = std::str::from_utf8(host).unwrap_or_default();
-                    let plain = without_default_port(scheme, authority);
-                    plain.eq_ignore_ascii_case(without_default_port(scheme, host))
-                };
-                if request.uri.authority().is_some_and(|authority| !same(authority.as_str())) {
-                    Partition { bytes }.add(name).add(value.as_bytes());
+        let values = request.headers.get_all(field);
+        values.iter().for_each(|value| push_field(bytes, request, name, value));
+    }
+}
+
+/// One line of a field that may be one of those.
+fn push_field(bytes: &mut Vec<u8>, request: &Parts, name: &str, value: &HeaderValue) {
+    match &*with_dashes(name) {
+        // RFC 9112 §3.2.2: the URI counts where it has an authority. A handler that reads `Host` all the same must
+        // not answer those who are sincere.
+        "host" => {
+            let same = |authority: &str| {
+                if authority.as_bytes() == value.as_bytes() {
+                    return true;
                 }
-            }
-            "x-forwarded-host"
-            | "x-forwarded-proto"
-            | "x-forwarded-scheme"
-            | "x-forwarded-port"
-            | "x-forwarded-prefix"
-            | "x-host"
-            | "x-forwarded-server"
-            | "x-forwarded-protocol"
-            | "x-forwarded-ssl"
-            | "x-forwarded-path"
-            | "x-forwarded-uri"
-            | "x-url-scheme"
-            | "x-original-host"
-            | "x-original-uri"
-            | "x-forward-host"
-            | "x-backend-host"
-            | "x-http-host-override"
-            | "x-http-destinationurl"
-            | "front-end-https" => {
+                let (scheme, host) = (scheme(&request.uri), value.as_bytes());
+                let host = std::str::from_utf8(host).unwrap_or_default();
+                let plain = without_default_port(scheme, authority);
+                plain.eq_ignore_ascii_case(without_default_port(scheme, host))
+            };
+            if request.uri.authority().is_some_and(|authority| !same(authority.as_str())) {
                 Partition { bytes }.add(name).add(value.as_bytes());
             }
-            // `for` and `by` differ with each client and name no resource.
-            "forwarded" => {
-                let pairs = value.as_bytes().split(|byte| matches!(byte, b';' | b','));
-                for pair in pairs.map(<[u8]>::trim_ascii) {
-                    let named = |name: &[u8]| {
-                        pair.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-                    };
-                    if named(b"host=") || named(b"proto=") {
-                        Partition { bytes }.add(name).add(pair);
-                    }
+        }
+        "x-forwarded-host"
+        | "x-forwarded-proto"
+        | "x-forwarded-scheme"
+        | "x-forwarded-port"
+        | "x-forwarded-prefix"
+        | "x-host"
+        | "x-forwarded-server"
+        | "x-forwarded-protocol"
+        | "x-forwarded-ssl"
+        | "x-forwarded-path"
+        | "x-forwarded-uri"
+        | "x-url-scheme"
+        | "x-original-host"
+        | "x-original-uri"
+        | "x-forward-host"
+        | "x-backend-host"
+        | "x-http-host-override"
+        | "x-http-destinationurl"
+        | "front-end-https" => {
+            Partition { bytes }.add(name).add(value.as_bytes());
+        }
+        // `for` and `by` differ with each client and name no resource.
+        "forwarded" => {
+            let pairs = value.as_bytes().split(|byte| matches!(byte, b';' | b','));
+            for pair in pairs.map(<[u8]>::trim_ascii) {
+                let named = |name: &[u8]| {
+                    pair.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+                };
+                if named(b"host=") || named(b"proto=") {
+                    Partition { bytes }.add(name).add(pair);
                 }
             }
-            _ => {}
         }
+        _ => {}
     }
 }
 

@@ -92,8 +92,9 @@ struct Traits {
 impl Traits {
     fn of(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
-        for (name, value) in headers {
-            let name = name.as_str();
+        for field in headers.keys() {
+            let name = field.as_str();
+            let any = |is: fn(&[u8]) -> bool| headers.get_all(field).iter().any(|value| is(value.as_bytes()));
             // The first letters tell that most names are none of these.
             match name.as_bytes() {
                 [b'c' | b'i' | b'p' | b'r' | b't' | b'u', ..] => {}
@@ -104,7 +105,7 @@ impl Traits {
                 _ => continue,
             }
             match name {
-                "connection" => found.disguised |= takes_away(value.as_bytes()),
+                "connection" => found.disguised |= any(takes_away),
                 "cache-control" | "pragma" => found.control = true,
                 "content-type" => found.typed = true,
                 "upgrade" => found.upgrade = true,
@@ -112,7 +113,7 @@ impl Traits {
                 "if-none-match" | "if-modified-since" => found.conditional = true,
                 "if-match" | "if-unmodified-since" => found.precondition = true,
                 "transfer-encoding" => found.content = true,
-                "content-length" => found.content |= value.as_bytes() != b"0",
+                "content-length" => found.content |= any(|length| length != b"0"),
                 _ => {}
             }
         }

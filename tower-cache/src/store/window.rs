@@ -43,7 +43,7 @@ impl Window {
     /// Whether a new record waits here: it leaves room for others, and has not been here lately.
     pub(super) fn takes(&self, record: &Record) -> bool {
         let (place, mark) = self.gone(record.hash());
-        record.weight() <= self.capacity / 4 && place.load(Ordering::Relaxed) != mark
+        record.weight() <= self.capacity / 2 && place.load(Ordering::Relaxed) != mark
     }
 
     /// It has come.
@@ -93,7 +93,7 @@ impl Window {
 /// This part of a store is for those that wait.
 const SHARE: u64 = 32;
 /// And no more than a processor's own cache holds: what goes again soon is written where it went before.
-const MOST: u64 = 1 << 20;
+const MOST: u64 = 256 << 10;
 /// No record weighs less.
 const LEAST: u64 = 512;
 
@@ -231,7 +231,7 @@ mod tests {
             let full = full();
             full.statistics().entries as usize
         };
-        let (mut latest, mut hits, mut kept) = (VecDeque::new(), 0, 0);
+        let (mut latest, mut hits, mut kept) = (VecDeque::new(), 0_u64, 0_u64);
         let mut state = 7_u64;
         for _ in 0..30_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -241,7 +241,9 @@ mod tests {
             hits += u64::from(ask(&store, number));
             let known = latest.iter().position(|known| *known == number);
             kept += u64::from(known.is_some());
-            known.map_or((), |known| drop(latest.remove(known)));
+            if let Some(known) = known {
+                latest.remove(known);
+            }
             latest.push_front(number);
             latest.truncate(room);
         }
