@@ -133,10 +133,17 @@ impl Correlation {
         self.changed(|more| more.baggage = baggage)
     }
 
-    /// The same request with a span made elsewhere, such as by an OpenTelemetry SDK.
+    /// The same request with a span made elsewhere, such as by an OpenTelemetry SDK. The `tracestate` stays with the trace:
+    /// a span of another one comes without.
     #[must_use]
     pub fn with_trace(&self, trace: TraceParent) -> Self {
-        Self::new(Inner { trace, ..Inner::clone(&self.0) })
+        let mut inner = Inner { trace, ..Inner::clone(&self.0) };
+        if trace.trace_id() != self.0.trace.trace_id()
+            && let Some(more) = &mut inner.more
+        {
+            more.state = None;
+        }
+        Self::new(inner)
     }
 
     /// The id as a field value.

@@ -175,6 +175,28 @@ impl Ids {
     }
 }
 
+/// Fields that were not taken over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    parent: bool,
+    state: bool,
+    baggage: bool,
+}
+
+impl Refused {
+    /// Takes them off a request, where an SDK or a proxy inside would take them for its caller's; whether there were any.
+    pub(crate) fn leaves(self, headers: &mut HeaderMap) -> bool {
+        let any = self.parent | self.state | self.baggage;
+        if any {
+            let all = [(self.parent, &TRACEPARENT), (self.state, &TRACESTATE), (self.baggage, &BAGGAGE)];
+            for (_, name) in all.into_iter().filter(|(refused, _)| *refused) {
+                headers.remove(name);
+            }
+        }
+        any
+    }
+}
+
 /// The lines of one field.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Said<'a> {
@@ -268,6 +290,15 @@ impl<'a> Found<'a> {
             Some(_) => TraceState::parse(lines(headers, &TRACESTATE)),
         };
         Some((parent, state))
+    }
+
+    /// What was said and not taken over, given what was.
+    pub(crate) fn refused(&self, parent: bool, state: bool, baggage: bool) -> Refused {
+        Refused {
+            parent: self.traceparent.is_some() & !parent,
+            state: self.tracestate.is_some() & !state,
+            baggage: self.baggage & !baggage,
+        }
     }
 
     fn by_name(headers: &'a HeaderMap, ids: &IdFields) -> Self {

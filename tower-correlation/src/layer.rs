@@ -130,6 +130,9 @@ impl CorrelationLayer {
     }
 
     /// Whose ids, trace context and baggage are taken over. Default: [`Trust::Always`].
+    ///
+    /// What is not taken over, for this reason or because it is invalid, is taken off the request, so that nobody inside
+    /// reads it or passes it on.
     #[must_use]
     pub fn trust(self, trust: Trust) -> Self {
         self.with(|config| config.trust = trust)
@@ -227,6 +230,7 @@ impl Config {
         let origin = accepted.err().unwrap_or(Origin::Accepted);
         self.metrics.identified(origin);
         let (parent, state) = if trusted { found.trace(headers) } else { None }.unzip();
+        let state = state.flatten();
         let trace = match (own, parent) {
             (Some(own), _) => own,
             (None, Some(parent)) => parent.child(random()),
@@ -247,11 +251,16 @@ impl Config {
         // The first of the fields says it already, and nothing else.
         let says_so = accepted.is_ok() && found.id.is_some_and(|(index, said)| index == 0 && said.once);
         let (ids, same) = (found.ids, accepted.ok().filter(|_| says_so).cloned());
-        let more = (parent.is_some() || baggage.is_some())
-            .then(|| Box::new(More { cause: None, parent, state: state.flatten(), baggage }));
+        let refused = found.refused(parent.is_some(), state.is_some(), baggage.is_some());
+        let more = (parent.is_some() || baggage.is_some()).then(|| {
+            // The state of the caller's trace says nothing in another.
+            let state = state.filter(|_| parent.is_some_and(|parent| parent.trace_id() == trace.trace_id()));
+            Box::new(More { cause: None, parent, state, baggage })
+        });
         let correlation = Correlation::new(Inner { id, origin, trace, more });
         let value = same.unwrap_or_else(|| correlation.value());
-        self.tell(request, &value, says_so, ids);
+        let untouched = !refused.leaves(request.headers_mut());
+        self.tell(request, &value, says_so && untouched, ids);
         request.extensions_mut().insert(correlation.clone());
         Identified { correlation, value, again: false }
     }

@@ -123,11 +123,11 @@ impl Default for Tally {
 
 impl Tally {
     pub(crate) fn add(&self, duration: Duration, failed: bool) {
-        // Whoever sees the error sees its call as well.
-        self.buckets[quantiles::bucket(duration)].fetch_add(1, Ordering::Relaxed);
         if failed {
-            self.errors.fetch_add(1, Ordering::Release);
+            self.errors.fetch_add(1, Ordering::Relaxed);
         }
+        // Whoever sees the call sees its error as well.
+        self.buckets[quantiles::bucket(duration)].fetch_add(1, Ordering::Release);
     }
 }
 

@@ -30,14 +30,14 @@ pub struct RouteSummary {
 }
 
 fn of_side(side: Side, red: &Red) -> impl Iterator<Item = RouteSummary> {
-    let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+    let take = |count: &AtomicU64| count.swap(0, Ordering::Acquire);
     red.routes.iter().filter_map(move |route| {
         let tally: &Tally = route.summary.as_deref()?;
-        let errors = tally.errors.swap(0, Ordering::Acquire);
         let buckets: Vec<u64> = tally.buckets.iter().map(take).collect();
+        let errors = tally.errors.swap(0, Ordering::Relaxed);
         let count = buckets.iter().sum();
-        // An error whose call was in the summary before this one waits for the next call.
-        tally.errors.fetch_add(errors.saturating_sub(count), Ordering::Release);
+        // An error whose call is just being added waits for it.
+        tally.errors.fetch_add(errors.saturating_sub(count), Ordering::Relaxed);
         let errors = errors.min(count);
         if count == 0 {
             return None;

@@ -26,8 +26,7 @@ async fn state(client: impl Layer<Upstream, Service: tower::Service<Request<Body
     let sent = std::sync::Arc::new(std::sync::Mutex::new(None));
     let service = client.layer(Upstream(sent.clone()));
     drop(service.oneshot(request("/")).await);
-    let state = sent.lock().unwrap().take();
-    state
+    sent.lock().unwrap().take()
 }
 
 #[derive(Clone)]
@@ -63,8 +62,7 @@ async fn the_first_rate_holds_behind_a_service_without_lines_too() {
                 .layer(ObserveLayer::server(observe))
                 .service(service_fn(move |_: Request<Body>| client.clone().oneshot(self::request("/"))));
             service.oneshot(request).await.unwrap();
-            let state = sent.lock().unwrap().take();
-            state
+            sent.lock().unwrap().take()
         })
         .await;
         assert_eq!(seen.as_deref(), Some("ot=th:c"), "lines: {with_lines}");

@@ -191,6 +191,72 @@ async fn the_state_of_one_trace_is_not_sent_in_another() {
     }
 }
 
+/// The same where a layer finds the span of an SDK, outermost or inside of another.
+#[tokio::test]
+async fn the_caller_s_state_stays_in_the_caller_s_trace() {
+    let trace = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
+    for (span, state) in [(trace, Some("a=1")), (5, None)] {
+        let span = TraceParent::new(span, 7, 1).unwrap();
+        let handler = service_fn(async |request: Request<()>| {
+            let known = request.extensions().get::<Correlation>().cloned().unwrap();
+            let mut response = http::Response::new(());
+            response.extensions_mut().insert(known);
+            Ok::<_, Infallible>(response)
+        });
+        let late = tower::util::MapRequestLayer::new(move |mut request: Request<()>| {
+            request.extensions_mut().insert(span);
+            request
+        });
+        let request = || {
+            let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            Request::builder().header("traceparent", parent).header("tracestate", "a=1").body(()).unwrap()
+        };
+        let one = CorrelationLayer::new().layer(handler);
+        let first = late.layer(one.clone()).oneshot(request()).await.unwrap();
+        let second = CorrelationLayer::new().layer(late.layer(one)).oneshot(request()).await.unwrap();
+        for response in [first.map(drop), second.map(drop)] {
+            let known = response.extensions().get::<Correlation>().unwrap();
+            assert_eq!(known.trace(), span);
+            assert_eq!(known.tracestate().map(TraceState::as_str), state);
+        }
+    }
+}
+
+/// Nor does anybody inside who reads fields, such as an SDK, get to see it.
+#[tokio::test]
+async fn nobody_inside_reads_what_was_refused() {
+    let seen = async |trust: Trust, fields: &[(&str, &str)]| {
+        let handler = service_fn(async |request: Request<()>| {
+            let mut response = http::Response::new(());
+            response.extensions_mut().insert(request.headers().clone());
+            Ok::<_, Infallible>(response)
+        });
+        let mut request = Request::new(());
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let names = ["x-request-id", "traceparent"].map(HeaderName::from_static);
+        let layer = CorrelationLayer::new().trust(trust).inbound(names);
+        let mut response = layer.layer(handler).oneshot(request).await.unwrap();
+        let headers = response.extensions_mut().remove::<HeaderMap>().unwrap();
+        let there = |name: &&str| headers.contains_key(*name);
+        ["traceparent", "tracestate", "baggage"].into_iter().filter(there).collect::<Vec<_>>()
+    };
+    let parent = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let (id, state, baggage) = (("x-request-id", "a"), ("tracestate", "a=1"), ("baggage", "a=1"));
+    let good = [id, parent, state, baggage];
+    assert_eq!(seen(Trust::Always, &good).await, ["traceparent", "tracestate", "baggage"]);
+    assert_eq!(seen(Trust::Never, &good).await, [""; 0]);
+    assert_eq!(seen(Trust::Always, &[id, parent, parent, state, baggage]).await, ["baggage"], "two parents");
+    assert_eq!(seen(Trust::Always, &[id, ("traceparent", "x"), state]).await, [""; 0]);
+    assert_eq!(
+        seen(Trust::Always, &[id, parent, ("tracestate", "A=1"), baggage]).await,
+        ["traceparent", "baggage"]
+    );
+    assert_eq!(seen(Trust::Always, &[id, parent, ("baggage", "a")]).await, ["traceparent"]);
+}
+
 /// Towards a party that is not to read it, whoever wrote it.
 #[tokio::test]
 async fn no_baggage_leaves_where_that_is_said() {
