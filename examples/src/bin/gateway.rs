@@ -40,6 +40,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, BoxError> {
                 arguments.client_secret_file.as_deref().ok_or_else(|| needs("--client-secret-file PATH"))?,
             )?,
             redis: arguments.redis.clone(),
+            // One without a layer is to fail.
+            walks: if arguments.without.is_some() { 1 } else { 3 },
         };
         return demo::block_on(visit(arguments, config));
     }
@@ -77,5 +79,7 @@ fn tour_of(system: &System, arguments: &Arguments) -> tour::Config {
         client_id: system.client.id.clone(),
         client_secret: system.client.secret.clone(),
         redis: arguments.redis.clone(),
+        // One without a layer is to fail.
+        walks: if arguments.without.is_some() { 1 } else { 3 },
     }
 }

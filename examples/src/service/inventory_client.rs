@@ -206,8 +206,9 @@ impl Wanted {
 
 /// The calls themselves, counted as they go out.
 fn calls(config: &Config, observe: &Observe) -> Result<Http, BoxError> {
-    let (sent, refused) =
-        (metrics::counter!("inventory_calls_total"), metrics::counter!("inventory_calls_refused_total"));
+    let sent = metrics::counter!("inventory_calls_total");
+    let answered = metrics::counter!("inventory_calls_answered_total");
+    let refused = metrics::counter!("inventory_calls_refused_total");
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let client = client.map_response(|response| response.map(Body::new)).map_err(BoxError::from);
     let client = client
@@ -216,6 +217,7 @@ fn calls(config: &Config, observe: &Observe) -> Result<Http, BoxError> {
             request
         })
         .map_response(move |response: Response<Body>| {
+            answered.increment(1);
             refused.increment(u64::from(response.status() == StatusCode::UNAUTHORIZED));
             response
         });

@@ -24,7 +24,8 @@ pub(super) struct Step {
     pub(super) decided_by: &'static str,
     /// Goes there; the reason why it is not as it should be.
     pub(super) walk: Walk,
-    /// It judges by the clock too: a machine that is busy with something else may make one walk fail, but not three.
+    /// It judges by the clock too, or attempts that are cut by it: a machine that is busy with something else may make one
+    /// walk fail, but not three.
     pub(super) timed: bool,
 }
 
@@ -53,9 +54,9 @@ pub(super) fn all(redis: bool) -> Vec<Step> {
             "versions by path and header, deprecated and unknown ones",
             versioning::versions
         ),
-        step!("6", "tower-breaker", "one replica fails, then all, then they heal", breaker::failing_replicas),
+        step!(timed "6", "tower-breaker", "one replica fails, then all, then they heal", breaker::failing_replicas),
         step!(
-            "6a",
+            timed "6a",
             "tower-breaker",
             "a replica hangs or fails: another one answers, but a POST without key is sent once",
             breaker::retries
@@ -67,13 +68,13 @@ pub(super) fn all(redis: bool) -> Vec<Step> {
             breaker::full_bulkhead
         ),
         step!(
-            "7",
+            timed "7",
             "tower-correlation",
             "one id in the logs of gateway, orders and inventory",
             correlation::one_id
         ),
         step!(
-            "7a",
+            timed "7a",
             "tower-auth",
             "100 calls between services with one token, also while the issuer is gone",
             auth::own_token

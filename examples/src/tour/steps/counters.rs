@@ -16,10 +16,13 @@ pub(super) async fn tally(guide: &mut Guide) -> Result<(), String> {
         let before = inner(guide).await?;
         let counted = since_the_beginning(guide, "gateway").await?;
         let after = inner(guide).await?;
-        let with = |(inner, inner_refused)| Tally { inner, inner_refused, ..guide.tally.clone() };
-        last = compare(&counted, &with(before), &with(after));
-        (guide.tally.inner, guide.tally.inner_refused) = after;
-        Ok(last.is_ok() && (before == after || begun.elapsed() > QUIET))
+        // A call that was given up may not have come so far.
+        let least = Tally { inner: before.answered, inner_refused: before.refused, ..guide.tally.clone() };
+        let most = Tally { inner: after.sent, inner_refused: after.refused, ..least.clone() };
+        last = compare(&counted, &least, &most);
+        let quiet = before == after && after.sent == after.answered;
+        guide.tally = most;
+        Ok(last.is_ok() && (quiet || begun.elapsed() > QUIET))
     })
     .await;
     let counted = since_the_beginning(guide, "gateway").await?;
@@ -30,10 +33,18 @@ pub(super) async fn tally(guide: &mut Guide) -> Result<(), String> {
     last.and(agreed)
 }
 
-/// Calls of `orders` to `inventory`, and those answered 401.
-async fn inner(guide: &Guide) -> Result<(u64, u64), String> {
+/// Calls of `orders` to `inventory`; `refused` are those answered 401.
+#[derive(PartialEq)]
+struct Inner {
+    sent: u64,
+    answered: u64,
+    refused: u64,
+}
+
+async fn inner(guide: &Guide) -> Result<Inner, String> {
     let counted = since_the_beginning(guide, "orders").await?;
-    Ok((counted.count("inventory_calls_total", &[]), counted.count("inventory_calls_refused_total", &[])))
+    let count = |which: &str| counted.count(&format!("inventory_calls{which}_total"), &[]);
+    Ok(Inner { sent: count(""), answered: count("_answered"), refused: count("_refused") })
 }
 
 /// The counters of a role, without what was counted before the tour began.
