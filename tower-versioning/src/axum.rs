@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{Extensions, StatusCode, Uri};
 use std::convert::Infallible;
 
-use crate::layer::ApiVersion;
+use crate::resolved::ApiVersion;
 
 /// A handler asks for the [`ApiVersion`], and no layer resolved one: a mistake of the program, answered with 500. Where
 /// requests may be neutral, ask for `Option<ApiVersion>`.

@@ -19,7 +19,7 @@ pub fn selection(layer: &VersionLayer) -> impl Fn(&Parts) -> Option<usize> + use
     move |parts| {
         let (sources, table) = (&config.sources, &registered.table);
         match sources.quick(&parts.uri, &parts.headers, table) {
-            Some(Quick { entry, .. }) => Some(entry),
+            Some(Quick { spelling, .. }) => Some(spelling.entry),
             None => slowly(sources, table, parts),
         }
     }
@@ -35,7 +35,7 @@ pub fn lookup(layer: &VersionLayer) -> impl Fn(&[u8]) -> Option<usize> + use<> {
     let registered = layer.config().registry.load();
     move |text| match registered.table.find_quick(text) {
         None => registered.table.choose(Version::from_octets(text).ok()?, Moment::from_unix(0)),
-        Some((entry, _)) => Some(entry),
+        Some(spelling) => Some(spelling.entry),
     }
 }
 
@@ -114,8 +114,11 @@ pub mod check {
         // What is found at once is what the ordinary way finds, to the letter.
         if let Some(quick) = sources.quick(&parts.uri, &parts.headers, &registered.table) {
             let named = sources.ask(&parts);
-            assert_eq!(Some(quick.entry), slowly, "{parts:?}");
-            assert_eq!(Sources::requested(&named).map(|v| v.to_string()), Some(quick.version.to_string()));
+            assert_eq!(Some(quick.spelling.entry), slowly, "{parts:?}");
+            assert_eq!(
+                Sources::requested(&named).map(|v| v.to_string()),
+                Some(quick.spelling.version.to_string())
+            );
             let segment = (!quick.segment.is_none()).then_some((quick.segment, 0));
             assert_eq!(named.segment(), segment, "{parts:?}");
         }

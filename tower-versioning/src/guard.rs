@@ -23,10 +23,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
-use crate::layer::ApiVersion;
 use crate::policy::decide::{Refusal, VersionErrorKind};
 use crate::policy::range::VersionRange;
 use crate::rejection::{Negotiated, RenderRejection, VersionError};
+use crate::resolved::ApiVersion;
 
 impl<S> Layer<S> for VersionRange {
     type Service = InRange<S>;

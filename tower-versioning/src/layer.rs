@@ -7,87 +7,20 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use http::request::Parts;
-use http::{Extensions, Uri};
 use tower_layer::Layer;
 
 use crate::kept::{self, Answer};
 use crate::policy::decide::Sources;
 use crate::policy::path;
-use crate::policy::source::{Conflict, Source, SourceKind};
+use crate::policy::source::{Conflict, Source};
+use crate::policy::spelled::Spelling;
+use crate::policy::table::Table;
 use crate::policy::vary::Consulted;
-use crate::policy::version::Version;
 use crate::registry::{Registered, Registry};
 use crate::rejection::{Negotiated, RenderRejection};
 use crate::report::{self, API_VERSION, Reports};
+use crate::resolved::Facts;
 use crate::service::VersionService;
-
-/// The version a request is served as: the one entry that the layer puts into the request's extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiVersion {
-    pub(crate) version: Version,
-    pub(crate) requested: Option<Version>,
-    pub(crate) source: Option<SourceKind>,
-    pub(crate) deprecated: bool,
-    pub(crate) original_uri: OriginalUri,
-}
-
-/// Where the target is that the client sent. No `Uri` in place, which is three times as large as all the rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OriginalUri {
-    /// In the request: nothing was taken out of it.
-    Unchanged,
-    /// In the extensions, where axum looks for it.
-    #[cfg(feature = "axum")]
-    Extension,
-    Kept(Box<Uri>),
-}
-
-impl ApiVersion {
-    /// The version.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// Whether the request named a version; otherwise it is the default.
-    #[must_use]
-    pub fn requested(&self) -> bool {
-        self.requested.is_some()
-    }
-
-    /// The version as the request named it, which selection may have replaced.
-    #[must_use]
-    pub fn requested_version(&self) -> Option<Version> {
-        self.requested
-    }
-
-    /// Which source named it.
-    #[must_use]
-    pub fn source(&self) -> Option<SourceKind> {
-        self.source
-    }
-
-    /// Whether the version is deprecated, now or from a moment to come.
-    #[must_use]
-    pub fn is_deprecated(&self) -> bool {
-        self.deprecated
-    }
-
-    /// The target as it was, when a segment with the version was taken out of it. `extensions` are those of the request,
-    /// because with the feature `axum` the target is left to axum's own extension, where handlers look for it.
-    #[must_use]
-    pub fn original_uri<'a>(&'a self, extensions: &'a Extensions) -> Option<&'a Uri> {
-        match &self.original_uri {
-            OriginalUri::Unchanged => None,
-            #[cfg(feature = "axum")]
-            OriginalUri::Extension => crate::axum::original_uri(extensions),
-            OriginalUri::Kept(uri) => {
-                let _ = extensions;
-                Some(uri)
-            }
-        }
-    }
-}
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
@@ -112,16 +45,35 @@ pub(crate) struct Bound {
     /// The request fields consulted, by how many sources were asked.
     pub(crate) consulted: Vec<Consulted>,
     pub(crate) reports: Reports,
-    /// What answers say of which nothing depends on the request or on time: as many rows as `consulted`, with as many
-    /// columns as there are versions.
-    kept: Vec<Option<&'static Answer>>,
+    /// What is said about answers: as many rows as `consulted`, with as many columns as there are versions.
+    always: Vec<Always>,
+    /// What handlers are told about versions that are named as they are spelled: as many rows as there are sources, with as
+    /// many columns as spellings, each as the request came and with its target moved.
+    told: Vec<[Option<&'static Facts>; 2]>,
+}
+
+/// What is said about an answer, where that depends neither on the request nor on time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Always {
+    /// It does, or there is no room to keep it.
+    No,
+    Nothing,
+    This(&'static Answer),
 }
 
 impl Bound {
-    /// What is said about an answer of that version, if that is always the same.
+    /// What is said about an answer of that version when so many sources were asked.
     #[inline]
-    pub(crate) fn kept(&self, entry: usize, asked: usize) -> Option<&'static Answer> {
-        *self.kept.get(asked * self.registered.table.entries.len() + entry)?
+    pub(crate) fn always(&self, entry: usize, asked: usize) -> Always {
+        let at = asked * self.registered.table.entries.len() + entry;
+        self.always.get(at).copied().unwrap_or(Always::No)
+    }
+
+    /// What a handler is told about a version that a source named by that spelling.
+    #[inline]
+    pub(crate) fn told(&self, source: usize, place: usize, moved: bool) -> Option<&'static Facts> {
+        let spellings = self.registered.table.versions.spelled.list.len();
+        self.told.get(source * spellings + place)?[usize::from(moved)]
     }
 }
 
@@ -130,17 +82,49 @@ impl Config {
         let generation = self.registry.generation();
         let consulted = self.sources.consulted().to_vec();
         let (registered, reports) = (self.registry.load(), self.reports);
-        let mut kept = Vec::new();
+        let mut always = Vec::new();
         for consulted in &consulted {
             for entry in &registered.table.entries {
                 let values = registered
                     .table
                     .always(entry)
+                    .filter(|_| reports == Reports::None || !entry.links_by_path())
                     .map(|lists| report::values(consulted.value.as_ref(), reports, entry, lists));
-                kept.push(values.and_then(kept::answer));
+                always.push(match values {
+                    Some([None, None, None, None]) => Always::Nothing,
+                    Some(values) => kept::answer(values).map_or(Always::No, Always::This),
+                    None => Always::No,
+                });
             }
         }
-        Bound { registered, generation, consulted, reports, kept }
+        let told = self.all_told(&registered.table);
+        Bound { registered, generation, consulted, reports, always, told }
+    }
+
+    fn all_told(&self, table: &Table) -> Vec<[Option<&'static Facts>; 2]> {
+        let mut told = Vec::new();
+        for (index, source) in self.sources.list.iter().enumerate() {
+            for spelling in &table.versions.spelled.list {
+                let facts = |moved| kept::facts(&self.facts(table, index, spelling, moved));
+                // Only what can come.
+                told.push([
+                    facts(false),
+                    if source.strips() && cfg!(feature = "axum") { facts(true) } else { None },
+                ]);
+            }
+        }
+        told
+    }
+
+    /// What is known about a version that a source named by that spelling.
+    pub(crate) fn facts(&self, table: &Table, source: usize, spelling: &Spelling, moved: bool) -> Facts {
+        Facts {
+            version: table.versions.list[spelling.entry],
+            requested: Some(spelling.version),
+            source: Some(self.sources.list[source].kind()),
+            deprecated: table.entries[spelling.entry].deprecated.is_some(),
+            moved,
+        }
     }
 
     /// What is bound now; made anew by the first to ask after the registry was replaced.

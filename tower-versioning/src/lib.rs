@@ -22,6 +22,7 @@ mod problem;
 mod registry;
 mod rejection;
 mod report;
+mod resolved;
 mod router;
 mod service;
 
@@ -29,7 +30,7 @@ mod service;
 pub use axum::MissingLayer;
 pub use body::ResponseBody;
 pub use error::{BoxError, ConfigError};
-pub use layer::{ApiVersion, VersionLayer};
+pub use layer::VersionLayer;
 pub use policy::decide::VersionErrorKind;
 pub use policy::moment::Moment;
 pub use policy::range::VersionRange;
@@ -37,6 +38,7 @@ pub use policy::source::Source;
 pub use policy::version::Version;
 pub use registry::{Registry, RegistryBuilder};
 pub use rejection::{Negotiated, RenderRejection, VersionError};
+pub use resolved::ApiVersion;
 pub use router::VersionRouter;
 pub use service::VersionService;
 

@@ -9,9 +9,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::error::ConfigError;
-use crate::layer::ApiVersion;
 use crate::policy::range::VersionRange;
 use crate::policy::version::Version;
+use crate::resolved::ApiVersion;
 
 /// Sends each request to the service of its resolved version, and to the fallback when there is none. Only the chosen
 /// service is waited for.
@@ -58,12 +58,12 @@ impl<S> VersionRouter<S> {
         self
     }
 
-    fn choose(&mut self, version: Option<Version>) -> &mut S {
+    fn choose(&mut self, version: Option<&Version>) -> &mut S {
         let Some(version) = version else { return self.neutral.as_mut().unwrap_or(&mut self.fallback) };
-        if let Some((_, service)) = self.routes.iter_mut().find(|(known, _)| *known == version) {
+        if let Some((_, service)) = self.routes.iter_mut().find(|(known, _)| known == version) {
             return service;
         }
-        let range = self.ranges.iter_mut().find(|(range, _)| range.contains(version));
+        let range = self.ranges.iter_mut().find(|(range, _)| range.contains(*version));
         range.map_or(&mut self.fallback, |(_, service)| service)
     }
 }
@@ -82,8 +82,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let version = request.extensions().get::<ApiVersion>().map(ApiVersion::version);
-        let service = self.choose(version);
+        let service = self.choose(request.extensions().get().map(ApiVersion::known));
         // Nobody has to be woken here: whoever is not ready yet is asked again by the future, with its own waker.
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {

@@ -1,6 +1,7 @@
 //! Resolves, annotates, rewrites, refuses and reports.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,17 +16,19 @@ use tower_service::Service;
 
 use crate::body::ResponseBody;
 use crate::kept::Answer;
-use crate::layer::{ApiVersion, Bound, Config, OriginalUri};
+use crate::layer::{Always, Bound, Config};
 use crate::metrics::{Event, Metrics};
 use crate::policy::decide::{Named, Quick, Refusal, Sources};
 use crate::policy::moment::Moment;
 use crate::policy::path::{self, Segment};
-use crate::policy::source::{Kind, SourceKind};
+use crate::policy::source::Kind;
+use crate::policy::spelled::Spelling;
+use crate::policy::table::Entry;
 use crate::policy::vary::Consulted;
-use crate::policy::version::Version;
 use crate::registry::Registered;
 use crate::rejection::VersionError;
 use crate::report::{self, Reports};
+use crate::resolved::{ApiVersion, Facts};
 
 /// What [`VersionLayer`](crate::VersionLayer) builds.
 #[derive(Debug, Clone)]
@@ -53,21 +56,24 @@ where
             self.bound = self.config.bound();
         }
         let Self { inner, config, bound, misplaced } = self;
-        let Some(resolved) = config.named_quickly(&request, bound) else {
+        let Some(quick) = config.named_quickly(&request, bound) else {
             return Self::call_slowly(inner, config, bound, *misplaced, request);
         };
         // In place: taking a request apart and putting it together is a good part of what a layer costs.
-        let (successor, original_uri) = if resolved.segment.is_none() {
-            (None, OriginalUri::Unchanged)
+        let Quick { spelling, segment } = quick;
+        let (successor, version) = if segment.is_none() {
+            (None, config.told(bound, 0, spelling, Original::Unchanged))
         } else {
             // They cannot be borrowed together.
             let mut extensions = std::mem::take(request.extensions_mut());
-            let seen = config.rewrite_served(bound, resolved, request.uri_mut(), &mut extensions, *misplaced);
+            let seen = config.rewrite_quickly(bound, quick, request.uri_mut(), &mut extensions, *misplaced);
             *request.extensions_mut() = extensions;
             seen
         };
-        let report = config.annotate(bound, resolved, successor, original_uri, request.extensions_mut());
-        ResponseFuture { inner: Some(inner.call(request)), report, refused: None }
+        Metrics::count(&bound.registered, Event::Served { entry: spelling.entry, past_sunset: false });
+        request.extensions_mut().insert(version);
+        let says = Says::of(bound, spelling.entry, 1, successor, Moment::from_unix(0));
+        ResponseFuture::new(says, || inner.call(request))
     }
 }
 
@@ -86,48 +92,44 @@ impl<S> VersionService<S> {
     {
         let (mut parts, body) = request.into_parts();
         match config.admit(bound, &mut parts, misplaced) {
-            Ok(report) => {
-                let inner = inner.call(Request::from_parts(parts, body));
-                ResponseFuture { inner: Some(inner), report, refused: None }
-            }
-            Err(response) => ResponseFuture { inner: None, report: None, refused: Some(response) },
+            Ok(says) => ResponseFuture::new(says, || inner.call(Request::from_parts(parts, body))),
+            Err(response) => ResponseFuture { inner: None, says: Says::Refused(response) },
         }
     }
 }
 
-/// What a request that is served comes to.
-#[derive(Clone, Copy)]
-struct Resolved<'a> {
-    entry: usize,
-    /// As the request names it.
-    requested: Option<&'a Version>,
-    source: Option<SourceKind>,
-    /// The segment of the path that carries a version, and the index of its source.
-    segment: Segment,
-    segment_source: usize,
-    /// How many sources were asked.
-    asked: usize,
-    now: Moment,
+/// Where the target is that the client sent.
+enum Original {
+    /// In the request: nothing was taken out of it.
+    Unchanged,
+    /// In the extensions, where axum looks for it.
+    #[cfg(feature = "axum")]
+    Moved,
+    /// Nowhere else.
+    Kept(Uri),
+}
+
+impl Original {
+    /// Whether it is in the extensions; and itself, where it is nowhere else.
+    #[inline(always)]
+    fn split(self) -> (bool, Option<Uri>) {
+        match self {
+            Self::Unchanged => (false, None),
+            #[cfg(feature = "axum")]
+            Self::Moved => (true, None),
+            Self::Kept(uri) => (false, Some(uri)),
+        }
+    }
 }
 
 impl Config {
     /// The commonest case, where neither time nor neutral requests matter.
     #[inline(always)]
-    fn named_quickly<'a, B>(&self, request: &Request<B>, bound: &'a Bound) -> Option<Resolved<'a>> {
+    fn named_quickly<'a, B>(&self, request: &Request<B>, bound: &'a Bound) -> Option<Quick<'a>> {
         if self.neutral.is_some() || !self.neutral_paths.is_empty() {
             return None;
         }
-        let Quick { entry, version, segment } =
-            self.sources.quick(request.uri(), request.headers(), &bound.registered.table)?;
-        Some(Resolved {
-            entry,
-            requested: Some(version),
-            source: self.sources.only_kind,
-            segment,
-            segment_source: 0,
-            asked: 1,
-            now: Moment::from_unix(0),
-        })
+        self.sources.quick(request.uri(), request.headers(), &bound.registered.table)
     }
 
     /// Prepares the request for the inner service, with what is to be reported; or answers it.
@@ -136,9 +138,9 @@ impl Config {
         bound: &Arc<Bound>,
         parts: &mut Parts,
         misplaced: bool,
-    ) -> Result<Option<Report>, Box<Response<Bytes>>> {
+    ) -> Result<Says, Box<Response<Bytes>>> {
         if self.neutral.as_ref().is_some_and(|neutral| neutral(parts)) {
-            return Ok(None);
+            return Ok(Says::Nothing);
         }
         let table = &bound.registered.table;
         let named = self.sources.ask(parts);
@@ -146,26 +148,19 @@ impl Config {
             if let Some(rest) = self.rest(&parts.uri, named.segment()) {
                 let _ = path::replace(&mut parts.uri, rest);
             }
-            return Ok(None);
+            return Ok(Says::Nothing);
         }
         let now = if table.timed { Moment::from((self.wall_clock)()) } else { Moment::from_unix(0) };
         match self.sources.decide(&named, table, now) {
             Ok(entry) => {
-                let requested = Sources::requested(&named);
-                let (segment, segment_source) = named.segment().unwrap_or((Segment::NONE, 0));
-                let resolved = Resolved {
-                    entry,
-                    requested: requested.as_ref(),
-                    source: self.sources.kind(&named),
-                    segment,
-                    segment_source,
-                    asked: named.asked,
-                    now,
-                };
+                let past_sunset = table.timed && table.entries[entry].is_past_sunset(now);
                 let Parts { uri, extensions, .. } = parts;
-                let (successor, original_uri) =
-                    self.rewrite_served(bound, resolved, uri, extensions, misplaced);
-                Ok(self.annotate(bound, resolved, successor, original_uri, extensions))
+                let asked = (entry, named.asked);
+                let (successor, original) =
+                    self.rewrite_served(bound, asked, named.segment(), uri, extensions, misplaced);
+                Metrics::count(&bound.registered, Event::Served { entry, past_sunset });
+                extensions.insert(self.told_slowly(bound, entry, &named, original));
+                Ok(Says::of(bound, entry, named.asked, successor, now))
             }
             Err(kind) => {
                 Metrics::count(&bound.registered, Event::Refused(kind));
@@ -182,7 +177,7 @@ impl Config {
     }
 
     /// The path without the segment that carries a version, where the source takes it out.
-    #[inline]
+    #[inline(always)]
     fn rest(&self, uri: &Uri, segment: Option<(Segment, usize)>) -> Option<PathAndQuery> {
         let (segment, index) = segment?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
@@ -191,49 +186,83 @@ impl Config {
 
     /// Rewrites the target: the link to the successor, and where the target is that was sent. Nothing as large as a `Uri`
     /// is handed about: what was just written in small pieces is slow to move.
+    #[inline(always)]
     fn rewrite_served(
         &self,
         bound: &Bound,
-        Resolved { entry, segment, segment_source, .. }: Resolved<'_>,
+        (entry, asked): (usize, usize),
+        segment: Option<(Segment, usize)>,
         uri: &mut Uri,
         extensions: &mut Extensions,
         misplaced: bool,
-    ) -> (Option<Box<HeaderValue>>, OriginalUri) {
-        let segment = (!segment.is_none()).then_some((segment, segment_source));
-        let successor = bound.registered.table.entries[entry].successor;
-        let successor = successor.and_then(|successor| self.successor(uri, segment, successor));
-        let Some(rest) = self.rest(uri, segment) else { return (successor, OriginalUri::Unchanged) };
+    ) -> (Option<Box<HeaderValue>>, Original) {
+        let successor = match bound.always(entry, asked) {
+            Always::No => self.successor(uri, segment, &bound.registered.table.entries[entry]),
+            Always::Nothing | Always::This(_) => None,
+        };
+        let Some(rest) = self.rest(uri, segment) else { return (successor, Original::Unchanged) };
         if misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
             say_misplaced();
         }
-        let original = path::replace(uri, rest).map_or(OriginalUri::Unchanged, |uri| keep(extensions, uri));
+        let original = path::replace(uri, rest).map_or(Original::Unchanged, |uri| keep(extensions, uri));
         (successor, original)
     }
 
-    /// Counts the request and tells the handler; what is to be reported.
-    #[inline(always)]
-    fn annotate(
+    /// The same for the commonest case, with what the handler is told.
+    #[inline(never)]
+    fn rewrite_quickly(
         &self,
-        bound: &Arc<Bound>,
-        resolved: Resolved<'_>,
-        successor: Option<Box<HeaderValue>>,
-        original_uri: OriginalUri,
+        bound: &Bound,
+        Quick { spelling, segment }: Quick<'_>,
+        uri: &mut Uri,
         extensions: &mut Extensions,
-    ) -> Option<Report> {
-        let Resolved { entry, requested, source, asked, now, .. } = resolved;
-        let table = &bound.registered.table;
-        let past_sunset = table.timed && table.entries[entry].is_past_sunset(now);
-        Metrics::count(&bound.registered, Event::Served { entry, past_sunset });
-        let (version, requested) = (table.versions.list[entry], requested.copied());
-        let deprecated = table.entries[entry].deprecated.is_some();
-        extensions.insert(ApiVersion { version, requested, source, deprecated, original_uri });
-        if successor.is_none()
-            && let Some(answer) = bound.kept(entry, asked)
-        {
-            return (!answer.is_empty()).then_some(Report::Kept(answer));
+        misplaced: bool,
+    ) -> (Option<Box<HeaderValue>>, ApiVersion) {
+        let segment = Some((segment, 0));
+        let (successor, original) =
+            self.rewrite_served(bound, (spelling.entry, 1), segment, uri, extensions, misplaced);
+        (successor, self.told(bound, 0, spelling, original))
+    }
+
+    /// What the handler is told about a version that a source named by that spelling.
+    #[inline(always)]
+    fn told(&self, bound: &Bound, source: usize, spelling: &Spelling, original: Original) -> ApiVersion {
+        let (moved, kept) = original.split();
+        match bound.told(source, spelling.place, moved) {
+            Some(facts) if kept.is_none() => ApiVersion::kept(facts),
+            _ => self.told_own(bound, source, spelling, moved, kept),
         }
-        let says = self.reports != Reports::None || !bound.consulted[asked].is_empty();
-        says.then(|| Report::Made { bound: bound.clone(), entry, asked, successor, now })
+    }
+
+    #[cold]
+    fn told_own(
+        &self,
+        bound: &Bound,
+        source: usize,
+        spelling: &Spelling,
+        moved: bool,
+        original: Option<Uri>,
+    ) -> ApiVersion {
+        ApiVersion::own(self.facts(&bound.registered.table, source, spelling, moved), original)
+    }
+
+    /// The same for all other requests.
+    fn told_slowly(&self, bound: &Bound, entry: usize, named: &Named, original: Original) -> ApiVersion {
+        let table = &bound.registered.table;
+        let requested = Sources::requested(named);
+        let spelling = requested.and_then(|read| table.versions.spelled.of(entry, &read));
+        if let Some(spelling) = spelling {
+            return self.told(bound, named.source, spelling, original);
+        }
+        let (moved, kept) = original.split();
+        let facts = Facts {
+            version: table.versions.list[entry],
+            requested,
+            source: self.sources.kind(named),
+            deprecated: table.entries[entry].deprecated.is_some(),
+            moved,
+        };
+        ApiVersion::own(facts, kept)
     }
 
     /// The same resource in the successor, where the path says the version and the successor has no place of its own
@@ -243,8 +272,9 @@ impl Config {
         &self,
         uri: &Uri,
         segment: Option<(Segment, usize)>,
-        (successor, located): (Version, bool),
+        entry: &Entry,
     ) -> Option<Box<HeaderValue>> {
+        let (successor, located) = entry.successor?;
         let (segment, index) = segment?;
         let Kind::Path(source) = &self.sources.list[index].kind else { return None };
         if located || self.reports == Reports::None {
@@ -284,11 +314,11 @@ impl Config {
 
 /// Keeps the target that was rewritten.
 #[inline]
-fn keep(extensions: &mut Extensions, uri: Uri) -> OriginalUri {
+fn keep(extensions: &mut Extensions, uri: Uri) -> Original {
     #[cfg(feature = "axum")]
-    let Some(uri) = crate::axum::keep_original_uri(extensions, uri) else { return OriginalUri::Extension };
+    let Some(uri) = crate::axum::keep_original_uri(extensions, uri) else { return Original::Moved };
     let _ = extensions;
-    OriginalUri::Kept(Box::new(uri))
+    Original::Kept(uri)
 }
 
 /// Once per layer, because nothing else tells why everything is 404.
@@ -302,23 +332,65 @@ fn say_misplaced() {
     eprintln!("tower-versioning: {MESSAGE}");
 }
 
-/// What is to be said about an answer, by the registry that decided.
+/// What is to be said about an answer, by the registry that decided; or instead of one. As large as two pointers.
 #[derive(Debug)]
-enum Report {
+enum Says {
+    Nothing,
     Kept(&'static Answer),
-    Made { bound: Arc<Bound>, entry: usize, asked: usize, successor: Option<Box<HeaderValue>>, now: Moment },
+    Made(Box<Made>),
+    Refused(Box<Response<Bytes>>),
 }
 
-impl Report {
+#[derive(Debug)]
+struct Made {
+    bound: Arc<Bound>,
+    entry: usize,
+    asked: usize,
+    successor: Option<Box<HeaderValue>>,
+    now: Moment,
+}
+
+impl Says {
+    #[inline(always)]
+    fn of(
+        bound: &Arc<Bound>,
+        entry: usize,
+        asked: usize,
+        successor: Option<Box<HeaderValue>>,
+        now: Moment,
+    ) -> Self {
+        match bound.always(entry, asked) {
+            Always::Nothing => Self::Nothing,
+            Always::This(answer) => Self::Kept(answer),
+            Always::No => Self::made(bound, entry, asked, successor, now),
+        }
+    }
+
+    #[cold]
+    fn made(
+        bound: &Arc<Bound>,
+        entry: usize,
+        asked: usize,
+        successor: Option<Box<HeaderValue>>,
+        now: Moment,
+    ) -> Self {
+        if bound.reports == Reports::None && bound.consulted[asked].is_empty() {
+            return Self::Nothing;
+        }
+        Self::Made(Box::new(Made { bound: bound.clone(), entry, asked, successor, now }))
+    }
+
     #[inline]
     fn write(&self, headers: &mut HeaderMap) {
         match self {
             Self::Kept(answer) => report::kept(headers, answer),
-            Self::Made { bound, entry, asked, successor, now } => {
+            Self::Made(made) => {
+                let Made { bound, entry, asked, successor, now } = &**made;
                 bound.consulted[*asked].append_to(headers);
                 let table = &bound.registered.table;
                 report::served(headers, bound.reports, table, *entry, successor.as_deref(), *now);
             }
+            Self::Nothing | Self::Refused(_) => {}
         }
     }
 }
@@ -329,9 +401,17 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: Option<F>,
-        report: Option<Report>,
-        // In a box, so that the future of a request that is served is no larger for it.
-        refused: Option<Box<Response<Bytes>>>,
+        says: Says,
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    #[inline(always)]
+    fn new(says: Says, call: impl FnOnce() -> F) -> Self {
+        // While there is something to drop if the call panics, its future is made elsewhere and moved here. What is not
+        // dropped then is leaked.
+        let says = ManuallyDrop::new(says);
+        Self { inner: Some(call()), says: ManuallyDrop::into_inner(says) }
     }
 }
 
@@ -344,17 +424,19 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Some(inner) = this.inner.as_pin_mut() else {
-            // Polled again after its end, it waits for ever.
-            let Some(response) = this.refused.take() else { return Poll::Pending };
-            return Poll::Ready(Ok(response.map(ResponseBody::own)));
+            return match std::mem::replace(this.says, Says::Nothing) {
+                Says::Refused(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
+                // Polled again after its end, it waits for ever.
+                _ => Poll::Pending,
+            };
         };
-        // Written where it stands, and moved once.
-        let mut polled = inner.poll(cx);
-        if let (Poll::Ready(Ok(response)), Some(report)) = (&mut polled, this.report) {
-            report.write(response.headers_mut());
-        }
-        match polled {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(ResponseBody::inner))),
+        match inner.poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                // In parts, which are moved once before and once after; a whole response is moved once more.
+                let (mut parts, body) = response.into_parts();
+                this.says.write(&mut parts.headers);
+                Poll::Ready(Ok(Response::from_parts(parts, ResponseBody::inner(body))))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         }

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --features versioning --bench versioning [-- FILTER]`. Rounds are interleaved: each contestant runs one
 //! batch per round; the figures are medians of CPU time. Requests are made outside of what is timed; answers are read
-//! to the end and dropped inside. Everybody gets the same eight fields, one extension and four versions; status and
-//! length of the answers, and who was called, are asserted while it runs.
+//! to the end and dropped inside. Allocations are counted in a round of their own. Everybody gets the same eight fields,
+//! one extension and four versions; status and length of the answers, and who was called, are asserted while it runs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use cpu_time::ThreadTime;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
-use peers::{Bare, allocations, calls, request};
+use peers::{Bare, allocations, calls, count_allocations, request};
 use tower::steer::Steer;
 use tower::{Layer, Service, ServiceExt};
 use tower_versioning::settings::Reports;
@@ -31,6 +31,8 @@ static COUNTING: peers::Counting = peers::Counting;
 
 const BATCH: usize = 256;
 const ROUNDS: usize = 400;
+/// Rounds that are not timed.
+const WARM: usize = 20;
 
 /// Fewer for profilers: `ROUNDS=1`, and with `ALONE=1` nothing but the rows of the filter.
 fn rounds() -> usize {
@@ -356,12 +358,16 @@ fn main() {
     let bases: Vec<usize> = rows.iter().filter(bases).map(|row| row.1).collect();
     let runs: Vec<bool> =
         rows.iter().enumerate().map(|(index, row)| wanted(row) || bases.contains(&index)).collect();
-    for round in 0..rounds() + 20 {
+    for round in 0..rounds() + WARM {
+        // Counting takes about as long as allocating: it has a round of its own, the last that is not timed.
+        let counts = round + 1 == WARM;
+        count_allocations(counts);
         for (index, row) in rows.iter_mut().enumerate().filter(|(index, _)| runs[*index]) {
             let (nanoseconds, allocations) = (row.2)();
-            if round >= 20 {
-                taken[index].push(nanoseconds);
+            if counts {
                 allocated[index] = allocations;
+            } else if round >= WARM {
+                taken[index].push(nanoseconds);
             }
         }
     }

@@ -18,9 +18,9 @@ use super::body::{Gather, Gathered, MigrateBody};
 use super::error::{Asked, MigrateError, MigrateErrorKind};
 use super::metrics::Event;
 use crate::grpc;
-use crate::layer::ApiVersion;
 use crate::policy::migrate::{BodyError, Plan};
 use crate::policy::migrate_fields as fields;
+use crate::resolved::ApiVersion;
 
 /// What [`MigrateLayer`](super::MigrateLayer) builds. It is cloned where the body of a request is read first.
 #[derive(Clone)]

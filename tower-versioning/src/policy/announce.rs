@@ -2,6 +2,7 @@
 
 use http::Uri;
 use http::header::{GetAll, HeaderValue};
+use http::uri::Authority;
 
 use super::moment::Moment;
 use super::version::Version;
@@ -269,7 +270,10 @@ fn resolve(reference: &str, base: &Uri) -> String {
     if reference.starts_with("//") {
         return format!("{scheme}{reference}");
     }
-    let authority = base.authority().map_or_else(String::new, |authority| format!("{scheme}//{authority}"));
+    // Without the secrets that may stand before the host: links are told, and RFC 3986 §7.5 has them not be shown.
+    let host = |authority: &Authority| authority.as_str().rsplit('@').next().map(str::to_owned);
+    let host = base.authority().and_then(host);
+    let authority = host.map_or_else(String::new, |host| format!("{scheme}//{host}"));
     let query = || base.query().map_or_else(String::new, |query| format!("?{query}"));
     let (path, after) = reference.split_at(reference.find(['?', '#']).unwrap_or(reference.len()));
     if path.is_empty() {

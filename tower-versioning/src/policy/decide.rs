@@ -8,6 +8,7 @@ use super::media::MediaSource;
 use super::moment::Moment;
 use super::path::{HurriedPath, Segment};
 use super::source::{API_VERSION, Asked, Conflict, Kind, Source, SourceKind};
+use super::spelled::Spelling;
 use super::table::Table;
 use super::vary::Consulted;
 use super::version::Version;
@@ -38,8 +39,6 @@ pub(crate) struct Sources {
     /// Only the target carries versions: what names none of ours names nothing.
     target_only: bool,
     media_only: bool,
-    /// The kind of the only source.
-    pub(crate) only_kind: Option<SourceKind>,
     hurry: Hurry,
 }
 
@@ -57,9 +56,7 @@ enum Hurry {
 /// What was found at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quick<'a> {
-    pub(crate) entry: usize,
-    /// As the request names it.
-    pub(crate) version: &'a Version,
+    pub(crate) spelling: &'a Spelling,
     /// The segment of the path that names it.
     pub(crate) segment: Segment,
 }
@@ -69,15 +66,14 @@ pub(crate) struct Quick<'a> {
 #[inline(never)]
 fn in_path<'a>(path: &HurriedPath, uri: &Uri, table: &'a Table) -> Option<Quick<'a>> {
     let (text, segment) = path.find(uri)?;
-    let (entry, version) = table.find_quick(text)?;
-    Some(Quick { entry, version, segment })
+    Some(Quick { spelling: table.find_quick(text)?, segment })
 }
 
 /// The version in a parameter of `Accept`.
 #[inline(never)]
 fn in_media<'a>(media: &MediaSource, headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>> {
-    let (entry, version) = media.quick(headers, |text| table.find_quick(text))?;
-    Some(Quick { entry, version, segment: Segment::NONE })
+    let spelling = media.quick(headers, |text| table.find_quick(text))?;
+    Some(Quick { spelling, segment: Segment::NONE })
 }
 
 /// The version in the only line of a field.
@@ -94,8 +90,7 @@ fn in_usual_field<'a>(headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>
 
 #[inline(always)]
 fn in_line<'a>(line: &HeaderValue, table: &'a Table) -> Option<Quick<'a>> {
-    let (entry, version) = table.find_quick(line.as_bytes())?;
-    Some(Quick { entry, version, segment: Segment::NONE })
+    Some(Quick { spelling: table.find_quick(line.as_bytes())?, segment: Segment::NONE })
 }
 
 /// A request that is not served.
@@ -113,7 +108,7 @@ pub(crate) struct Refusal {
 pub(crate) struct Named {
     pub(crate) found: Found,
     /// The index of the source that says it; of no meaning when none says anything.
-    source: usize,
+    pub(crate) source: usize,
     by_content: bool,
     /// The segment of the path that carries a version, and the index of its source.
     segment: Segment,
@@ -137,7 +132,6 @@ impl Sources {
         let only = |kinds: &[SourceKind]| !list.is_empty() && list.iter().all(|s| kinds.contains(&s.kind()));
         let target_only = only(&[SourceKind::Path, SourceKind::Host, SourceKind::GrpcPackage]);
         let media_only = only(&[SourceKind::MediaType]);
-        let only_kind = if let [source] = &*list { Some(source.kind()) } else { None };
         let hurry = match &*list {
             [source] => match &source.kind {
                 Kind::Path(path) => path.hurried().map_or(Hurry::No, Hurry::Path),
@@ -148,7 +142,7 @@ impl Sources {
             },
             _ => Hurry::No,
         };
-        Self { conflict, consulted, target_only, media_only, only_kind, hurry, list }
+        Self { conflict, consulted, target_only, media_only, hurry, list }
     }
 
     /// The request fields consulted, by how many sources were asked.
@@ -157,7 +151,7 @@ impl Sources {
     }
 
     pub(crate) fn strips(&self) -> bool {
-        self.list.iter().any(|source| matches!(&source.kind, Kind::Path(path) if path.strip))
+        self.list.iter().any(Source::strips)
     }
 
     /// What [`ask`](Self::ask) and [`decide`](Self::decide) say together in the commonest case: one source, in the path
@@ -167,10 +161,7 @@ impl Sources {
     pub(crate) fn quick<'a>(&self, uri: &Uri, headers: &HeaderMap, table: &'a Table) -> Option<Quick<'a>> {
         match &self.hurry {
             Hurry::Path(path) => match path.find_digit(uri) {
-                Some((digit, segment)) => {
-                    let (entry, version) = table.find_digit(digit)?;
-                    Some(Quick { entry, version, segment })
-                }
+                Some((digit, segment)) => Some(Quick { spelling: table.find_digit(digit)?, segment }),
                 None => in_path(path, uri, table),
             },
             Hurry::Usual => in_usual_field(headers, table),

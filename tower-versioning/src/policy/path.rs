@@ -148,6 +148,7 @@ impl HurriedPath {
 
 /// The path without that segment, and the query, octet by octet. `None` when that is no path, which cannot happen for a
 /// part of one.
+#[inline(always)]
 pub(crate) fn without(uri: &Uri, segment: Segment) -> Option<PathAndQuery> {
     let whole = uri.path_and_query()?.as_str().as_bytes();
     let rest = match (whole.get(..segment.start)?, whole.get(segment.end..)?) {

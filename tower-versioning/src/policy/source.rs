@@ -214,6 +214,11 @@ impl Source {
         }
     }
 
+    /// Whether it takes a segment out of the path.
+    pub(crate) fn strips(&self) -> bool {
+        matches!(&self.kind, Kind::Path(path) if path.strip)
+    }
+
     pub(crate) fn kind(&self) -> SourceKind {
         match self.kind {
             Kind::Path(_) => SourceKind::Path,

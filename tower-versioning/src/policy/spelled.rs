@@ -9,11 +9,22 @@ const LONGEST: usize = 16;
 /// reading the text and looking for an equal version would find; what is not found may still be a version.
 #[derive(Debug, Clone)]
 pub(crate) struct Spelled {
-    list: Vec<(usize, Version)>,
+    pub(crate) list: Vec<Spelling>,
     /// A hash table of `list`. At most a quarter is taken.
     slots: Box<[Slot]>,
     /// The same for the texts `0` to `9`, which most requests name: places in `list`, counted from one.
     digits: [u32; 10],
+}
+
+/// One way to write a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spelling {
+    /// The place of the version among the registered ones.
+    pub(crate) entry: usize,
+    /// The place of this in the list of spellings.
+    pub(crate) place: usize,
+    /// As it is written.
+    pub(crate) version: Version,
 }
 
 /// A text, and its place in `list`, counted from one; zero for a free slot.
@@ -34,8 +45,8 @@ impl Spelled {
             for text in spellings(*version) {
                 // What reads as another version is no spelling of this one.
                 let Ok(read) = Version::parse(&text) else { continue };
-                if read == *version && text.len() <= LONGEST {
-                    spelled.list.push((entry, read));
+                if read == *version {
+                    spelled.list.push(Spelling { entry, place: spelled.list.len(), version: read });
                     texts.push(text);
                 }
             }
@@ -57,9 +68,9 @@ impl Spelled {
         spelled
     }
 
-    /// The place among the registered versions of the one written there, and the version as it is written.
+    /// The version that is written there.
     #[inline(always)]
-    pub(crate) fn find(&self, text: &[u8]) -> Option<(usize, &Version)> {
+    pub(crate) fn find(&self, text: &[u8]) -> Option<&Spelling> {
         match text {
             [digit @ b'0'..=b'9'] => self.find_digit(digit - b'0'),
             _ => self.at(self.find_long(text)?),
@@ -68,14 +79,20 @@ impl Spelled {
 
     /// The same for a digit.
     #[inline(always)]
-    pub(crate) fn find_digit(&self, digit: u8) -> Option<(usize, &Version)> {
+    pub(crate) fn find_digit(&self, digit: u8) -> Option<&Spelling> {
         self.at(*self.digits.get(usize::from(digit))?)
     }
 
     #[inline(always)]
-    fn at(&self, place: u32) -> Option<(usize, &Version)> {
-        let (entry, version) = self.list.get((place as usize).wrapping_sub(1))?;
-        Some((*entry, version))
+    fn at(&self, place: u32) -> Option<&Spelling> {
+        self.list.get((place as usize).wrapping_sub(1))
+    }
+
+    /// The same for a version that was read, of which it is known what it is registered as.
+    pub(crate) fn of(&self, entry: usize, read: &Version) -> Option<&Spelling> {
+        let first = self.list.partition_point(|spelling| spelling.entry < entry);
+        let same = |spelling: &&Spelling| spelling.version.is_written_as(read);
+        self.list[first..].iter().take_while(|spelling| spelling.entry == entry).find(same)
     }
 
     #[inline(always)]

@@ -126,16 +126,24 @@ fn in_media_types(headers: &mut HeaderMap, parameter: &str, version: Version) ->
     (!own).then_some(version)
 }
 
-/// Adds the parameter to every media type of the field; to none when one of them has it already. Says whether none had.
+/// Adds the parameter to every media type of the field; to none when one of them has it already, when there is none, or
+/// when the field cannot be read. Says whether the field, where there is one, carries the version now.
 fn stamp_media_types(headers: &mut HeaderMap, name: &HeaderName, parameter: &str, version: Version) -> bool {
-    let has = |line: &HeaderValue| {
-        line.to_str().is_ok_and(|line| members(line).any(|member| has_parameter(member, parameter)))
+    let lines = headers.get_all(name);
+    if lines.iter().next().is_none() {
+        return true;
+    }
+    let Some(texts) = lines.iter().map(|line| line.to_str().ok()).collect::<Option<Vec<&str>>>() else {
+        return false;
     };
-    if headers.get_all(name).iter().any(has) {
+    let all: Vec<&str> = texts.iter().flat_map(|text| members(text)).collect();
+    if all.is_empty() || all.iter().any(|member| has_parameter(member, parameter)) {
         return false;
     }
-    let lines: Vec<HeaderValue> =
-        headers.get_all(name).iter().map(|line| stamped(line, parameter, version)).collect();
+    let stamped: Option<Vec<HeaderValue>> =
+        texts.iter().map(|text| HeaderValue::from_str(&stamped(text, parameter, version)).ok()).collect();
+    // A parameter that is no name.
+    let Some(lines) = stamped else { return false };
     headers.remove(name);
     for line in lines {
         // There was room for it before.
@@ -144,25 +152,23 @@ fn stamp_media_types(headers: &mut HeaderMap, name: &HeaderName, parameter: &str
     true
 }
 
-fn stamped(line: &HeaderValue, parameter: &str, version: Version) -> HeaderValue {
-    let Ok(text) = line.to_str() else { return line.clone() };
-    let members = members(text).map(str::trim).filter(|member| !member.is_empty());
+fn stamped(text: &str, parameter: &str, version: Version) -> String {
     let stamped = |member: &str| {
         // Parameters of a range stand before its weight (RFC 9110 §12.5.1).
         let (range, weight) = member.split_at(weight_at(member));
         format!("{range}; {parameter}={version}{weight}")
     };
-    let members: Vec<String> = members.map(stamped).collect();
-    HeaderValue::from_str(&members.join(", ")).unwrap_or_else(|_| line.clone())
+    members(text).map(stamped).collect::<Vec<_>>().join(", ")
 }
 
-/// The members of a list, split at commas outside quoted strings (RFC 9110 §5.6.1).
+/// The members of a list, split at commas outside quoted strings; empty ones are none (RFC 9110 §5.6.1).
 fn members(line: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
-    line.split(move |character| {
+    let pieces = line.split(move |character| {
         let separates = character == ',' && !quoted;
         quoted ^= character == '"' && !escaped;
         escaped = quoted && character == '\\' && !escaped;
         separates
-    })
+    });
+    pieces.map(|piece| piece.trim_matches([' ', '\t'])).filter(|member| !member.is_empty())
 }

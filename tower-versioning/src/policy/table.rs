@@ -9,6 +9,7 @@ use super::lifecycle::{
 };
 use super::moment::Moment;
 use super::select::{Registered, Select};
+use super::spelled::Spelling;
 use super::version::Version;
 use crate::error::ConfigError;
 
@@ -52,6 +53,11 @@ impl Entry {
     #[inline]
     pub(crate) fn is_gone(&self, now: Moment) -> bool {
         self.gone && self.is_past_sunset(now)
+    }
+
+    /// Whether answers link to the same resource in the successor, which has no place of its own.
+    pub(crate) fn links_by_path(&self) -> bool {
+        matches!(self.successor, Some((_, false)))
     }
 
     /// Whether nothing is said but the version.
@@ -148,16 +154,16 @@ impl Table {
         Ok(Self { versions, entries, default, select, epochs, timed, hurried })
     }
 
-    /// The place of the version that is written there, and the version as it is written, where selection is exact and no
-    /// version ends; `None` for all that is not known by its octets.
+    /// The version that is written there, where selection is exact and no version ends; `None` for all that is not known by
+    /// its octets.
     #[inline(always)]
-    pub(crate) fn find_quick(&self, text: &[u8]) -> Option<(usize, &Version)> {
+    pub(crate) fn find_quick(&self, text: &[u8]) -> Option<&Spelling> {
         if self.hurried { self.versions.spelled.find(text) } else { None }
     }
 
     /// The same for a digit.
     #[inline(always)]
-    pub(crate) fn find_digit(&self, digit: u8) -> Option<(usize, &Version)> {
+    pub(crate) fn find_digit(&self, digit: u8) -> Option<&Spelling> {
         if self.hurried { self.versions.spelled.find_digit(digit) } else { None }
     }
 

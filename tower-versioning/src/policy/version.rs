@@ -241,6 +241,11 @@ impl Version {
         self.numbers as u8
     }
 
+    /// Whether it is equal and prints the same.
+    pub(crate) fn is_written_as(&self, other: &Self) -> bool {
+        (self.key, self.numbers(), self.tag()) == (other.key, other.numbers(), other.tag())
+    }
+
     /// What is compared first, as one number: equal for versions that differ in status alone.
     #[inline]
     pub(crate) const fn key(&self) -> u128 {

@@ -98,6 +98,25 @@ async fn media_types_are_stamped_and_never_overwritten() {
     let own = [("accept", "text/a, text/b;V=1"), ("content-type", "text/a;v=\"1\"")];
     let kept = "/ accept: text/a, text/b;V=1 content-type: text/a;v=\"1\"";
     assert_eq!(stamped(stamp(), "/", &own).await, kept);
+    assert_eq!(stamped(stamp(), "/", &[("accept", ",")]).await, "/ accept: ,");
+    let gaps = [("accept", "text/a,, text/b"), ("accept", "")];
+    assert_eq!(stamped(stamp(), "/", &gaps).await, "/ accept: text/a; v=2, text/b; v=2 | ");
+}
+
+/// Then the version is the one that the answer tells, and not one that was never sent.
+#[tokio::test]
+async fn media_types_that_could_not_be_stamped_say_no_version() {
+    for (accept, version) in [(&b"text/a"[..], 1), (b"", 5), (b", ,", 5), (b"text/a;x=\"\xe9\";v=3", 5)] {
+        let (layer, told) = noticing();
+        let inner = service_fn(async |_: Request<String>| {
+            let answer = Response::builder().header("deprecation", PAST).header("api-version", "5");
+            Ok::<_, Infallible>(answer.body(()).unwrap())
+        });
+        let mut request = with("http://h/", &[]);
+        request.headers_mut().insert("accept", accept.try_into().unwrap());
+        layer.stamp(Stamp::media_type("v")).layer(inner).oneshot(request).await.unwrap();
+        assert_eq!(told.lock().unwrap()[0].version, Some(Version::major(version)), "{accept:?}");
+    }
 }
 
 /// Who says two things says none: the version is the one that the answer tells.
@@ -229,6 +248,18 @@ async fn links_resolve_against_the_target_that_was_sent() {
     let layer = layer.stamp(Stamp::path(""));
     answered(&layer, "http://h/orders/7", &[("deprecation", PAST), ("link", "<8>; rel=next")]).await;
     assert_eq!(told.lock().unwrap()[0].links[0].target, "http://h/v1/orders/8");
+}
+
+/// RFC 3986 §7.5.
+#[tokio::test]
+async fn what_stands_before_the_host_is_not_told() {
+    let (layer, told) = noticing();
+    let answer = [("deprecation", PAST), ("link", "<8>; rel=next, <//o/x>; rel=a, <http://u@o/>; rel=b")];
+    answered(&layer, "http://user:secret@h:1/7", &answer).await;
+    let notice = told.lock().unwrap().remove(0);
+    assert_eq!(notice.origin, "http://h:1");
+    let targets: Vec<_> = notice.links.iter().map(|link| link.target.as_str()).collect();
+    assert_eq!(targets, ["http://h:1/8", "http://o/x", "http://u@o/"]);
 }
 
 /// The clock of the tests below: a thread's own, so that they do not disturb each other.

@@ -150,6 +150,45 @@ async fn the_handler_learns_what_was_asked_and_where() {
     assert_eq!(std::str::from_utf8(&body).unwrap(), format!("{:?}", Some(expected)));
 }
 
+/// However a version is found and written, and wherever what is told about it is kept.
+#[tokio::test]
+async fn the_handler_is_told_the_same_by_every_way() {
+    use std::convert::Infallible;
+    use tower::{Layer, ServiceExt, service_fn};
+    type Seen = (tower_versioning::ApiVersion, Option<String>);
+    let inner = service_fn(async |request: http::Request<String>| {
+        let api = request.extensions().get::<tower_versioning::ApiVersion>().cloned().unwrap();
+        let target = api.original_uri(request.extensions()).map(ToString::to_string);
+        let mut response = http::Response::new(String::new());
+        response.extensions_mut().insert::<Seen>((api, target));
+        Ok::<_, Infallible>(response)
+    });
+    let seen = async |layer: &VersionLayer, uri: &str| {
+        let response = layer.layer(inner).oneshot(get(uri)).await.unwrap();
+        response.extensions().get::<Seen>().cloned().unwrap()
+    };
+    let versions = || registry(&["1", "2.1", "2026-03-01-preview.1"]);
+    let one = VersionLayer::new(versions()).sources([Source::path("")]);
+    let two = VersionLayer::new(versions()).sources([Source::path(""), Source::query("v")]);
+    for text in ["1", "1.0", "1.0.0", "2.1", "2.1.0", "2026-03-01-preview.1", "2026-03-01-Preview.1"] {
+        let mut all = Vec::new();
+        for layer in [&one, &two] {
+            let uri = format!("/v{text}/x");
+            let (api, target) = seen(layer, &uri).await;
+            assert_eq!(target.as_deref(), Some(&*uri));
+            assert_eq!(api.requested_version().map(|v| v.to_string()).as_deref(), Some(text));
+            assert_eq!((api.version(), api.source()), (text.parse().unwrap(), Some(SourceKind::Path)));
+            assert!(versions().versions().any(|v| v.to_string() == api.version().to_string()));
+            all.push(api);
+        }
+        assert_eq!(all[0], all[1], "{text}");
+        let (api, target) = seen(&two, &format!("/x?v={text}")).await;
+        assert_eq!((api.source(), target), (Some(SourceKind::Query), None));
+        assert_eq!(api.requested_version().map(|v| v.to_string()).as_deref(), Some(text));
+        assert_ne!(all[0], api);
+    }
+}
+
 #[tokio::test]
 async fn neutral_requests_need_no_version() {
     let layer = VersionLayer::new(registry(&["1"]))
