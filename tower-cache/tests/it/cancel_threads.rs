@@ -69,5 +69,8 @@ fn clients_come_and_go_on_four_threads() {
         }
     }
     println!("{whole_bodies} whole bodies, {errors} errors, {left} left before the end");
-    assert!(whole_bodies > rounds && errors > rounds / 20 && left > rounds / 2, "{whole_bodies} {errors} {left}");
+    assert!(
+        whole_bodies > rounds && errors > rounds / 20 && left > rounds / 2,
+        "{whole_bodies} {errors} {left}"
+    );
 }
