@@ -226,13 +226,14 @@ impl<C> Front<C> {
         self.bytes.fetch_add(weight, Ordering::Relaxed);
         self.forget(shelf.swap(way, key, Some(Arc::clone(inner))));
         // One turn at most: others may be filling what is emptied here.
-        for _ in 0..self.shelves.len() {
+        let places = self.shelves.len() * WAYS;
+        for _ in 0..places {
             if self.bytes.load(Ordering::Relaxed) <= self.most {
                 break;
             }
-            let next = self.hand.fetch_add(1, Ordering::Relaxed) & (self.shelves.len() - 1);
-            if next != at {
-                (0..WAYS).for_each(|way| self.forget(self.shelves[next].swap(way, 0, None)));
+            let next = self.hand.fetch_add(1, Ordering::Relaxed) & (places - 1);
+            if next != at * WAYS + way {
+                self.forget(self.shelves[next / WAYS].swap(next % WAYS, 0, None));
             }
         }
     }
@@ -348,7 +349,9 @@ mod tests {
         let shelf = |number: &usize| front.at(tokens.key(&Tokens::token(*number)));
         let alike: Vec<_> =
             (0..).filter(|number| shelf(number) == shelf(&0)).take(5).map(Tokens::token).collect();
-        for token in alike.iter().chain(&alike) {
+        for token in &alike {
+            // At once again: they share the place of those used once, and now and then a trace.
+            tokens.uses(token);
             tokens.uses(token);
         }
         let in_front =
@@ -360,6 +363,22 @@ mod tests {
         assert!(in_front().count() < WAYS && tokens.is_entry(&alike[4]));
         tokens.cache.remove(tokens.key(&alike[4]));
         assert!(!tokens.is_entry(&alike[4]) && tokens.is_entry(&alike[0]));
+    }
+
+    /// Also within one shelf.
+    #[test]
+    fn four_that_are_too_much_together_make_room_for_each_other() {
+        let tokens = Tokens::new(32_000);
+        let front = &tokens.cache.front;
+        let shelf = |number: &usize| front.at(tokens.key(&Tokens::token(*number)));
+        let alike = (0..).filter(|number| shelf(number) == shelf(&0)).take(WAYS).map(Tokens::token);
+        for token in alike {
+            tokens.uses(&token);
+            tokens.uses(&token);
+            assert!(front.get(tokens.key(&token), token.as_bytes()).is_some());
+            let held = front.bytes.load(Ordering::Relaxed);
+            assert!((1..=front.most).contains(&held), "{held} of {}", front.most);
+        }
     }
 
     /// More tokens in turn than there are places: each has lost its own before it comes again.
