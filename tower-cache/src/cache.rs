@@ -13,13 +13,13 @@ use crate::flight::Flight;
 use crate::flights::{Flights, Notes};
 use crate::guard::Guard;
 use crate::handle::CacheHandle;
-use crate::key::KeyRules;
+use crate::key::{CacheKey, KeyRules};
 use crate::metrics::{FillResult, Metrics, Operation};
 use crate::outcome::CacheOutcome;
 use crate::policy::storable::StorageRules;
 use crate::rejection::RenderRejection;
 use crate::spawn::{Spawn, Task};
-use crate::store::{Entry, Head, Lease, Purge, Stamp, StoreError, StoreFuture};
+use crate::store::{Entry, Head, Lease, Purge, PurgeTarget, Stamp, StoreError, StoreFuture};
 
 /// A cache: its rules, its store, and the requests on their way. Cheap to clone; clones, and all layers made of them,
 /// are one cache.
@@ -100,7 +100,7 @@ pub(crate) struct Inner {
     pub(crate) held: AtomicUsize,
     background: Arc<AtomicUsize>,
     /// Purges that have begun.
-    purges: AtomicU64,
+    purges: Box<[AtomicU64]>,
     /// How many random numbers have been taken.
     drawn: AtomicU64,
     began: Instant,
@@ -122,7 +122,7 @@ impl Inner {
             unshared: Notes::new(),
             personal: Notes::new(),
             renewed,
-            purges: AtomicU64::new(0),
+            purges: (0..=PURGES).map(|_| AtomicU64::new(0)).collect(),
             drawn: AtomicU64::new(0),
             metrics: Metrics::default(),
             outcomes: Default::default(),
@@ -218,9 +218,10 @@ impl Inner {
         }
     }
 
-    /// How many purges have begun.
-    pub(crate) fn purges(&self) -> u64 {
-        self.purges.load(Ordering::SeqCst)
+    /// How many purges have begun that this key may have to do with.
+    pub(crate) fn purges(&self, key: &CacheKey) -> u64 {
+        let [own, all] = [purge_place(key), PURGES].map(|place| self.purges[place].load(Ordering::SeqCst));
+        own.wrapping_add(all)
     }
 
     /// Purges without anybody waiting for it.
@@ -232,7 +233,8 @@ impl Inner {
     /// Purges. What was asked for before is no answer to those who ask afterwards: nobody joins it any more, once the
     /// store has purged, or while it does.
     pub(crate) fn purging(self: &Arc<Self>, purge: &Purge) -> StoreFuture<()> {
-        self.purges.fetch_add(1, Ordering::SeqCst);
+        let place = if let PurgeTarget::Uri(key) = purge.target() { purge_place(key) } else { PURGES };
+        self.purges[place].fetch_add(1, Ordering::SeqCst);
         let mut purging = self.guard.store().purge(purge);
         let result = Pin::new(&mut purging).poll(&mut Context::from_waker(Waker::noop()));
         self.flights.forget(purge.target());
@@ -291,6 +293,15 @@ impl Inner {
             drop(running);
         }));
     }
+}
+
+/// Purges of single URIs are counted in so many places, and all others in one more.
+const PURGES: usize = 1024;
+
+/// Where purges of this key are counted, with those of some others.
+pub(crate) fn purge_place(key: &CacheKey) -> usize {
+    // The cast keeps the low bits, which are as good as any.
+    key.uri_hash() as usize % PURGES
 }
 
 /// Nobody waits for it, so it may take longer than a lookup: large bodies go over networks. Bounded all the same.

@@ -11,6 +11,7 @@ use crate::cache::Inner;
 use crate::etag::Tagger;
 use crate::flight::Flight;
 use crate::metrics::FillResult;
+use crate::policy::range::Part;
 use crate::store::{Entry, Head, Lease, Purge, PurgeTarget, Stamp};
 
 /// Where a body is recorded. Dropped before the end, the recording is lost and those who read along see an error.
@@ -20,7 +21,7 @@ pub(crate) struct Recorder {
     pub(crate) head: Arc<Head>,
     /// What the store said before the response was asked for; without it nothing is stored.
     pub(crate) stamp: Option<Stamp>,
-    /// What `Content-Length` says, or of a part its `Content-Range`.
+    /// What `Content-Length` says.
     pub(crate) declared: Option<u64>,
     pub(crate) received: u64,
     /// Octets counted among those of all fills.
@@ -65,7 +66,10 @@ impl Recorder {
     /// The end of the body: it is stored, unless it is shorter or longer than it said.
     pub(crate) fn finish(mut self, mut trailers: Option<HeaderMap>) {
         trailers.iter_mut().for_each(|trailers| drop(answer::gather(trailers)));
-        if self.declared.is_some_and(|declared| declared != self.received) {
+        // What is behind the end of a part is none of it.
+        let part = self.head.part.as_ref().and_then(|_| Part::length(&self.head.headers));
+        let beyond = part.is_some_and(|length| self.received > length);
+        if beyond || self.declared.is_some_and(|declared| declared != self.received) {
             self.close();
             self.flight.end_wrong(trailers);
             return;

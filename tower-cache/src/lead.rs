@@ -24,7 +24,6 @@ use crate::outcome::{BypassReason, CacheOutcome, MissReason};
 use crate::plan::{Plan, Question};
 use crate::policy::age::Exchange;
 use crate::policy::conditional;
-use crate::policy::range::Part;
 use crate::policy::storable::{self, Refusal, Requested, Storable};
 use crate::status::{self, Details};
 use crate::store::{Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError};
@@ -428,10 +427,7 @@ impl Lead {
         let recorder = Recorder {
             cache: Arc::clone(self.cache()),
             flight: Arc::clone(&self.flight),
-            declared: match head.part {
-                Some(_) => Part::length(&head.headers),
-                None => content_length(&head.headers),
-            },
+            declared: content_length(&head.headers),
             head: Arc::clone(&head),
             stamp,
             received: 0,

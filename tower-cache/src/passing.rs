@@ -11,7 +11,7 @@ use http::{Response, header, request::Parts};
 use http_body::Body;
 
 use crate::body::ResponseBody;
-use crate::cache::Inner;
+use crate::cache::{self, Inner};
 use crate::error::BoxError;
 use crate::key::CacheKey;
 use crate::lead::Lead;
@@ -47,7 +47,7 @@ impl Passing {
 
     /// A POST.
     pub(crate) fn post(mut self, question: Question, request: &Parts) -> Self {
-        self.purges = question.cache.purges();
+        self.purges = question.cache.purges(&question.key);
         self.post = Some(Box::new(Lead::post(question, request)));
         self
     }
@@ -79,15 +79,17 @@ impl Passing {
         post.take_if(|_| !enclosed || content.as_ref() != Some(&target));
         let others = [location, content].into_iter().flatten().filter(|other| *other != target);
         let keys: Vec<_> = others.chain([target.clone()]).collect();
-        self.purges += keys.len() as u64;
+        let own = keys.iter().filter(|key| cache::purge_place(key) == cache::purge_place(&target)).count();
+        self.purges = self.purges.wrapping_add(own as u64);
         let purge = |key| cache.begin_purge(&Purge::hard(PurgeTarget::Uri(key)));
         let mut purges: Vec<_> = keys.into_iter().filter_map(purge).collect();
         let stamp = post.as_ref().map(|_| look::stamp(cache, &target));
         let stamp = match stamp {
             None if purges.is_empty() => return None,
             Some(Ok(stamp)) if purges.is_empty() => {
-                self.post =
-                    post.filter(|_| cache.purges() == self.purges).and_then(|post| post.stamped(stamp));
+                self.post = post
+                    .filter(|_| cache.purges(&target) == self.purges)
+                    .and_then(|post| post.stamped(stamp));
                 return None;
             }
             stamp => stamp.is_some(),
@@ -108,7 +110,7 @@ impl Passing {
     pub(crate) fn settled(&mut self, result: Result<Option<Stamp>, StoreError>) {
         let Some((cache, _)) = &self.noted else { return };
         cache.note(Operation::Purge, &result);
-        let post = self.post.take().filter(|_| cache.purges() == self.purges);
+        let post = self.post.take().filter(|post| cache.purges(&post.question.key) == self.purges);
         self.post = post.and_then(|post| post.stamped(result.ok().flatten()));
     }
 

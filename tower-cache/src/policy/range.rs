@@ -130,7 +130,7 @@ impl Part {
         Some(Self { requested: copied(request.get(header::RANGE)?)?, first, total })
     }
 
-    /// Octets that a stored part has, by its own fields.
+    /// Octets that a part has at most, by its own fields.
     pub(crate) fn length(response: &HeaderMap) -> Option<u64> {
         announced(response).map(|(first, last, _)| last - first + 1)
     }
