@@ -168,7 +168,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Resolves the version of each request by a [`Registry`], tells the handlers ([`ApiVersion`]), refuses what cannot be
+/// Resolves the version of each request by a [`Registry`], tells the handlers ([`ApiVersion`](crate::ApiVersion)), refuses what cannot be
 /// served, and reports to the client.
 ///
 /// Where a path source takes its segment out of the path, the layer has to stand around the router:
@@ -228,7 +228,7 @@ impl VersionLayer {
     }
 
     /// A path that needs no version, and what is below it: with any version or none it passes, without a version segment
-    /// and without [`ApiVersion`]. May be called several times. Default: none.
+    /// and without [`ApiVersion`](crate::ApiVersion). May be called several times. Default: none.
     #[must_use]
     pub fn neutral_path(self, path: &str) -> Self {
         self.with(|config| config.neutral_paths.push(path::prefix(path)))
