@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::builder::BreakerBuilder;
-use crate::circuit::{Circuit, wait};
+use crate::circuit::{Circuit, Glance, wait};
 use crate::classify::{Classify, ErrorIsFailure};
 pub(crate) use crate::clock::now;
 use crate::clock::{Clock, Reader};
@@ -71,7 +71,7 @@ pub struct Snapshot {
     pub failures: u64,
     /// Slow ones among them.
     pub slow: u64,
-    /// Transitions so far.
+    /// Grows with every transition, and with every change of the settings but while half open.
     pub generation: u64,
     /// Time until a call may pass; `None` when one may pass now, or when the breaker was opened by hand.
     pub retry_after: Option<Duration>,
@@ -357,9 +357,18 @@ impl Breaker {
         self.circuit().refusal(|| self.now())
     }
 
-    /// State, failures, and whether a call would be refused; nothing is told of it before [`tell`](Self::tell).
-    pub(crate) fn quietly(&self) -> (State, u64, bool) {
-        self.circuit().quietly(self.now())
+    /// How long until time alone changes something about calls that pass.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        if self.passes() {
+            return None;
+        }
+        let now = self.now();
+        self.circuit().tick(now, false).filter(|deadline| *deadline > now).map(|deadline| wait(deadline, now))
+    }
+
+    /// What a registry wants to know; nothing is told of it before [`tell`](Self::tell).
+    pub(crate) fn glance(&self) -> Glance {
+        self.circuit().glance(self.now())
     }
 
     pub(crate) fn tell(&self) {

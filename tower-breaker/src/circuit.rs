@@ -20,6 +20,15 @@ pub(crate) struct Circuit<O: Observer> {
     pub(crate) observer: O,
 }
 
+/// What a registry of breakers has to know of one.
+pub(crate) struct Glance {
+    pub(crate) state: State,
+    /// A call would be refused.
+    pub(crate) refuses: bool,
+    /// There are failures or slow calls that some rule still looks at.
+    pub(crate) remembers: bool,
+}
+
 struct Guarded {
     machine: Machine,
     /// What the observer has heard of.
@@ -282,7 +291,11 @@ impl<O: Observer> Circuit<O> {
     }
 
     pub(crate) fn reconfigure(&self, config: Arc<Config>, now: u64) {
-        self.step(now, |guarded, now| guarded.machine.reconfigure(config, now));
+        self.step(now, |guarded, now| {
+            guarded.machine.reconfigure(config, now);
+            // Half open it keeps its generation, and may have more or fewer probes.
+            guarded.notes.freed = true;
+        });
     }
 
     /// Reads the machine and the counts of its window, once time has done its work.
@@ -295,14 +308,18 @@ impl<O: Observer> Circuit<O> {
         })
     }
 
-    /// State, failures in the window and whether a call would be refused, for one who holds a lock of its own and must
-    /// not run what others have written: what time has changed is told by the next one who comes, or by
-    /// [`gather`](Self::gather).
-    pub(crate) fn quietly(&self, now: u64) -> (State, u64, bool) {
+    /// For one who holds a lock of its own and must not run what others have written: what time has changed is told by
+    /// the next one who comes, or by [`gather`](Self::gather).
+    pub(crate) fn glance(&self, now: u64) -> Glance {
         let (_guarded, seen) = self.quiet_step(now, |guarded, now| {
             let machine = &mut guarded.machine;
             let refuses = machine.refusal(now).is_some();
-            (machine.state(), self.counts(machine, now).failures, refuses)
+            let (epoch, run) = (machine.slotting().epoch(now), self.hot.run(machine.generation()));
+            let bad = |counts: Counts| counts.failures + counts.slow > 0;
+            let remembers = machine.config().time_window.is_some() && bad(self.cells.counts(epoch))
+                || machine.count_window().is_some_and(bad)
+                || machine.config().consecutive.is_some() && run > 0;
+            Glance { state: machine.state(), refuses, remembers }
         });
         seen
     }

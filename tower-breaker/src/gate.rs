@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::breaker::{Breaker, Shut, now, wait_of};
@@ -25,6 +27,18 @@ pub enum Mode {
 }
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+/// Waits for a change, but no longer than that.
+fn change(mut changes: watch::Receiver<()>, at_most: Option<Duration>) -> Wait {
+    let until: Option<Instant> = at_most.and_then(|wait| now().checked_add(wait));
+    Box::pin(async move {
+        let changed = changes.changed();
+        let _ = match until {
+            Some(until) => tokio::time::timeout_at(until.into(), changed).await.unwrap_or(Ok(())),
+            None => changed.await,
+        };
+    })
+}
 
 pub(crate) struct Gate {
     breaker: Breaker,
@@ -59,7 +73,11 @@ impl Gate {
         S: Service<R>,
     {
         if self.said {
-            return Poll::Ready(Ok(()));
+            if self.inner {
+                return Poll::Ready(Ok(()));
+            }
+            // Ready to reject. Who asks again may be told better by now.
+            self.shut = None;
         }
         match self.mode {
             Mode::Reject => {
@@ -72,6 +90,8 @@ impl Gate {
                                 self.wait = None;
                             }
                         }
+                        // What was said is not taken back.
+                        Poll::Pending if self.said => {}
                         // Should the breaker open meanwhile, there is nothing to wait for any more.
                         Poll::Pending => ready!(self.poll_shut(cx)),
                     }
@@ -97,16 +117,9 @@ impl Gate {
                 self.wait = None;
             }
             // Subscribed before the look, so that no change falls between the two.
-            let mut changes = self.breaker.gate();
+            let changes = self.breaker.gate();
             let Some(refusal) = self.breaker.refusal() else { return Poll::Ready(()) };
-            let until = wait_of(refusal).and_then(|wait| now().checked_add(wait));
-            self.wait = Some(Box::pin(async move {
-                let changed = changes.changed();
-                let _ = match until {
-                    Some(until) => tokio::time::timeout_at(until.into(), changed).await.unwrap_or(Ok(())),
-                    None => changed.await,
-                };
-            }));
+            self.wait = Some(change(changes, wait_of(refusal)));
         }
     }
 
@@ -126,13 +139,11 @@ impl Gate {
         loop {
             let Some(wait) = &mut self.wait else {
                 // Subscribed before the look, so that no change falls between the two.
-                let mut changes = self.breaker.gate();
+                let changes = self.breaker.gate();
                 if self.breaker.refusal().is_some() {
                     return Poll::Ready(());
                 }
-                self.wait = Some(Box::pin(async move {
-                    let _ = changes.changed().await;
-                }));
+                self.wait = Some(change(changes, self.breaker.time_left()));
                 continue;
             };
             ready!(wait.as_mut().poll(cx));

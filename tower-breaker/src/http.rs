@@ -275,8 +275,8 @@ where
         }
         Head::AtEnd => {
             let owed = promised(&response, head).or_else(|| body.size_hint().exact());
-            if body.is_end_stream() {
-                let short = owed.is_some_and(|owed| owed > 0);
+            if head || body.is_end_stream() {
+                let short = !head && owed.is_some_and(|owed| owed > 0);
                 permit.record(if short { Verdict::FAILURE } else { classify.end(None) });
                 GuardedBody::decided(body)
             } else {

@@ -45,7 +45,7 @@ impl Ejection {
             self.swept.store(now, Ordering::Relaxed);
             looked.0 = std::mem::take(&mut *ejected);
             for entry in &looked.0 {
-                let (state, ..) = entry.breaker.quietly();
+                let state = entry.breaker.glance().state;
                 let shut = !matches!(state, State::Closed | State::Disabled | State::MetricsOnly);
                 // Nobody else knows it: it was evicted.
                 let kept = shut && Arc::strong_count(entry) > 1;

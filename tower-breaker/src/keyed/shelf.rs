@@ -26,13 +26,13 @@ impl Entry {
     }
 
     fn tenant(&self, now: u64) -> Tenant {
-        let (state, failures, refuses) = self.breaker.quietly();
-        let by_hand = !matches!(state, State::Closed | State::Open | State::HalfOpen);
+        let seen = self.breaker.glance();
+        let by_hand = !matches!(seen.state, State::Closed | State::Open | State::HalfOpen);
         let busy = self.bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.in_use() + bulkhead.waiting() > 0);
         Tenant {
             idle: Duration::from_millis(now.saturating_sub(self.used.load(Ordering::Relaxed))),
-            keeps: by_hand || refuses || busy,
-            clean: state == State::Closed && failures == 0,
+            keeps: by_hand || seen.refuses || busy,
+            clean: seen.state == State::Closed && !seen.remembers,
         }
     }
 }

@@ -258,6 +258,9 @@ impl Machine {
         self.slotting = self.slotting.resized(self.config.time_window.unwrap_or(GATHERING), now);
         // The limit may already be reached by the probes that are done.
         self.judge(now);
+        if let Phase::MetricsOnly { over } = &mut self.phase {
+            *over = false;
+        }
         if !matches!(self.phase, Phase::HalfOpen(_)) {
             self.generation += 1;
         }

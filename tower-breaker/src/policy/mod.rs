@@ -37,5 +37,5 @@ pub(crate) use repeat::{Ended, Next, Refused, Situation, idempotent, takes_over}
 #[cfg(feature = "retry")]
 pub(crate) use retry_after::{Pushback, grpc_status, pushback, retry_after};
 #[cfg(feature = "throttle")]
-pub(crate) use throttle::{Slot, ThrottleConfig, ThrottlePolicy};
+pub(crate) use throttle::{ThrottleConfig, ThrottlePolicy};
 pub(crate) use window::{ARMED, Counts, SLOTS, Slotting, Step, Word};

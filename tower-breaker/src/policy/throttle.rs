@@ -29,10 +29,6 @@ pub(crate) struct ThrottlePolicy {
     current: u64,
 }
 
-/// Where a request was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot(u64);
-
 impl ThrottlePolicy {
     pub(crate) fn new(config: ThrottleConfig, now: Instant) -> Self {
         let slot = (config.window / SLOTS as u32).max(Duration::from_nanos(1));
@@ -46,40 +42,32 @@ impl ThrottlePolicy {
         }
     }
 
-    /// Counts a request and decides it; `random` is asked only when it matters, and uniform. `None` is a rejection.
-    pub(crate) fn admit(&mut self, now: Instant, random: impl FnOnce() -> u64) -> Option<Slot> {
+    /// Decides a request; `random` is asked only when it matters, and uniform. A rejected one is counted at once, any
+    /// other when it has [`ended`](Self::ended): until then the upstream had no chance to accept it.
+    pub(crate) fn admits(&mut self, now: Instant, random: impl FnOnce() -> u64) -> bool {
         let share = self.rejected_share(now);
-        let slot = self.slot_mut();
-        slot.requests += 1;
-        self.sum.requests += 1;
         if share > 0.0 {
             let drawn = u32::try_from(random() >> 32).unwrap_or(u32::MAX);
             // In 0..1, so that a share of 1 would reject everything.
             if f64::from(drawn) / (f64::from(u32::MAX) + 1.0) < share {
-                return None;
+                self.count(false);
+                return false;
             }
         }
-        Some(Slot(self.current))
+        true
     }
 
-    /// The upstream accepted a request.
-    pub(crate) fn accepted(&mut self, now: Instant) {
+    /// The upstream has accepted a request, or has not.
+    pub(crate) fn ended(&mut self, now: Instant, accepted: bool) {
         self.advance(now);
-        let slot = self.slot_mut();
-        slot.accepts += 1;
-        self.sum.accepts += 1;
+        self.count(accepted);
     }
 
-    /// A request says nothing: it is as if it had not been made.
-    pub(crate) fn forget(&mut self, now: Instant, counted: Slot) {
-        self.advance(now);
-        if self.current.saturating_sub(counted.0) >= SLOTS as u64 {
-            return;
-        }
-        let slot = &mut self.slots[(counted.0 % SLOTS as u64) as usize];
-        if slot.requests > 0 {
-            slot.requests -= 1;
-            self.sum.requests -= 1;
+    fn count(&mut self, accepted: bool) {
+        let slot = &mut self.slots[(self.current % SLOTS as u64) as usize];
+        for tally in [slot, &mut self.sum] {
+            tally.requests += 1;
+            tally.accepts += u64::from(accepted);
         }
     }
 
@@ -94,10 +82,6 @@ impl ThrottlePolicy {
     pub(crate) fn tally(&mut self, now: Instant) -> Tally {
         self.advance(now);
         self.sum
-    }
-
-    fn slot_mut(&mut self) -> &mut Tally {
-        &mut self.slots[(self.current % SLOTS as u64) as usize]
     }
 
     /// A clock that goes backwards changes nothing.
@@ -138,13 +122,13 @@ mod tests {
         let now = Instant::now();
         let mut policy = ThrottlePolicy::new(CONFIG, now);
         for _ in 0..100 {
-            policy.accepted(now);
-            for _ in 0..2 {
-                assert!(policy.admit(now, never).is_some());
+            for accepted in [true, false] {
+                assert!(policy.admits(now, never));
+                policy.ended(now, accepted);
             }
         }
         assert_eq!(policy.rejected_share(now), 0.0);
-        assert!(policy.admit(now, never).is_some());
+        policy.ended(now, false);
         assert_eq!(policy.rejected_share(now), 1.0 / 202.0);
     }
 
@@ -152,14 +136,12 @@ mod tests {
     fn the_share_is_that_of_the_book() {
         let now = Instant::now();
         let mut policy = ThrottlePolicy::new(CONFIG, now);
-        for _ in 0..100 {
-            policy.admit(now, || u64::MAX).unwrap();
-        }
-        (0..10).for_each(|_| policy.accepted(now));
+        (0..100).for_each(|number| policy.ended(now, number < 10));
         assert_eq!(policy.rejected_share(now), 80.0 / 101.0);
         let at = |share: f64| (share * 2f64.powi(32)) as u64;
-        assert!(policy.admit(now, || at(0.78) << 32).is_none());
-        assert!(policy.admit(now, || at(0.80) << 32).is_some());
+        assert!(!policy.admits(now, || at(0.78) << 32));
+        assert!(policy.admits(now, || at(0.80) << 32));
+        assert_eq!(policy.tally(now), Tally { requests: 101, accepts: 10 });
     }
 
     #[test]
@@ -167,7 +149,7 @@ mod tests {
         let start = Instant::now() + Duration::from_secs(60);
         let mut policy = ThrottlePolicy::new(CONFIG, start);
         for second in 0..10 {
-            policy.admit(start + Duration::from_secs(second), || u64::MAX).unwrap();
+            policy.ended(start + Duration::from_secs(second), false);
         }
         let tally =
             |policy: &mut ThrottlePolicy, second| policy.tally(start + Duration::from_secs(second)).requests;
@@ -175,20 +157,5 @@ mod tests {
         assert_eq!(tally(&mut policy, 12), 7);
         assert_eq!(policy.tally(start - Duration::from_secs(30)).requests, 7);
         assert_eq!(tally(&mut policy, 1000), 0);
-    }
-
-    #[test]
-    fn a_request_that_says_nothing_is_taken_back_once_and_only_from_its_window() {
-        let now = Instant::now();
-        let mut policy = ThrottlePolicy::new(CONFIG, now);
-        let slot = policy.admit(now, never).unwrap();
-        policy.forget(now, slot);
-        policy.forget(now, slot);
-        assert_eq!(policy.tally(now), Tally::default());
-        let slot = policy.admit(now, never).unwrap();
-        let later = now + Duration::from_secs(10);
-        policy.admit(later, || u64::MAX).unwrap();
-        policy.forget(later, slot);
-        assert_eq!(policy.tally(later).requests, 1);
     }
 }

@@ -52,10 +52,11 @@ impl<B: Body<Data = Bytes> + Unpin> RetriedBody<B> {
                 Some(Err(_)) => Ahead::Broken,
                 Some(Ok(frame)) => frame.data_ref().map_or(Ahead::Trailers, |data| Ahead::Data(data.len())),
             };
-            match frame {
-                None => self.rest = None,
-                Some(frame) => self.read.push_back(frame),
+            // An error is an end too.
+            if !matches!(frame, Some(Ok(_))) {
+                self.rest = None;
             }
+            self.read.extend(frame);
             seen
         })
     }

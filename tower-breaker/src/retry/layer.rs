@@ -73,7 +73,6 @@ impl Shared {
         }
     }
 
-    /// Once per retry.
     /// Whether the budget has another attempt after one that ended so. One that was rejected on this side reached no
     /// upstream, so that it is repeated for nothing: the load is no more than the caller's.
     pub(super) fn affords(&self, ended: Ended) -> bool {

@@ -39,7 +39,8 @@ impl HttpPolicy {
     ///
     /// tower's `Retry` hands a result on whole, so there is less to be had than with
     /// [`RetryLayer`](super::RetryLayer): trailers are not looked at, attempts are not timed, failed bodies are not
-    /// drained, and a rejection of this side is never repeated.
+    /// drained, a rejection of this side is never repeated, and the first attempt has no
+    /// [`attempt_header`](HttpPolicy::attempt_header).
     #[must_use]
     pub fn into_tower(self) -> TowerPolicy {
         TowerPolicy::new(self)
@@ -57,23 +58,28 @@ impl HttpPolicy {
 pub struct TowerPolicy<K = TypedErrors> {
     shared: Arc<Shared>,
     made: u32,
+    /// The next request is another attempt. Never so in the policy of the service, which tower asks for the first
+    /// request of every call.
+    again: bool,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K> Clone for TowerPolicy<K> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), made: self.made, kind: PhantomData }
+        Self { shared: self.shared.clone(), made: self.made, again: self.again, kind: PhantomData }
     }
 }
 
 impl<K> TowerPolicy<K> {
     fn new(policy: HttpPolicy) -> Self {
-        Self { shared: Arc::new(Shared::new(policy)), made: 0, kind: PhantomData }
+        Self { shared: Arc::new(Shared::new(policy)), made: 0, again: false, kind: PhantomData }
     }
 
     fn clone_request<B>(&mut self, request: &Request<ReplayBody<B>>) -> Option<Request<ReplayBody<B>>> {
-        self.made += 1;
-        if self.made == 1 {
+        if std::mem::take(&mut self.again) {
+            self.made += 1;
+        } else {
+            self.made = 1;
             self.shared.metrics.resolve();
             self.shared.deposit();
         }
@@ -87,7 +93,7 @@ impl<K> TowerPolicy<K> {
         Some(request.clone())
     }
 
-    fn next<B>(&self, request: &mut Request<ReplayBody<B>>, ended: Ended) -> Option<Wait> {
+    fn next<B>(&mut self, request: &mut Request<ReplayBody<B>>, ended: Ended) -> Option<Wait> {
         let policy = &self.shared.policy;
         let left = request.extensions().get::<Deadline>().map(|deadline| deadline.left());
         // Only parts by value can be looked at as such.
@@ -107,6 +113,7 @@ impl<K> TowerPolicy<K> {
             Next::Done => return None,
             Next::Refused(refused) => refused,
             Next::Again(wait) if self.shared.affords(ended) => {
+                self.again = true;
                 self.shared.metrics.retried();
                 if let Some(name) = &policy.attempt_header {
                     request.headers_mut().insert(name, HeaderValue::from(self.made + 1));

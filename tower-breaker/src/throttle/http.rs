@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -16,6 +16,9 @@ use tower_service::Service;
 use super::layer::Admission;
 use super::{Pass, Throttle};
 use crate::body::ResponseBody;
+use crate::error::Rejected;
+use crate::http::CutShort;
+use crate::policy::Outcome;
 use crate::rejection::{Negotiated, RenderRejection};
 
 /// Puts a [`Throttle`] before an HTTP upstream. Rejections are 503 (or gRPC unavailable), so the error type stays what it
@@ -29,7 +32,8 @@ pub struct HttpThrottleLayer {
 
 impl HttpThrottleLayer {
     /// Not accepted are errors, the statuses 429, 503 and 504, and gRPC's `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED` and
-    /// `UNAVAILABLE` in the header block: an upstream that refuses does so before any data.
+    /// `UNAVAILABLE` in the header block: an upstream that refuses does so before any data. Rejections of this crate from
+    /// further in count nothing: the upstream was not asked.
     #[must_use]
     pub fn new(throttle: Throttle) -> Self {
         Self { throttle, overloaded, render: Arc::new(Negotiated) }
@@ -46,6 +50,19 @@ impl HttpThrottleLayer {
     pub fn render_with(self, render: impl RenderRejection) -> Self {
         Self { render: Arc::new(render), ..self }
     }
+}
+
+/// An answer of this side, of a bulkhead further in say, is none of the upstream.
+fn judge<B, E>(result: &Result<Response<B>, E>, overloaded: fn(StatusCode, &HeaderMap) -> bool) -> Outcome {
+    match result {
+        Ok(response) if here(response.extensions()) => Outcome::Ignored,
+        Ok(response) if !overloaded(response.status(), response.headers()) => Outcome::Success,
+        _ => Outcome::Failure,
+    }
+}
+
+fn here(extensions: &Extensions) -> bool {
+    extensions.get::<Rejected>().is_some() || extensions.get::<CutShort>().is_some()
 }
 
 fn overloaded(status: StatusCode, headers: &HeaderMap) -> bool {
@@ -158,10 +175,7 @@ where
             StateProj::Passed { inner, pass, overloaded } => {
                 let result = ready!(inner.poll(cx));
                 if let Some(pass) = pass.take() {
-                    match &result {
-                        Ok(response) if !overloaded(response.status(), response.headers()) => pass.accepted(),
-                        _ => pass.refused(),
-                    }
+                    pass.record(judge(&result, *overloaded));
                 }
                 Poll::Ready(result.map(|response| response.map(ResponseBody::inner)))
             }

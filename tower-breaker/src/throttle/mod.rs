@@ -3,7 +3,9 @@
 //! A refusal costs an overloaded upstream nearly as much as an answer. So each client counts its requests and those that
 //! were accepted over a window, and once it makes more than K times as many as are accepted it rejects the excess with
 //! a probability that grows (Site Reliability Engineering, chapter 21, "Handling Overload"). Unlike a breaker it has no
-//! states: some requests always pass, and recovery is seen at once.
+//! states: some requests always pass, and recovery is seen at once. A request counts when it has ended, or is rejected
+//! here: were those under way counted too, the first burst of a client that was quiet would be throttled, whatever the
+//! upstream says.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +23,7 @@ use crate::breaker::now;
 use crate::classify::{Classify, ErrorIsFailure};
 use crate::error::{ConfigError, Error, RejectReason, Rejected};
 use crate::name::Name;
-use crate::policy::{Outcome, Slot, ThrottleConfig, ThrottlePolicy};
+use crate::policy::{Outcome, ThrottleConfig, ThrottlePolicy};
 use crate::random::random;
 
 /// A throttle: the handle everything that calls one upstream shares. Clones are cheap and are the same throttle.
@@ -53,7 +55,7 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct ThrottleSnapshot {
-    /// Requests of the window, those rejected here among them.
+    /// Requests of the window that have ended, those rejected here among them.
     pub requests: u64,
     /// Requests that the upstream accepted.
     pub accepts: u64,
@@ -158,14 +160,12 @@ impl Throttle {
     pub fn try_acquire(&self) -> Result<Pass, Rejected> {
         self.shared.metrics.resolve(&self.shared.name);
         let now = now();
-        let admitted = self.lock().admit(now, self.shared.random);
-        match admitted {
-            Some(slot) => Ok(Pass { throttle: self.clone(), slot: Some(slot) }),
-            None => {
-                self.shared.metrics.count(REJECTED);
-                Err(Rejected::new(self.shared.name.clone(), RejectReason::Throttled, None))
-            }
+        let admits = self.lock().admits(now, self.shared.random);
+        if admits {
+            return Ok(Pass { throttle: self.clone(), outcome: Outcome::Ignored });
         }
+        self.shared.metrics.count(REJECTED);
+        Err(Rejected::new(self.shared.name.clone(), RejectReason::Throttled, None))
     }
 
     /// Guards a future that is no tower service: `Ok` was accepted, `Err` was not.
@@ -200,7 +200,7 @@ impl fmt::Debug for Throttle {
 #[must_use = "a pass that is dropped counts nothing"]
 pub struct Pass {
     throttle: Throttle,
-    slot: Option<Slot>,
+    outcome: Outcome,
 }
 
 impl Pass {
@@ -216,27 +216,19 @@ impl Pass {
 
     /// What came of it; ignored requests are as if they had not been made.
     pub fn record(mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Success => {
-                self.slot = None;
-                self.throttle.lock().accepted(now());
-                self.throttle.shared.metrics.count(ACCEPTED);
-            }
-            Outcome::Failure => {
-                self.slot = None;
-                self.throttle.shared.metrics.count(REFUSED);
-            }
-            Outcome::Ignored => {}
-        }
+        self.outcome = outcome;
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.throttle.lock().forget(now(), slot);
-            self.throttle.shared.metrics.count(IGNORED);
-        }
+        let accepted = match self.outcome {
+            Outcome::Success => true,
+            Outcome::Failure => false,
+            Outcome::Ignored => return self.throttle.shared.metrics.count(IGNORED),
+        };
+        self.throttle.lock().ended(now(), accepted);
+        self.throttle.shared.metrics.count(if accepted { ACCEPTED } else { REFUSED });
     }
 }
 

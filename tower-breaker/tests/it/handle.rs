@@ -110,6 +110,19 @@ async fn metrics_only_tells_once_per_crossing() {
     assert_eq!((breaker.state(), breaker.snapshot().calls), (State::MetricsOnly, 14));
 }
 
+/// The windows start anew with other settings, and so does what was told of them.
+#[tokio::test(start_paused = true)]
+async fn metrics_only_tells_of_a_crossing_under_other_settings_too() {
+    let breaker = settings().build().unwrap();
+    breaker.metrics_only();
+    let events = recorded(&breaker);
+    fail(&breaker, 4);
+    breaker.reconfigure(&settings().min_calls(1)).unwrap();
+    assert_eq!(*events.lock().unwrap(), [Event::WouldOpen]);
+    fail(&breaker, 1);
+    assert_eq!(*events.lock().unwrap(), [Event::WouldOpen, Event::WouldOpen]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn timed_transitions_need_no_call_and_yield_to_hands() {
     let breaker = settings().build().unwrap();

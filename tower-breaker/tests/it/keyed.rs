@@ -80,6 +80,31 @@ async fn idle_keys_go_and_failures_in_the_window_are_kept_from_newcomers() {
     assert!(family.find(&0).is_some() && family.find(&1).is_none());
 }
 
+/// Whatever rule would open it, and however long ago its failures were.
+#[tokio::test(start_paused = true)]
+async fn failures_of_a_count_window_or_in_a_row_are_kept_from_newcomers() {
+    let each = || touchy("partners").consecutive_failures(3);
+    for each in [each(), touchy("partners").count_window(4).time_window(SECOND).min_calls(3)] {
+        let family: KeyedBreaker<u32> =
+            KeyedBreaker::builder(each).capacity(1).idle(SECOND * 100).build().unwrap();
+        for _ in 0..2 {
+            family.get(0).try_acquire().unwrap().failure();
+        }
+        tokio::time::advance(SECOND * 30).await;
+        let _ = family.get(1);
+        assert!(family.find(&0).is_some() && family.find(&1).is_none());
+        family.get(0).try_acquire().unwrap().failure();
+        assert_eq!(family.get(0).state(), State::Open);
+    }
+    // Once there is nothing to be missed, it goes.
+    let family: KeyedBreaker<u32> = KeyedBreaker::builder(each()).capacity(1).build().unwrap();
+    family.get(0).try_acquire().unwrap().failure();
+    family.get(0).try_acquire().unwrap().success();
+    tokio::time::advance(SECOND * 30).await;
+    let _ = family.get(1);
+    assert!(family.find(&1).is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_circuit_whose_period_is_over_may_go_once_it_is_idle() {
     let family = family(1);

@@ -54,6 +54,20 @@ async fn the_status_decides() {
     assert_eq!(exchange_as(Method::GET, throttled, response(500, &[], &[])).await, SUCCESS);
 }
 
+/// There is nothing to read, whatever body the service gives it (RFC 9110 §9.3.2): hyper drops it unread.
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_head_is_whole_with_its_head() {
+    for (method, calls) in [(Method::GET, 0), (Method::HEAD, 1)] {
+        let breaker = Breaker::builder("orders").build().unwrap();
+        let inner = service_fn(|_: Request<()>| {
+            ready(Ok::<_, BoxError>(response(200, &[("content-length", "5")], &[DATA])))
+        });
+        let request = Request::builder().method(method).body(()).unwrap();
+        drop(HttpBreakerLayer::new(breaker.clone()).layer(inner).oneshot(request).await.unwrap());
+        assert_eq!((breaker.snapshot().calls, breaker.snapshot().failures), (calls, 0));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_error_is_a_failure() {
     let breaker = touchy("orders").build().unwrap();

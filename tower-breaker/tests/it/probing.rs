@@ -1,8 +1,11 @@
 //! What ends a probe phase, and how.
 
+use std::future::ready;
 use std::time::Duration;
 
-use tower_breaker::{OpenPeriod, State, Verdict};
+use tower::Layer;
+use tower_breaker::{BoxError, BreakerLayer, Mode, OpenPeriod, RejectReason, State, Verdict};
+use tower_test::mock;
 
 use crate::support::{touchy, trip};
 
@@ -66,4 +69,42 @@ async fn a_probe_stays_one_while_the_settings_change() {
     assert_eq!(breaker.state(), State::HalfOpen);
     probe.success();
     assert_eq!(breaker.state(), State::Closed);
+}
+
+/// Else who waits at the gate would wait for the lease of the probe that is under way.
+#[tokio::test(start_paused = true)]
+async fn settings_with_more_probes_wake_who_waits_at_the_gate_and_with_fewer_who_would_be_refused() {
+    let inner = tower::service_fn(|_: ()| ready(Ok::<_, BoxError>(())));
+    let breaker = touchy("test").probes(1).build().unwrap();
+    let mut gate = mock::Spawn::new(BreakerLayer::new(breaker.clone()).mode(Mode::Gate).layer(inner));
+    trip(&breaker);
+    tokio::time::advance(SECOND).await;
+    let probe = breaker.try_acquire().unwrap();
+    assert!(gate.poll_ready().is_pending() && !gate.is_woken());
+    breaker.reconfigure(&touchy("test").probes(3)).unwrap();
+    assert!(gate.is_woken() && gate.poll_ready().is_ready());
+
+    let (mut busy, mut handle) = mock::spawn_layer::<(), (), _>(BreakerLayer::new(breaker.clone()));
+    handle.allow(0);
+    assert!(busy.poll_ready().is_pending());
+    breaker.reconfigure(&touchy("test").probes(1)).unwrap();
+    assert!(busy.is_woken() && busy.poll_ready().is_ready());
+    drop(probe);
+}
+
+/// The probe that hangs is the last that can tell: nobody calls any more, and who waits behind it hears that it opened.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_inner_service_hears_that_a_lease_has_run_out() {
+    let breaker = touchy("test").probes(2).probe_lease(SECOND * 2).build().unwrap();
+    let (mut service, mut handle) = mock::spawn_layer::<(), (), _>(BreakerLayer::new(breaker.clone()));
+    trip(&breaker);
+    tokio::time::advance(SECOND).await;
+    let hangs = breaker.try_acquire().unwrap();
+    handle.allow(0);
+    assert!(service.poll_ready().is_pending());
+    tokio::time::sleep(SECOND * 2 + Duration::from_millis(1)).await;
+    assert!(service.is_woken() && service.poll_ready().is_ready());
+    let rejected = service.call(()).await.unwrap_err();
+    assert_eq!(rejected.rejection().unwrap().reason(), RejectReason::Open);
+    drop(hangs);
 }

@@ -151,6 +151,29 @@ async fn who_waits_for_the_inner_service_hears_that_the_probes_are_taken() {
     assert!(service.poll_ready().is_pending());
 }
 
+/// A balancer keeps what is ready, and asks again before it calls: the first call after the period is no rejection.
+#[tokio::test(start_paused = true)]
+async fn ready_to_reject_it_looks_again_when_it_is_asked_again() {
+    let breaker = touchy("test").open_for(SECOND * 4).build().unwrap();
+    let (mut service, mut handle) = mocked(&breaker, Mode::Reject);
+    handle.allow(0);
+    trip(&breaker);
+    assert!(service.poll_ready().is_ready());
+    tokio::time::advance(SECOND).await;
+    assert!(service.poll_ready().is_ready());
+    let rejected = service.call(1).await.unwrap_err();
+    assert_eq!(rejected.rejection().unwrap().retry_after(), Some(SECOND * 3));
+    assert!(service.poll_ready().is_ready());
+    tokio::time::advance(SECOND * 3).await;
+    // The inner service is not ready: what was said is not taken back.
+    assert!(service.poll_ready().is_ready());
+    handle.allow(1);
+    assert!(service.poll_ready().is_ready() && service.poll_ready().is_ready());
+    let probe = service.call(7);
+    assert_request_eq!(handle, 7).send_response(8);
+    assert_eq!((probe.await.unwrap(), breaker.state()), (8, State::Closed));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_gate_shuts_and_wakes_at_the_deadline() {
     let breaker = touchy("test").build().unwrap();

@@ -64,6 +64,30 @@ async fn empty_frames_of_a_failed_body_end_somewhere() {
     assert!(read.load(Ordering::Relaxed) <= 1_025);
 }
 
+/// It has ended with its error; and kept, it is the answer when no other attempt can be made.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_broke_is_not_polled_again() {
+    struct Breaks(bool);
+    impl Body for Breaks {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            assert!(!std::mem::replace(&mut self.0, true), "polled after its error");
+            std::task::Poll::Ready(Some(Err("reset".into())))
+        }
+    }
+    let upstream =
+        service_fn(async |_: Request<ReplayBody<ReqBody>>| Ok::<_, BoxError>(Response::new(Breaks(false))));
+    let call = with(request(Method::GET, ""), "content-type", "application/grpc");
+    let layer = RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors();
+    let answer = layer.layer(upstream).oneshot(call).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap_err().to_string(), "reset");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failed_body_is_not_read_beyond_the_deadline() {
     let upstream = service_fn(async |_: Request<ReplayBody<ReqBody>>| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_breaker::BoxError;
 use tower_breaker::retry::{HttpPolicy, ReplayBody, RetryLayer};
 
@@ -30,6 +30,21 @@ async fn it_repeats_what_the_layer_repeats() {
     let thrice = HttpPolicy::new().max_attempts(3).unwrap().attempt_header("x-attempt".parse().unwrap());
     assert_eq!(send(thrice, &upstream, request(Method::GET, "")).await.unwrap(), 503);
     assert_eq!((upstream.count(), &upstream.seen()[2].headers["x-attempt"]), (3, &"3".parse().unwrap()));
+}
+
+/// tower asks the policy of the service for the first request, and a clone of it for those that follow.
+#[tokio::test(start_paused = true)]
+async fn each_call_of_one_service_has_attempts_and_a_deposit_of_its_own() {
+    let upstream = Upstream::new(|number| Whole(if number % 2 == 0 { 503 } else { 200 }, &[]));
+    let policy = HttpPolicy::new().budget(100, 0).unwrap().into_tower_boxed();
+    let mut service = tower::retry::RetryLayer::new(policy).layer(upstream.clone());
+    for call in 1..=3 {
+        std::future::poll_fn(|cx| Service::<Request<ReplayBody<ReqBody>>>::poll_ready(&mut service, cx))
+            .await
+            .unwrap();
+        let answer = service.call(request(Method::GET, "").map(ReplayBody::new)).await.unwrap();
+        assert_eq!((answer.status().as_u16(), upstream.count()), (200, call * 2));
+    }
 }
 
 #[tokio::test(start_paused = true)]

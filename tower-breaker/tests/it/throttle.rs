@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::throttle::{HttpThrottleLayer, Throttle, ThrottleLayer};
-use tower_breaker::{Error, Outcome, RejectReason, Rejected};
+use tower_breaker::{Bulkhead, Error, HttpBulkheadLayer, Outcome, RejectReason, Rejected};
 
 /// The middle: a share above one half rejects.
 fn even() -> u64 {
@@ -31,6 +31,17 @@ async fn a_healthy_upstream_is_never_throttled() {
     }
     let seen = throttle.snapshot();
     assert_eq!((seen.requests, seen.accepts, seen.rejected_share), (10_000, 5_000, 0.0));
+}
+
+/// A client that was quiet sends many at once, of which none can be accepted before it is answered.
+#[tokio::test(start_paused = true)]
+async fn calls_under_way_are_held_against_nobody() {
+    let throttle = throttle();
+    let passes: Vec<_> = (0..100).map(|_| throttle.try_acquire().unwrap()).collect();
+    assert_eq!(throttle.snapshot().rejected_share, 0.0);
+    passes.into_iter().for_each(tower_breaker::throttle::Pass::accepted);
+    let seen = throttle.snapshot();
+    assert_eq!((seen.requests, seen.accepts), (100, 100));
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,6 +139,26 @@ async fn the_http_form_answers_503_and_layers_of_one_throttle_share_it() {
     for _ in 0..100 {
         assert_eq!(send().await.status(), 404);
     }
+}
+
+/// A bulkhead further in is full: the upstream has refused nothing.
+#[tokio::test(start_paused = true)]
+async fn rejections_from_below_are_no_refusals_of_the_upstream() {
+    let throttle = throttle();
+    let bulkhead = Bulkhead::builder("below").limit(1).build().unwrap();
+    let upstream = tower::service_fn(|_: Request<Full<Bytes>>| {
+        let response = Response::builder().status(503).body(Full::<Bytes>::default()).unwrap();
+        std::future::ready(Ok::<_, std::convert::Infallible>(response))
+    });
+    let below = HttpBulkheadLayer::new(bulkhead.clone()).layer(upstream);
+    let service = HttpThrottleLayer::new(throttle.clone()).layer(below);
+    let ask = async || service.clone().oneshot(Request::new(Full::default())).await.unwrap().status();
+    assert_eq!((ask().await.as_u16(), throttle.snapshot().requests), (503, 1));
+    let slot = bulkhead.try_acquire().unwrap();
+    for _ in 0..20 {
+        assert_eq!((ask().await.as_u16(), throttle.snapshot().requests), (503, 1));
+    }
+    drop(slot);
 }
 
 #[test]
