@@ -12,7 +12,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 
 use crate::error::{BoxError, Error, Rejected, find_rejection};
 use crate::grpc::is_grpc;
-use crate::policy::Verdict;
+use crate::policy::{self, Pushback, Verdict};
 
 #[cfg(feature = "tower-http")]
 pub use self::tower_http::TowerHttp;
@@ -95,11 +95,7 @@ impl<V: Into<Verdict>> From<V> for Head {
     /// A failure or an ignored response is decided by its head; a success still has to reach its end.
     fn from(verdict: V) -> Self {
         let verdict = verdict.into();
-        if verdict.outcome() == crate::policy::Outcome::Success {
-            Self::AtEnd
-        } else {
-            Self::Decided(verdict)
-        }
+        if verdict.outcome() == policy::Outcome::Success { Self::AtEnd } else { Self::Decided(verdict) }
     }
 }
 
@@ -188,9 +184,7 @@ impl HttpClassifier {
     }
 
     fn grpc(&self, headers: &HeaderMap) -> Option<Verdict> {
-        let code = headers.get("grpc-status")?;
-        // An unreadable code is UNKNOWN (gRPC over HTTP/2, Responses).
-        let code = code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN);
+        let code = policy::grpc_status(headers)?;
         Some(self.code(code).with_retry_after(pushback(headers)))
     }
 
@@ -198,8 +192,6 @@ impl HttpClassifier {
         if (self.grpc)(code) { Verdict::FAILURE } else { Verdict::SUCCESS }
     }
 }
-
-const UNKNOWN: u32 = 2;
 
 impl Default for HttpClassifier {
     fn default() -> Self {
@@ -220,7 +212,7 @@ impl ClassifyHttp for HttpClassifier {
         }
         let headers = response.headers();
         if (self.status)(response.status()) {
-            let wait = retry_after(headers, self.wall_clock).or_else(|| pushback(headers));
+            let wait = policy::retry_after(headers, (self.wall_clock)()).or_else(|| pushback(headers));
             return Head::Decided(Verdict::FAILURE.with_retry_after(wait));
         }
         if let Some(verdict) = self.grpc(headers) {
@@ -233,7 +225,7 @@ impl ClassifyHttp for HttpClassifier {
     fn end(&mut self, trailers: Option<&HeaderMap>) -> Verdict {
         match trailers.and_then(|trailers| self.grpc(trailers)) {
             Some(verdict) => verdict,
-            None if self.owes_status => self.code(UNKNOWN),
+            None if self.owes_status => self.code(policy::UNKNOWN),
             None => Verdict::SUCCESS,
         }
     }
@@ -257,18 +249,10 @@ fn owes_status(headers: &HeaderMap) -> bool {
     is_grpc(headers) && !web()
 }
 
-/// `Retry-After`: seconds, or a date still to come.
-pub(crate) fn retry_after(headers: &HeaderMap, clock: fn() -> SystemTime) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(clock()).unwrap_or_default())
-}
-
-/// `grpc-retry-pushback-ms` (gRPC proposal A6); a negative one says never and is no wait.
+/// The wait that gRPC's pushback names; that nobody is to come again is no wait.
 fn pushback(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("grpc-retry-pushback-ms")?.to_str().ok()?;
-    value.parse().ok().map(Duration::from_millis)
+    match policy::pushback(headers) {
+        Pushback::After(wait) => Some(wait),
+        Pushback::Silent | Pushback::Never => None,
+    }
 }

@@ -74,11 +74,11 @@ pub type Standard<S, K = TypedErrors> =
 /// Its `Debug` names every stage with its settings.
 #[derive(Debug)]
 pub struct StandardLayer<K = TypedErrors> {
-    total_timeout: Duration,
+    total_timeout: TotalTimeoutLayer,
     bulkhead: Bulkhead,
     retry: RetryLayer<K>,
     breaker: Breaker,
-    attempt_timeout: Duration,
+    attempt_timeout: AttemptTimeoutLayer,
 }
 
 impl<K> Clone for StandardLayer<K> {
@@ -208,18 +208,15 @@ impl StandardBuilder {
     /// For what the bulkhead or the breaker refuses, for timeouts of zero, and for an attempt that may take longer than
     /// the whole.
     pub fn build(self) -> Result<StandardLayer, ConfigError> {
-        if self.total_timeout.is_zero() {
-            return Err(ConfigError::new("total_timeout", "the time must be longer than zero"));
-        }
-        if self.attempt_timeout.is_zero() || self.attempt_timeout > self.total_timeout {
-            return Err(ConfigError::new("attempt_timeout", "above zero, and at most the total timeout"));
+        if self.attempt_timeout > self.total_timeout && !self.total_timeout.is_zero() {
+            return Err(ConfigError::new("attempt_timeout", "it is longer than the total timeout"));
         }
         Ok(StandardLayer {
-            total_timeout: self.total_timeout,
+            total_timeout: TotalTimeoutLayer::new(self.total_timeout)?,
             bulkhead: self.bulkhead.build()?,
             retry: RetryLayer::new(self.retry),
             breaker: self.breaker.build()?,
-            attempt_timeout: self.attempt_timeout,
+            attempt_timeout: AttemptTimeoutLayer::new(self.attempt_timeout)?,
         })
     }
 }
@@ -228,9 +225,9 @@ impl<S, K> Layer<S> for StandardLayer<K> {
     type Service = Standard<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let attempt = AttemptTimeoutLayer::new(self.attempt_timeout).layer(inner);
+        let attempt = self.attempt_timeout.layer(inner);
         let guarded = HttpBreakerLayer::new(self.breaker.clone()).layer(attempt);
         let bounded = HttpBulkheadLayer::new(self.bulkhead.clone()).layer(self.retry.layer(guarded));
-        TotalTimeoutLayer::new(self.total_timeout).layer(bounded)
+        self.total_timeout.layer(bounded)
     }
 }

@@ -91,7 +91,7 @@ fn endpoint(gateway: &Component, upstream: &Upstream, layers: &Layers) -> Result
             .open_for(OPEN)
             .probes(1)
             .build()?;
-        endpoint = boxed(AttemptTimeoutLayer::new(ATTEMPT).layer(endpoint));
+        endpoint = boxed(AttemptTimeoutLayer::new(ATTEMPT)?.layer(endpoint));
         endpoint = boxed(HttpBreakerLayer::new(breaker).layer(endpoint));
         let bulkhead =
             Bulkhead::builder(upstream.instance.clone()).limit(calls_at_once(&upstream.service)).build()?;

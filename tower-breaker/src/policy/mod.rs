@@ -15,7 +15,6 @@ mod probing;
 mod ramp;
 #[cfg(feature = "retry")]
 mod repeat;
-#[cfg(feature = "retry")]
 mod retry_after;
 #[cfg(feature = "throttle")]
 mod throttle;
@@ -34,8 +33,7 @@ pub use outcome::{Outcome, State, Verdict};
 pub use period::OpenPeriod;
 #[cfg(feature = "retry")]
 pub(crate) use repeat::{Ended, Next, Refused, Situation, idempotent, takes_over};
-#[cfg(feature = "retry")]
-pub(crate) use retry_after::{Pushback, grpc_status, pushback, retry_after};
+pub(crate) use retry_after::{Pushback, UNKNOWN, grpc_status, pushback, retry_after};
 #[cfg(feature = "throttle")]
 pub(crate) use throttle::{ThrottleConfig, ThrottlePolicy};
 pub(crate) use window::{ARMED, Counts, SLOTS, Slotting, Step, Word};

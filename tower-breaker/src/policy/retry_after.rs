@@ -32,10 +32,14 @@ pub(crate) fn pushback(headers: &HeaderMap) -> Pushback {
     }
 }
 
-/// The outcome of a gRPC call, where these headers or trailers hold it; unreadable is UNKNOWN.
+/// The code of a call that says none that can be read.
+pub(crate) const UNKNOWN: u32 = 2;
+
+/// The outcome of a gRPC call, where these headers or trailers hold it; unreadable is UNKNOWN (gRPC over HTTP/2,
+/// Responses).
 pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     let code = headers.get("grpc-status")?;
-    Some(code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(2))
+    Some(code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN))
 }
 
 #[cfg(test)]

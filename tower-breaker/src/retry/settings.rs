@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::cause;
 use super::replay::DEFAULT_LIMIT;
+use super::timeout::positive;
 use crate::error::{ConfigError, Rejected};
 use crate::policy::{self, Backoff, Ended, Pushback};
 use crate::random::random;
@@ -154,16 +155,24 @@ impl HttpPolicy {
     /// How long one attempt may take until its response begins; then it counts as a 504. `None`: as long as it likes.
     /// Default: 10 s. With a breaker below, set [`AttemptTimeoutLayer`](super::AttemptTimeoutLayer) below that too: else
     /// the breaker sees cancelled calls only.
-    #[must_use]
-    pub fn attempt_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
-        Self { attempt: limit.into(), ..self }
+    ///
+    /// # Errors
+    ///
+    /// For zero.
+    pub fn attempt_timeout(self, limit: impl Into<Option<Duration>>) -> Result<Self, ConfigError> {
+        let attempt = limit.into().map(|limit| positive("attempt_timeout", limit)).transpose()?;
+        Ok(Self { attempt, ..self })
     }
 
     /// How long all attempts and waits may take until the response begins; a [`Deadline`](super::Deadline) that comes
     /// sooner prevails. `None`: as long as they like. Default: 30 s.
-    #[must_use]
-    pub fn total_timeout(self, limit: impl Into<Option<Duration>>) -> Self {
-        Self { total: limit.into(), ..self }
+    ///
+    /// # Errors
+    ///
+    /// For zero.
+    pub fn total_timeout(self, limit: impl Into<Option<Duration>>) -> Result<Self, ConfigError> {
+        let total = limit.into().map(|limit| positive("total_timeout", limit)).transpose()?;
+        Ok(Self { total, ..self })
     }
 
     /// How long the head of a gRPC response is held back to see whether the call ends without a message, and so may be

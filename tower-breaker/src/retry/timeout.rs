@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use crate::body::ResponseBody;
 use crate::breaker::now;
+use crate::error::ConfigError;
 use crate::grpc;
 use crate::http::CutShort;
 use crate::problem::Problem;
@@ -78,9 +79,12 @@ pub struct AttemptTimeoutLayer {
 
 impl AttemptTimeoutLayer {
     /// The time until the head of the response; the body may take longer.
-    #[must_use]
-    pub const fn new(limit: Duration) -> Self {
-        Self { limit }
+    ///
+    /// # Errors
+    ///
+    /// For zero.
+    pub fn new(limit: Duration) -> Result<Self, ConfigError> {
+        Ok(Self { limit: positive("attempt_timeout", limit)? })
     }
 }
 
@@ -101,9 +105,12 @@ pub struct TotalTimeoutLayer {
 
 impl TotalTimeoutLayer {
     /// The time until the head of the response, over all attempts and waits; the body may take longer.
-    #[must_use]
-    pub const fn new(limit: Duration) -> Self {
-        Self { limit }
+    ///
+    /// # Errors
+    ///
+    /// For zero.
+    pub fn new(limit: Duration) -> Result<Self, ConfigError> {
+        Ok(Self { limit: positive("total_timeout", limit)? })
     }
 }
 
@@ -113,6 +120,11 @@ impl<S> Layer<S> for TotalTimeoutLayer {
     fn layer(&self, inner: S) -> Self::Service {
         AttemptTimeout { inner, limit: self.limit, kind: TimedOut::Total }
     }
+}
+
+/// No call is answered in no time.
+pub(super) fn positive(field: &'static str, limit: Duration) -> Result<Duration, ConfigError> {
+    if limit.is_zero() { Err(ConfigError::new(field, "it must be longer than zero")) } else { Ok(limit) }
 }
 
 /// What [`AttemptTimeoutLayer`] and [`TotalTimeoutLayer`] build.

@@ -260,7 +260,7 @@ mod retries {
     /// Who accepts any wait gets any wait, and no overflow.
     #[tokio::test(start_paused = true)]
     async fn absurd_waits_are_waits() {
-        let patient = || HttpPolicy::new().retry_after_up_to(Duration::MAX).total_timeout(None);
+        let patient = || HttpPolicy::new().retry_after_up_to(Duration::MAX).total_timeout(None).unwrap();
         let absurd = [
             &[("retry-after", "18446744073709551615")][..],
             &[("retry-after", "99999999999999999999999999")],
@@ -273,7 +273,11 @@ mod retries {
             assert_eq!(upstream.count(), 1);
         }
         // The same for waits of our own, which are drawn up to the longest.
-        let own = HttpPolicy::new().backoff(Duration::MAX).backoff_up_to(Duration::MAX).total_timeout(None);
+        let own = HttpPolicy::new()
+            .backoff(Duration::MAX)
+            .backoff_up_to(Duration::MAX)
+            .total_timeout(None)
+            .unwrap();
         let upstream = Upstream::new(|_| Whole(503, &[]));
         assert!(
             tokio::time::timeout(SECOND * 60, send(own, &upstream, request(Method::GET, ""))).await.is_err()

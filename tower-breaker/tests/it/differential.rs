@@ -5,22 +5,7 @@ use std::time::Duration;
 
 use tower_breaker::{Breaker, BreakerBuilder, CancelPolicy, OpenPeriod, Permit, State};
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-
-    fn choose<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
+use crate::support::Seed;
 
 /// Times in milliseconds, rates in percent.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +24,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn any(random: &mut Random) -> Self {
+    fn any(random: &mut Seed) -> Self {
         let time = random.choose(&[Some(1_000), Some(10_000), None]);
         let count = random.choose(&[None, Some(7), Some(40)]);
         let run = random.choose(&[None, None, Some(6)]);
@@ -264,7 +249,7 @@ impl Naive {
 
 /// One random history; returns how often each state was entered and stale results met.
 async fn history(seed: u64, operations: u64) -> [u64; 4] {
-    let mut random = Random(seed);
+    let mut random = Seed(seed);
     let settings = Settings::any(&mut random);
     let breaker = settings.builder().build().unwrap();
     let mut naive = Naive::new(settings);

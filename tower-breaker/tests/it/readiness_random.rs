@@ -14,20 +14,9 @@ use tower_breaker::classify::ErrorIsFailure;
 use tower_breaker::layer::{BreakerService, ResponseFuture};
 use tower_breaker::{Breaker, BreakerLayer, CancelPolicy, Mode, Permit};
 
+use crate::support::Seed;
+
 const MS: Duration = Duration::from_millis(1);
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Seed(u64);
-
-impl Seed {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 #[derive(Default)]
 struct Upstream {

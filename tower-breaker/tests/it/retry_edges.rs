@@ -95,7 +95,7 @@ async fn a_failed_body_is_not_read_beyond_the_deadline() {
         Ok::<_, BoxError>(Response::builder().status(503).body(StreamBody::new(endless)).unwrap())
     });
     let started = Instant::now();
-    let policy = HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 30);
+    let policy = HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 30).unwrap();
     let answer = RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(request(Method::GET, ""));
     answer.await.unwrap();
     assert_eq!(started.elapsed(), MS * 30);

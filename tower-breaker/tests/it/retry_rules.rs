@@ -81,9 +81,9 @@ async fn retry_after_is_waited_for_unless_it_is_longer_than_the_caller_would() {
 async fn a_wait_that_ends_at_the_deadline_is_not_begun() {
     let script = || then_well(|| Whole(503, &[("retry-after", "2")]));
     let policy = || policy().retry_after_up_to(Duration::from_secs(9));
-    let long = policy().total_timeout(Duration::from_millis(2001));
+    let long = policy().total_timeout(Duration::from_millis(2001)).unwrap();
     assert_eq!(outcome(long, script(), request(Method::GET, "")).await, AGAIN);
-    let short = policy().total_timeout(Duration::from_secs(2));
+    let short = policy().total_timeout(Duration::from_secs(2)).unwrap();
     assert_eq!(outcome(short, script(), request(Method::GET, "")).await, (Some(503), 1));
     // A deadline set outside counts as well.
     let mut hurried = request(Method::GET, "");

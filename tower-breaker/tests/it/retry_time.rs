@@ -24,7 +24,7 @@ const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_attempt_is_cut_and_repeated() {
-    let policy = || HttpPolicy::new().attempt_timeout(MS * 500);
+    let policy = || HttpPolicy::new().attempt_timeout(MS * 500).unwrap();
     let started = Instant::now();
     assert_eq!(outcome(policy(), then_well(|| Hangs), request(Method::GET, "")).await, (Some(200), 2));
     assert!((MS * 500..MS * 600).contains(&started.elapsed()), "{:?}", started.elapsed());
@@ -37,8 +37,13 @@ async fn a_hanging_attempt_is_cut_and_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_has_no_more_time_than_is_left_of_the_whole() {
-    let policy =
-        HttpPolicy::new().attempt_timeout(MS * 700).total_timeout(MS * 1000).max_attempts(5).unwrap();
+    let policy = HttpPolicy::new()
+        .attempt_timeout(MS * 700)
+        .unwrap()
+        .total_timeout(MS * 1000)
+        .unwrap()
+        .max_attempts(5)
+        .unwrap();
     let started = Instant::now();
     let upstream = Upstream::new(|_| Hangs);
     let answer = send(policy, &upstream, request(Method::GET, "")).await.unwrap();
@@ -47,10 +52,21 @@ async fn an_attempt_has_no_more_time_than_is_left_of_the_whole() {
     assert_eq!(started.elapsed(), MS * 1000);
 }
 
+#[test]
+fn a_time_of_zero_is_refused() {
+    const LEAST: Duration = Duration::from_nanos(1);
+    assert!(AttemptTimeoutLayer::new(LEAST).is_ok() && TotalTimeoutLayer::new(LEAST).is_ok());
+    let policy = HttpPolicy::new().attempt_timeout(LEAST).unwrap().total_timeout(LEAST).unwrap();
+    assert_eq!(AttemptTimeoutLayer::new(Duration::ZERO).unwrap_err().field(), "attempt_timeout");
+    assert_eq!(TotalTimeoutLayer::new(Duration::ZERO).unwrap_err().field(), "total_timeout");
+    assert_eq!(policy.clone().attempt_timeout(Duration::ZERO).unwrap_err().field(), "attempt_timeout");
+    assert_eq!(policy.total_timeout(Duration::ZERO).unwrap_err().field(), "total_timeout");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_attempt_timeout_below_follows_the_deadline_above() {
     let upstream = Upstream::new(|_| Late(MS * 300, 200));
-    let below = AttemptTimeoutLayer::new(MS * 400).layer(upstream);
+    let below = AttemptTimeoutLayer::new(MS * 400).unwrap().layer(upstream);
     let answer = below.clone().oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!(answer.status(), 200);
     let started = Instant::now();
@@ -62,7 +78,7 @@ async fn the_attempt_timeout_below_follows_the_deadline_above() {
 
 #[tokio::test(start_paused = true)]
 async fn a_total_timeout_answers_in_the_protocol_of_the_request() {
-    let service = TotalTimeoutLayer::new(MS * 100).layer(Upstream::new(|_| Hangs));
+    let service = TotalTimeoutLayer::new(MS * 100).unwrap().layer(Upstream::new(|_| Hangs));
     let answer = service.clone().oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.extensions().get()), (504, Some(&TimedOut::Total)));
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
@@ -132,7 +148,8 @@ async fn the_instance_that_was_polled_ready_makes_the_first_attempt() {
 async fn when_no_attempt_can_be_made_the_failed_answer_is_the_answer() {
     let (mut service, mut handle) =
         tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 800)).boxed_errors(),
+            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 800).unwrap())
+                .boxed_errors(),
         );
     handle.allow(1);
     assert!(service.poll_ready::<Request<Full<Bytes>>>().is_ready());
@@ -245,8 +262,8 @@ proptest! {
         let policy = HttpPolicy::new()
             .max_attempts(attempts).unwrap()
             .budget(100, 1000).unwrap()
-            .total_timeout(MS * total as u32)
-            .attempt_timeout(MS * attempt as u32)
+            .total_timeout(MS * total as u32).unwrap()
+            .attempt_timeout(MS * attempt as u32).unwrap()
             .retry_after_up_to(Duration::from_secs(5))
             .backoff(MS * backoff as u32);
         let upstream = Upstream::new(move |number| match script[number] {

@@ -6,26 +6,7 @@ use std::time::Duration;
 
 use tower_breaker::{Breaker, BreakerBuilder, CancelPolicy, OpenPeriod, Permit, State};
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Seed(u64);
-
-impl Seed {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
+use crate::support::Seed;
 
 fn long() -> bool {
     std::env::var_os("TOWER_ASSURE").is_some()

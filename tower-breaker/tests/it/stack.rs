@@ -110,12 +110,12 @@ fn debug_names_every_stage() {
     let _guard = runtime.enter();
     let layer = format!("{:?}", stack().build().unwrap());
     for stage in [
-        "total_timeout: 30s",
+        "total_timeout: TotalTimeoutLayer { limit: 30s }",
         "bulkhead: ",
         "retry: ",
         "max_attempts: 3",
         "breaker: ",
-        "attempt_timeout: 10s",
+        "attempt_timeout: AttemptTimeoutLayer { limit: 10s }",
     ] {
         assert!(layer.contains(stage), "{stage} is not in {layer}");
     }

@@ -10,7 +10,7 @@ pub(crate) struct Row;
 
 impl Row {
     pub(crate) fn layer(&self) -> AttemptTimeoutLayer {
-        AttemptTimeoutLayer::new(Duration::from_millis(500))
+        AttemptTimeoutLayer::new(Duration::from_millis(500)).unwrap()
     }
 
     pub(crate) async fn lets_through(&self, host: &Host) {
