@@ -64,6 +64,7 @@ where
                     kind: VersionErrorKind::Unsupported,
                     status: StatusCode::NOT_FOUND,
                     requested: Some(version),
+                    gone: None,
                     text: None,
                 };
                 let error = VersionError::new(refusal, Arc::default());

@@ -125,7 +125,7 @@ impl RegistryBuilder {
     /// Validates, and writes every header field out.
     ///
     /// # Errors
-    /// No version, or a version twice; a default or successor that is not registered; a sunset before its deprecation or
+    /// No version, or a version twice; a default or successor that is not registered, or a successor that is not newer; a sunset before its deprecation or
     /// outside of the years 1970 to 9999; `gone_after_sunset` without a sunset; a link that is no URI reference.
     pub fn build(self) -> Result<Registry, ConfigError> {
         let table = Table::new(self.versions, self.default, self.select)?;

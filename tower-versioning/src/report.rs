@@ -128,11 +128,26 @@ pub(crate) fn served(
     if reports == Reports::None {
         return;
     }
-    let entry = &table.entries[entry];
-    add(headers, API_VERSION, &entry.text);
+    add(headers, API_VERSION, &table.entries[entry].text);
     if reports == Reports::All {
         lists(headers, table.lists(now));
     }
+    life(headers, reports, table, entry, successor, now);
+}
+
+/// The life of a version, and where to go from it: of answers, and of the refusal of what is gone.
+pub(crate) fn life(
+    headers: &mut HeaderMap,
+    reports: Reports,
+    table: &Table,
+    entry: usize,
+    successor: Option<&HeaderValue>,
+    now: Moment,
+) {
+    if reports == Reports::None {
+        return;
+    }
+    let entry = &table.entries[entry];
     if !entry.is_plain() {
         if let Some(deprecation) = &entry.deprecation {
             add(headers, DEPRECATION, deprecation);
@@ -140,7 +155,7 @@ pub(crate) fn served(
         if let Some((_, sunset)) = &entry.sunset {
             add(headers, SUNSET, sunset);
         }
-        if let Some(links) = &entry.links {
+        if let Some(links) = entry.links(now) {
             append(headers, LINK, links);
         }
     }

@@ -145,8 +145,11 @@ impl Config {
         let table = &bound.registered.table;
         let named = self.sources.ask(parts);
         if !self.neutral_paths.is_empty() && self.is_neutral(parts, &named) {
-            if let Some(rest) = self.rest(&parts.uri, named.segment()) {
-                let _ = path::replace(&mut parts.uri, rest);
+            if let Some(rest) = self.rest(&parts.uri, named.segment())
+                && let Some(original) = path::replace(&mut parts.uri, rest)
+            {
+                // Nobody is told about a version, but axum's handlers look for the target.
+                let _ = keep(&mut parts.extensions, original);
             }
             return Ok(Says::Nothing);
         }
@@ -166,7 +169,20 @@ impl Config {
                 Metrics::count(&bound.registered, Event::Refused(kind));
                 let consulted = &bound.consulted[named.asked];
                 let refusal = self.sources.refuse(kind, &named, table, now);
-                Err(Box::new(self.refuse(parts, consulted, &bound.registered, refusal, now)))
+                let gone = refusal.gone;
+                let mut response = self.refuse(parts, consulted, &bound.registered, refusal, now);
+                if let Some(entry) = gone {
+                    let successor = self.successor(&parts.uri, named.segment(), &table.entries[entry]);
+                    report::life(
+                        response.headers_mut(),
+                        self.reports,
+                        table,
+                        entry,
+                        successor.as_deref(),
+                        now,
+                    );
+                }
+                Err(Box::new(response))
             }
         }
     }
@@ -280,15 +296,8 @@ impl Config {
         if located || self.reports == Reports::None {
             return None;
         }
-        let path = uri.path();
-        let (before, after) = (path.get(..segment.start)?, path.get(segment.end..)?);
-        // A path may hold what a link target may not (RFC 8288 §3.1), and `//host` would be another host (RFC 3986 §4.2).
-        if path.contains(['<', '>', '"']) || before.starts_with("//") {
-            return None;
-        }
-        let name = source.write(successor);
-        let link = format!("<{before}/{name}{after}>; rel=\"successor-version\"");
-        HeaderValue::try_from(link).ok().map(Box::new)
+        let target = path::sibling(uri.path(), segment, &source.write(successor))?;
+        HeaderValue::try_from(format!("<{target}>; rel=\"successor-version\"")).ok().map(Box::new)
     }
 
     #[cold]

@@ -40,6 +40,13 @@ impl<B: Body> MigrateBody<B> {
     }
 }
 
+/// Empty: what layers around this one answer with that make a body of the same type.
+impl<B: Body> Default for MigrateBody<B> {
+    fn default() -> Self {
+        Self::whole(Bytes::new(), None)
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for MigrateBody<B> {
     type Data = Bytes;
     type Error = B::Error;

@@ -16,8 +16,9 @@
 //! # What is said about a translated body
 //! `Content-Length` is that of the new body; digests (RFC 9530, and the older ones) are dropped, as they are from
 //! trailers. The entity tag becomes one of the version, `"abc;1"`, and conditions of requests are translated back, so
-//! that validation, and PUT with `If-Match`, work in each version and no tag is good for two. A tag without the mark
-//! never matches there, so that a download below such a change is sent anew: limit changes by path. `Range` and
+//! that validation, and PUT with `If-Match`, work in each version and no tag is good for two; a PUT or DELETE whose own
+//! response no change is about gets the service's tag besides the one of the version. A tag without the mark never
+//! matches where bodies are brought down, so that a download below such a change is sent anew: limit changes by path. `Range` and
 //! `Accept-Encoding` are withheld from the service where a change is about the body of the response: parts of a
 //! document and compressed ones cannot be translated. Compression stands outside of this layer. HEAD and 304 get the
 //! fields of the GET without its length.

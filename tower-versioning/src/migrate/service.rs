@@ -107,7 +107,10 @@ impl Shared {
         let asked = Asked::new(parts);
         let plan = match self.changes.raise(version, parts) {
             Ok(Some(plan)) => plan,
-            Ok(None) => return Ok((None, false)),
+            Ok(None) => {
+                fields::before_changing(&mut parts.headers, version);
+                return Ok((None, false));
+            }
             Err(failed) => {
                 let kind = MigrateErrorKind::RequestChange;
                 return Err(self.refuse(MigrateError::failed(kind, &self.changes, failed), &asked));
@@ -119,6 +122,8 @@ impl Shared {
         }
         if plan.response_body {
             fields::before_lowering(&mut parts.headers, version);
+        } else {
+            fields::before_changing(&mut parts.headers, version);
         }
         Ok((Some(Box::new(Task { shared: self.clone(), plan, asked })), reads))
     }

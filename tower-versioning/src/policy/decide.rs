@@ -99,6 +99,8 @@ pub(crate) struct Refusal {
     pub(crate) kind: VersionErrorKind,
     pub(crate) status: StatusCode,
     pub(crate) requested: Option<Version>,
+    /// What was selected, and is gone.
+    pub(crate) gone: Option<usize>,
     /// What stands where a version should, when it is none.
     pub(crate) text: Option<Box<str>>,
 }
@@ -126,7 +128,9 @@ impl Named {
 }
 
 impl Sources {
-    pub(crate) fn new(list: Vec<Source>, conflict: Conflict) -> Self {
+    pub(crate) fn new(mut list: Vec<Source>, conflict: Conflict) -> Self {
+        // A pin speaks for those who name no version, so it is asked when all others have been.
+        list.sort_by_key(|source| matches!(source.kind, Kind::Pin(_)));
         let fields = |asked: usize| list[..asked].iter().flat_map(|source| source.fields().into_owned());
         let consulted = (0..=list.len()).map(|asked| Consulted::new(fields(asked))).collect();
         let only = |kinds: &[SourceKind]| !list.is_empty() && list.iter().all(|s| kinds.contains(&s.kind()));
@@ -189,7 +193,7 @@ impl Sources {
             by_content: false,
             segment: Segment::NONE,
             segment_source: 0,
-            asked: self.list.len(),
+            asked: 0,
             note: None,
         };
         let mut last = 0;
@@ -201,7 +205,10 @@ impl Sources {
             {
                 continue;
             }
-            last = index + 1;
+            // For its place alone it may be asked after others were passed over, which are not consulted by that.
+            if !settled || self.conflict == Conflict::Reject {
+                last = index + 1;
+            }
             let mut note = None;
             let asked = source.ask(parts, &mut note);
             if named.segment.is_none() && !asked.segment.is_none() {
@@ -224,9 +231,7 @@ impl Sources {
                 named.note = note;
             }
         }
-        if self.conflict == Conflict::Ordered {
-            named.asked = last;
-        }
+        named.asked = last;
         named
     }
 
@@ -282,14 +287,15 @@ impl Sources {
             _ if self.media_only => StatusCode::NOT_ACCEPTABLE,
             _ => StatusCode::BAD_REQUEST,
         };
-        let requested = match (kind, named.found) {
-            // What is gone is what was selected.
-            (VersionErrorKind::Gone, Found::Version(version)) => {
-                table.choose(version, now).map(|entry| table.versions.list[entry])
-            }
-            (VersionErrorKind::Gone, _) => table.otherwise(now).map(|entry| table.versions.list[entry]),
-            _ => Self::requested(named),
+        let gone = match (kind, named.found) {
+            (VersionErrorKind::Gone, Found::Version(version)) => table.choose(version, now),
+            (VersionErrorKind::Gone, _) => table.otherwise(now),
+            _ => None,
         };
-        Refusal { kind, status, requested, text: named.note.clone() }
+        let requested = match gone {
+            Some(entry) => Some(table.versions.list[entry]),
+            None => Self::requested(named),
+        };
+        Refusal { kind, status, requested, gone, text: named.note.clone() }
     }
 }

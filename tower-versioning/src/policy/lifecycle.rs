@@ -29,7 +29,15 @@ pub struct VersionPolicy {
     pub(crate) after_sunset: AfterSunset,
     pub(crate) successor: Option<Version>,
     pub(crate) location: Option<Cow<'static, str>>,
-    pub(crate) links: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    pub(crate) links: Vec<Link>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) uri: Cow<'static, str>,
+    pub(crate) rel: Cow<'static, str>,
+    /// The method that was called for it.
+    field: &'static str,
 }
 
 impl VersionPolicy {
@@ -58,7 +66,7 @@ impl VersionPolicy {
         self
     }
 
-    /// The version that takes its place, which must be registered; sent as a link of relation `successor-version`
+    /// The version that takes its place, which must be registered and newer; sent as a link of relation `successor-version`
     /// (RFC 5829) when that version has a [`location`](Self::location).
     pub fn successor(mut self, version: Version) -> Self {
         self.successor = Some(version);
@@ -74,63 +82,75 @@ impl VersionPolicy {
 
     /// The page that explains the deprecation (link relation `deprecation`, RFC 9745 §3).
     pub fn deprecation_link(self, uri: impl Into<Cow<'static, str>>) -> Self {
-        self.link(uri, "deprecation")
+        self.linked(uri.into(), "deprecation".into(), "deprecation_link")
     }
 
     /// The same as [`deprecation_link`](Self::deprecation_link).
     pub fn documentation(self, uri: impl Into<Cow<'static, str>>) -> Self {
-        self.deprecation_link(uri)
+        self.linked(uri.into(), "deprecation".into(), "documentation")
     }
 
     /// The page that explains the sunset (link relation `sunset`, RFC 8594 §6).
     pub fn sunset_link(self, uri: impl Into<Cow<'static, str>>) -> Self {
-        self.link(uri, "sunset")
+        self.linked(uri.into(), "sunset".into(), "sunset_link")
     }
 
     /// A link of any relation, sent with every answer of this version (RFC 8288).
-    pub fn link(mut self, uri: impl Into<Cow<'static, str>>, rel: impl Into<Cow<'static, str>>) -> Self {
-        self.links.push((uri.into(), rel.into()));
+    pub fn link(self, uri: impl Into<Cow<'static, str>>, rel: impl Into<Cow<'static, str>>) -> Self {
+        self.linked(uri.into(), rel.into(), "link")
+    }
+
+    fn linked(mut self, uri: Cow<'static, str>, rel: Cow<'static, str>, field: &'static str) -> Self {
+        self.links.push(Link { uri, rel, field });
         self
     }
 
-    /// What cannot be in any registry.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if let Some(sunset) = self.sunset
-            && !sunset.is_http_date()
-        {
-            return Err(ConfigError::new("sunset", "an HTTP-date lies between the years 1970 and 9999"));
+    /// What cannot be in any registry. `version` is the one that all this is said about.
+    pub(crate) fn check(&self, version: Version) -> Result<(), ConfigError> {
+        let wrong =
+            |field, reason: &str| Err(ConfigError::new(field, format!("version {version}: {reason}")));
+        if self.sunset.is_some_and(|sunset| !sunset.is_http_date()) {
+            return wrong("sunset", "an HTTP-date lies between the years 1970 and 9999");
         }
         // RFC 9651 §3.3.7 gives Dates the magnitude of Integers: 15 digits.
         if self.deprecated.is_some_and(|at| at.unix().unsigned_abs() >= 1_000_000_000_000_000) {
-            return Err(ConfigError::new("deprecated", "the moment has more than 15 digits"));
+            return wrong("deprecated", "the moment has more than 15 digits");
         }
         // RFC 9745 §4.
         if let (Some(deprecated), Some(sunset)) = (self.deprecated, self.sunset)
             && sunset < deprecated
         {
-            return Err(ConfigError::new("sunset", "the sunset is before the deprecation"));
+            return wrong("sunset", "the sunset is before the deprecation");
         }
         if self.after_sunset == AfterSunset::Gone && self.sunset.is_none() {
-            return Err(ConfigError::new("gone_after_sunset", "there is no sunset"));
+            return wrong("gone_after_sunset", "there is no sunset");
         }
-        let targets = self.links.iter().map(|(uri, _)| uri).chain(&self.location);
-        for uri in targets {
-            let fits = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'<' | b'>' | b'"');
-            if uri.is_empty() || !uri.bytes().all(fits) {
-                return Err(ConfigError::new(
-                    "link",
-                    format!("`{}` is no URI reference", uri.escape_default()),
-                ));
+        let location = self.location.iter().map(|uri| (uri, "location"));
+        for (uri, field) in self.links.iter().map(|link| (&link.uri, link.field)).chain(location) {
+            if !is_reference(uri) {
+                return wrong(field, &format!("`{}` is no URI reference", uri.escape_default()));
             }
         }
         let is_rel = |rel: &str| {
             !rel.is_empty() && rel.bytes().all(|o| o.is_ascii_graphic() && !matches!(o, b'"' | b'\\'))
         };
-        if self.links.iter().any(|(_, rel)| !is_rel(rel)) {
-            return Err(ConfigError::new("link", "a relation is a word of graphic ASCII characters"));
+        if self.links.iter().any(|link| !is_rel(&link.rel)) {
+            return wrong("link", "a relation is a word of graphic ASCII characters");
         }
         Ok(())
     }
+}
+
+/// Whether that can be a URI reference (RFC 3986 §2): of its characters, and every percent sign begins an escape.
+fn is_reference(uri: &str) -> bool {
+    let is_escape =
+        |rest: &[u8]| matches!(rest, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    let octets = uri.as_bytes();
+    !octets.is_empty()
+        && octets.iter().enumerate().all(|(at, octet)| match octet {
+            b'%' => is_escape(&octets[at + 1..]),
+            _ => octet.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(octet),
+        })
 }
 
 /// A structured-field Date (RFC 9651 §3.3.7), as RFC 9745 §2 asks.

@@ -80,6 +80,23 @@ pub(crate) fn before_lowering(request: &mut HeaderMap, version: Version) {
     }
 }
 
+/// A request whose response stays as it is, perhaps to a resource that is brought down elsewhere: a client that read it
+/// with another method knows it by the tag of its version, so a condition that the resource is still that one
+/// (RFC 9110 §13.1.1) names the service's own tag besides.
+pub(crate) fn before_changing(request: &mut HeaderMap, version: Version) {
+    if !request.contains_key(IF_MATCH) {
+        return;
+    }
+    if let Condition::Tags(tags) = conditions(request, &IF_MATCH, format!(";{version}\"").as_bytes()) {
+        let ours = tags.into_iter().flatten().collect::<Vec<_>>().join(&b", "[..]);
+        if let Ok(value) = HeaderValue::from_bytes(&ours)
+            && !ours.is_empty()
+        {
+            request.append(IF_MATCH, value);
+        }
+    }
+}
+
 /// What became of the body of a response that changes are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Body {

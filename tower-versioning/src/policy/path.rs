@@ -159,6 +159,26 @@ pub(crate) fn without(uri: &Uri, segment: Segment) -> Option<PathAndQuery> {
     PathAndQuery::try_from(rest).ok()
 }
 
+/// Deeper paths have no links: a reference grows with each of their segments.
+const DEEPEST: usize = 32;
+
+/// A reference to the same path with another segment, from that path itself (RFC 3986 §4.2). Relative, because whoever
+/// stands in front (a router that nests this one, a proxy) may have taken the start of the path away, and only the client
+/// knows the whole.
+pub(crate) fn sibling(path: &str, segment: Segment, name: &str) -> Option<String> {
+    let (before, after) = (path.get(..segment.start)?, path.get(segment.end..)?);
+    let up = after.matches('/').count();
+    // What a target may not hold (RFC 8288 §3.1); dots, from which the client would count otherwise (RFC 3986 §5.2.4);
+    // and `//host`, which some take for another host.
+    let dots = |part: &str| matches!(part, "." | "..");
+    if path.contains(['<', '>', '"']) || path.split('/').any(dots) || before.starts_with("//") || up > DEEPEST
+    {
+        return None;
+    }
+    let start = if up == 0 { "./".to_owned() } else { "../".repeat(up) };
+    Some(format!("{start}{name}{after}"))
+}
+
 /// Gives a URI another path and query, and leaves scheme and authority as they are. The one it was, or `None` when the
 /// new one is none, which cannot happen.
 #[inline(always)]

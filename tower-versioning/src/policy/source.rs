@@ -79,8 +79,9 @@ impl From<Kind> for Source {
     }
 }
 
-fn wrong(text: &str) -> ConfigError {
-    ConfigError::new("source", format!("`{}` needs `{{version}}` exactly once", text.escape_default()))
+/// `place` says what is asked besides.
+fn wrong(field: &'static str, text: &str, place: &str) -> ConfigError {
+    ConfigError::new(field, format!("`{}` needs `{{version}}` exactly once{place}", text.escape_default()))
 }
 
 impl Source {
@@ -102,7 +103,10 @@ impl Source {
     /// # Errors
     /// When `{version}` does not stand in the last segment, once.
     pub fn path_template(template: &str) -> Result<Self, ConfigError> {
-        Ok(Kind::Path(PathTemplate::new(template).ok_or_else(|| wrong(template))?).into())
+        let path = PathTemplate::new(template).ok_or_else(|| {
+            wrong("path_template", template, ", in its last segment, and begins with a slash")
+        })?;
+        Ok(Kind::Path(path).into())
     }
 
     /// The first segment, wherever in the path, that is of this form, such as `v{version}`, to its last octet.
@@ -110,7 +114,9 @@ impl Source {
     /// # Errors
     /// When `{version}` does not stand in it once, or there is a slash in it.
     pub fn path_anywhere(segment: &str) -> Result<Self, ConfigError> {
-        Ok(Kind::Path(PathTemplate::anywhere(segment).ok_or_else(|| wrong(segment))?).into())
+        let path = PathTemplate::anywhere(segment)
+            .ok_or_else(|| wrong("path_anywhere", segment, ", and is one segment without slashes"))?;
+        Ok(Kind::Path(path).into())
     }
 
     /// Leaves the segment in the path; for path sources, no effect on others.
@@ -145,7 +151,7 @@ impl Source {
     /// # Errors
     /// When `{version}` does not stand in it once.
     pub fn vendor(template: &str) -> Result<Self, ConfigError> {
-        let parsed = Template::new(template).ok_or_else(|| wrong(template))?;
+        let parsed = Template::new(template).ok_or_else(|| wrong("vendor", template, ""))?;
         Ok(Self::media(Place::Essence(parsed, !template.contains('/'))))
     }
 
@@ -175,22 +181,27 @@ impl Source {
     /// # Errors
     /// When `{version}` does not stand in it once.
     pub fn host(template: &str) -> Result<Self, ConfigError> {
-        Ok(Kind::Host(Template::new(template).ok_or_else(|| wrong(template))?).into())
+        Ok(Kind::Host(Template::new(template).ok_or_else(|| wrong("host", template, ""))?).into())
     }
 
     /// The package of a gRPC method: `/orders.v1.Orders/Get` means `1`, `/orders.v2beta1.Orders/Get` means `2-beta1`.
+    ///
+    /// Services of gRPC itself have such packages too (`grpc.health.v1`, `grpc.reflection.v1`), which say nothing about the
+    /// API: [`neutral_path("/grpc.health.v1.Health")`](crate::VersionLayer::neutral_path) lets them pass.
     pub fn grpc_package() -> Self {
         Kind::GrpcPackage.into()
     }
 
     /// The version kept for the caller, found in what outer layers put into the extensions (claims, an account). It
-    /// speaks for requests that name no version themselves, so it never conflicts. `Vary` names `Authorization`;
-    /// another field is set by [`varies_on`](Self::varies_on).
+    /// speaks for requests that name no version themselves, so it is asked after all other sources, wherever it stands
+    /// among them, and never conflicts. `Vary` names `Authorization` where it was asked; another field is set by
+    /// [`varies_on`](Self::varies_on).
     pub fn pin(pin: impl Fn(&Parts) -> Option<Version> + Send + Sync + 'static) -> Self {
         Kind::Pin(Arc::new(move |parts| Ok(pin(parts)))).into()
     }
 
-    /// What a function says. The request fields it reads are to be told by [`varies_on`](Self::varies_on).
+    /// What a function says; an error is a malformed version, except that nothing ([`ParseVersionError::Empty`]) says
+    /// nothing, as everywhere. The request fields it reads are to be told by [`varies_on`](Self::varies_on).
     pub fn custom(
         ask: impl Fn(&Parts) -> Result<Option<Version>, ParseVersionError> + Send + Sync + 'static,
     ) -> Self {
@@ -260,8 +271,9 @@ impl Source {
             Kind::GrpcPackage => extract::grpc_package(parts.uri.path(), note),
             Kind::Pin(ask) | Kind::Custom(ask) => match ask(parts) {
                 Ok(Some(version)) => Found::Version(version),
-                Ok(None) => Found::Absent,
-                Err(error) => Found::malformed(error.to_string().as_bytes(), note),
+                Ok(None) | Err(ParseVersionError::Empty) => Found::Absent,
+                // What it read is not known, so there is nothing to repeat.
+                Err(_) => Found::Malformed,
             },
             Kind::Path(_) | Kind::Header(_) => Found::Absent,
         };

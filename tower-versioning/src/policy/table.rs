@@ -39,8 +39,9 @@ pub(crate) struct Entry {
     pub(crate) deprecation: Option<HeaderValue>,
     pub(crate) sunset: Option<(Moment, HeaderValue)>,
     pub(crate) gone: bool,
-    pub(crate) links: Option<HeaderValue>,
-    /// The successor, by index, and whether `links` tells where it lives.
+    /// What links say, from each moment at which that changes: what is gone is linked to no more.
+    links: Vec<(Moment, Option<HeaderValue>)>,
+    /// The successor, by index, and whether a link tells where it lives.
     pub(crate) successor: Option<(Version, bool)>,
 }
 
@@ -55,6 +56,11 @@ impl Entry {
         self.gone && self.is_past_sunset(now)
     }
 
+    /// The links of answers.
+    pub(crate) fn links(&self, now: Moment) -> Option<&HeaderValue> {
+        self.links.iter().rev().find(|(from, _)| *from <= now)?.1.as_ref()
+    }
+
     /// Whether answers link to the same resource in the successor, which has no place of its own.
     pub(crate) fn links_by_path(&self) -> bool {
         matches!(self.successor, Some((_, false)))
@@ -62,7 +68,9 @@ impl Entry {
 
     /// Whether nothing is said but the version.
     pub(crate) fn is_plain(&self) -> bool {
-        self.deprecation.is_none() && self.sunset.is_none() && self.links.is_none()
+        self.deprecation.is_none()
+            && self.sunset.is_none()
+            && self.links.iter().all(|(_, link)| link.is_none())
     }
 }
 
@@ -128,7 +136,7 @@ impl Table {
         }
         let versions = Registered::new(list);
         for (version, policy) in &policies {
-            policy.check()?;
+            policy.check(*version)?;
             if let Some(successor) = policy.successor
                 && (versions.find(successor).is_none() || successor <= *version)
             {
@@ -146,8 +154,11 @@ impl Table {
                 })?))
             }
         };
-        let entries: Vec<Entry> =
-            (0..policies.len()).map(|index| entry(&policies, &versions, index)).collect();
+        let mut entries: Vec<Entry> = policies.iter().map(|policy| entry(policy, &policies)).collect();
+        let links: Vec<_> = (0..entries.len()).map(|index| links(&policies, &entries, index)).collect();
+        for (entry, links) in entries.iter_mut().zip(links) {
+            entry.links = links;
+        }
         let epochs = epochs(&versions.list, &entries);
         let timed = epochs.len() > 1 || entries.iter().any(|entry| entry.sunset.is_some());
         let hurried = !timed && matches!(select, Select::Exact);
@@ -219,36 +230,72 @@ fn latest(versions: &[Version]) -> usize {
     versions.iter().rposition(Version::is_release).unwrap_or(versions.len() - 1)
 }
 
-fn entry(policies: &[(Version, VersionPolicy)], versions: &Registered, index: usize) -> Entry {
-    let (version, policy) = &policies[index];
-    let location = |index: usize| policies[index].1.location.as_deref();
-    let latest = latest(&versions.list);
-    let successor = policy.successor.and_then(|version| versions.find(version));
-    let successor_location = successor.and_then(location);
-    // RFC 5829 §3: relations are told only of versions that exist, and only when it is known where.
-    let related = [
-        (successor_location, "successor-version"),
-        (index.checked_sub(1).and_then(location), "predecessor-version"),
-        (location(latest).filter(|_| latest != index), "latest-version"),
-    ];
-    let given = policy.links.iter().map(|(uri, rel)| (uri.as_ref(), rel.as_ref()));
-    let related = related.into_iter().filter_map(|(uri, rel)| Some((uri?, rel)));
+fn entry((version, policy): &(Version, VersionPolicy), all: &[(Version, VersionPolicy)]) -> Entry {
+    let located = |successor: Version| {
+        all.iter().any(|(version, policy)| *version == successor && policy.location.is_some())
+    };
     Entry {
         text: lifecycle::text_value(&version.to_string()),
         deprecated: policy.deprecated,
         deprecation: policy.deprecated.map(deprecation_value),
         sunset: policy.sunset.map(|at| (at, sunset_value(at))),
         gone: policy.after_sunset == AfterSunset::Gone,
-        links: links_value(given.chain(related)),
-        successor: policy.successor.map(|version| (version, successor_location.is_some())),
+        links: Vec::new(),
+        successor: policy.successor.map(|version| (version, located(version))),
     }
+}
+
+/// The links of one version, from each moment at which they change.
+fn links(
+    policies: &[(Version, VersionPolicy)],
+    entries: &[Entry],
+    index: usize,
+) -> Vec<(Moment, Option<HeaderValue>)> {
+    let mut links: Vec<(Moment, Option<HeaderValue>)> = Vec::new();
+    for from in [BEFORE_ALL].into_iter().chain(ends(entries)) {
+        let value = links_at(policies, entries, index, from);
+        if links.last().is_none_or(|(_, last)| *last != value) {
+            links.push((from, value));
+        }
+    }
+    links
+}
+
+/// RFC 5829 §3: relations are told only of versions that exist, and only when it is known where.
+fn links_at(
+    policies: &[(Version, VersionPolicy)],
+    entries: &[Entry],
+    index: usize,
+    now: Moment,
+) -> Option<HeaderValue> {
+    let (version, policy) = &policies[index];
+    let served = || policies.iter().zip(entries).filter(|(_, entry)| !entry.is_gone(now)).map(|(one, _)| one);
+    let successor = served().find(|(one, _)| Some(*one) == policy.successor);
+    let predecessor = served().take_while(|(one, _)| one < version).last();
+    let released = served().filter(|(one, _)| one.is_release()).last();
+    let latest = released.or_else(|| served().last()).filter(|(one, _)| one != version);
+    let related =
+        [(successor, "successor-version"), (predecessor, "predecessor-version"), (latest, "latest-version")];
+    let given = policy.links.iter().map(|link| (link.uri.as_ref(), link.rel.as_ref()));
+    let related = related.into_iter().filter_map(|(one, rel)| Some((one?.1.location.as_deref()?, rel)));
+    links_value(given.chain(related))
+}
+
+const BEFORE_ALL: Moment = Moment::from_unix(i64::MIN);
+
+/// When versions end, in ascending order.
+fn ends(entries: &[Entry]) -> Vec<Moment> {
+    let gone = entries.iter().filter(|entry| entry.gone);
+    let mut ends: Vec<Moment> = gone.filter_map(|entry| Some(entry.sunset.as_ref()?.0)).collect();
+    ends.sort();
+    ends
 }
 
 /// One epoch from each moment at which a list changes.
 fn epochs(versions: &[Version], entries: &[Entry]) -> Vec<Epoch> {
-    let ends = entries.iter().filter(|entry| entry.gone).filter_map(|entry| Some(entry.sunset.as_ref()?.0));
-    let mut moments: Vec<Moment> = entries.iter().filter_map(|entry| entry.deprecated).chain(ends).collect();
-    moments.push(Moment::from_unix(i64::MIN));
+    let deprecated = entries.iter().filter_map(|entry| entry.deprecated);
+    let mut moments: Vec<Moment> = deprecated.chain(ends(entries)).collect();
+    moments.push(BEFORE_ALL);
     moments.sort();
     moments.dedup();
     let lists = |now: Moment| {

@@ -161,7 +161,7 @@ async fn the_successor_lives_on_the_same_host() {
         .unwrap();
     let layer = VersionLayer::new(registry).sources([Source::path_anywhere("v{version}").unwrap()]);
     let answer = send(&layer, get("/shop/v1/x")).await;
-    assert_eq!(answer.all("link"), ["</shop/v2/x>; rel=\"successor-version\""]);
+    assert_eq!(answer.all("link"), ["<../v2/x>; rel=\"successor-version\""]);
     let answer = send(&layer, get("//other.example/v1/x")).await;
     assert_eq!((answer.status, answer.all("link").len()), (StatusCode::OK, 0));
 }

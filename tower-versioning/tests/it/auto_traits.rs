@@ -17,6 +17,15 @@ fn handles_layers_and_services_are_send_sync_clone() {
     assert!(size_of::<Version>() <= 32);
 }
 
+/// Layers around ours answer with an empty one.
+#[test]
+fn bodies_have_a_default() {
+    use http_body::Body;
+    assert!(ResponseBody::<String>::default().is_end_stream());
+    #[cfg(feature = "migrate")]
+    assert!(migrate::MigrateBody::<String>::default().is_end_stream());
+}
+
 #[tokio::test]
 async fn a_thousand_layers_share_one_state() {
     use tower::Layer;

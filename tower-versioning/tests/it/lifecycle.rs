@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tower_versioning::settings::{AfterSunset, Reports, Select};
+use tower_versioning::settings::{AfterSunset, Reports, Select, VersionPolicy};
 use tower_versioning::{Moment, Registry, Version, VersionErrorKind, VersionLayer};
 
-use crate::support::{V1, V2, day, get, send, send_to};
+use crate::support::{V1, V2, day, get, send, send_to, v};
 
 fn builder() -> tower_versioning::RegistryBuilder {
     Registry::builder().version(V1, |v| {
@@ -53,6 +53,62 @@ async fn links_name_only_versions_that_exist_and_have_a_place() {
     let answer = send(&layer(), get("/v2/x")).await;
     assert_eq!(answer.all("link"), ["</v1>; rel=\"predecessor-version\""]);
     assert!(answer.all("deprecation").is_empty() && answer.all("sunset").is_empty());
+}
+
+/// RFC 5829 §3: what is gone exists no more.
+#[tokio::test]
+async fn nothing_links_to_a_version_that_is_gone() {
+    let before = send(&layer().wall_clock(|| day(19)), get("/v2/x")).await;
+    assert_eq!(before.all("link"), ["</v1>; rel=\"predecessor-version\""]);
+    let after = send(&layer().wall_clock(|| day(20)), get("/v2/x")).await;
+    assert!(after.all("link").is_empty(), "{:?}", after.all("link"));
+    // The newest goes first, and those before it know it no more.
+    let ends = |at: u64| move |v: VersionPolicy| v.sunset(day(at)).gone_after_sunset();
+    let registry = Registry::builder()
+        .version(V1, |v| v.location("/1").successor(V2))
+        .version(V2, |v| ends(20)(v.location("/2")))
+        .version(v("3"), |v| ends(10)(v.location("/3")))
+        .build()
+        .unwrap();
+    let layer = VersionLayer::new(registry);
+    let links = async |now: fn() -> std::time::SystemTime| {
+        send(&layer.clone().wall_clock(now), get("/v1/x")).await.all("link").concat()
+    };
+    assert_eq!(links(|| day(9)).await, "</2>; rel=\"successor-version\", </3>; rel=\"latest-version\"");
+    assert_eq!(links(|| day(10)).await, "</2>; rel=\"successor-version\", </2>; rel=\"latest-version\"");
+    assert_eq!(links(|| day(20)).await, "");
+    // A clock that is put back brings them back.
+    assert_eq!(links(|| day(9)).await, "</2>; rel=\"successor-version\", </3>; rel=\"latest-version\"");
+}
+
+/// Nobody needs to know where to go more than those who are turned away.
+#[tokio::test]
+async fn the_refusal_of_what_is_gone_tells_its_life_and_where_to_go() {
+    let path = |reports| {
+        let registry = Registry::builder()
+            .version(V1, |v| {
+                let v = v.deprecated(day(10)).sunset(day(20)).gone_after_sunset();
+                v.successor(V2).documentation("/docs/moving")
+            })
+            .version(V2, |v| v);
+        VersionLayer::new(registry.build().unwrap()).reports(reports)
+    };
+    let served = send(&path(Reports::All).wall_clock(|| day(19)), get("/v1/x/7")).await;
+    let gone = send(&path(Reports::All).wall_clock(|| day(20)), get("/v1/x/7")).await;
+    assert_eq!((served.status, gone.status), (StatusCode::OK, StatusCode::GONE));
+    for field in ["deprecation", "sunset", "link"] {
+        assert!(!gone.all(field).is_empty(), "{field}");
+        assert_eq!(served.all(field), gone.all(field));
+    }
+    let links = ["</docs/moving>; rel=\"deprecation\"", "<../../v2/x/7>; rel=\"successor-version\""];
+    assert_eq!(gone.all("link"), links);
+    assert!(gone.all("api-version").is_empty(), "no version served it");
+    let quiet = send(&path(Reports::None).wall_clock(|| day(20)), get("/v1/x/7")).await;
+    assert_eq!(quiet.status, StatusCode::GONE);
+    assert!(quiet.all("link").is_empty() && quiet.all("sunset").is_empty());
+    // Other refusals are about no version.
+    let unknown = send(&path(Reports::All).wall_clock(|| day(20)), get("/v9/x")).await;
+    assert!(unknown.all("link").is_empty() && unknown.all("sunset").is_empty());
 }
 
 #[tokio::test]
@@ -141,7 +197,20 @@ fn wrong_lives_are_refused_when_built() {
     assert_eq!(one(|v| v.link("a b", "x")), "link");
     assert_eq!(one(|v| v.link("/a>", "x")), "link");
     assert_eq!(one(|v| v.link("/a", "")), "link");
-    assert_eq!(one(|v| v.location("")), "link");
+    assert_eq!(one(|v| v.location("")), "location");
+    assert_eq!(one(|v| v.documentation("a b")), "documentation");
+    assert_eq!(one(|v| v.deprecation_link("ä")), "deprecation_link");
+    assert_eq!(one(|v| v.sunset_link("/{id}")), "sunset_link");
+    for uri in ["/%41?a=b&c#d", "https://u@[::1]:8/a;b,c(d)", "../x", "?", "//h/'*'"] {
+        let placed = Registry::builder().version(V1, |v| v.location(uri).link(uri, "urn:x"));
+        assert!(placed.build().is_ok(), "{uri}");
+    }
+    for uri in ["/%4", "/%", "/%zz", "/a|b", "/a^", "/`", "/\\", "/\"", "/a\tb", "/{id}"] {
+        let error =
+            Registry::builder().version(V1, |v| v).version(V2, |v| v.location(uri)).build().unwrap_err();
+        assert_eq!(error.field(), "location", "{uri}");
+        assert!(error.to_string().contains("version 2: "), "it says which: {error}");
+    }
     assert_eq!(field(builder().version(v_one_zero(), |v| v).version(V2, |v| v)), "version");
 }
 

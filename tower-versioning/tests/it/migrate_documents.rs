@@ -40,6 +40,40 @@ async fn a_body_that_no_change_takes_mutably_stays_octet_by_octet() {
     }
 }
 
+/// Numbers that no change is about are the same numbers afterwards: the nearest of 64 bits, to the last of them.
+#[tokio::test]
+async fn numbers_are_the_same_afterwards() {
+    let migrations = one(Change::new("c").request_body(TAKE).response_body(TAKE)).build().unwrap();
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f64::from_bits(state)
+    };
+    let mut numbers =
+        vec!["122.416294033786585".to_owned(), "9007199254740993.0".to_owned(), "5e-324".to_owned()];
+    while numbers.len() < 2000 {
+        let number = random();
+        if number.is_finite() {
+            numbers.push(format!("{number:e}"));
+            numbers.push(format!("{:.3}", number % 1e12));
+        }
+    }
+    let text = format!("{{\"all\":[{}]}}", numbers.join(","));
+    let sent = request(V1, Method::POST, "/", &json!(1)).map(|_| text.clone());
+    let (_, body, arrived) =
+        send_to(&migrations, sent, |_| json_answer(&Value::Null).map(|_| text.clone().into())).await;
+    for translated in [body, arrived.unwrap().body] {
+        let translated = String::from_utf8(translated.to_vec()).unwrap();
+        let all = translated.split_once('[').unwrap().1.split_once(']').unwrap().0;
+        let mut count = 0;
+        for (after, before) in all.split(',').zip(&numbers) {
+            assert_eq!(after.parse::<f64>(), before.parse::<f64>(), "{before}");
+            count += 1;
+        }
+        assert_eq!(count, numbers.len());
+    }
+}
+
 /// One change writes, a later one only looks: it sees what was written, and that is what is sent.
 #[tokio::test]
 async fn what_one_change_wrote_is_what_the_next_one_sees() {

@@ -5,6 +5,7 @@ use http_body_util::Full;
 use proptest::prelude::*;
 use serde_json::Value;
 use tower_versioning::Version;
+use tower_versioning::migrate::{Change, Document, Migrations};
 
 use crate::migrate::{Answer, Arrived, get, json_answer, request, send_to};
 use crate::migrate_http::{migrations, order};
@@ -87,6 +88,34 @@ async fn lost_updates_are_prevented_in_each_version() {
     assert_eq!(put(V1, "W/\"abc;1\"").await, 412);
     assert_eq!(put(V1, "\"abc\"").await, 412);
     assert_eq!(put(V2, "\"abc\"").await, 200);
+}
+
+/// GET is brought down, PUT up, and DELETE is none of theirs: the tag that GET told is good for all three.
+#[tokio::test]
+async fn lost_updates_are_prevented_where_changes_are_limited_to_methods() {
+    let touch = |body: &mut Document<'_>| body.as_object_mut().map(|_| ()).ok_or("no object".into());
+    let down = Change::new("down").method(Method::GET).response_body(touch);
+    let up = Change::new("up").method(Method::PUT).request_body(touch);
+    let migrations = Migrations::builder().change(V2, down).change(V2, up).build().unwrap();
+    let asked = async |version, method: Method, tag: &str| {
+        let mut request = request(version, method, "/orders/7", &order());
+        request.headers_mut().insert("if-match", tag.parse().unwrap());
+        let (head, ..) = send_to(&migrations, request, |arrived| conditional("\"abc\"", arrived)).await;
+        head.status.as_u16()
+    };
+    let (told, ..) =
+        send_to(&migrations, get(V1, "/orders/7"), |arrived| conditional("\"abc\"", arrived)).await;
+    assert_eq!(told.headers["etag"], "\"abc;1\"");
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        assert_eq!(asked(V1, method.clone(), "\"abc;1\"").await, 200, "{method}");
+        assert_eq!(asked(V1, method.clone(), "\"x\", \"abc;1\"").await, 200, "{method}");
+        for other in ["\"old;1\"", "\"abc;3\"", "W/\"abc;1\"", "\"abc;1"] {
+            assert_eq!(asked(V1, method.clone(), other).await, 412, "{method} {other}");
+        }
+        assert_eq!(asked(V2, method.clone(), "\"abc;1\"").await, 412, "{method}");
+    }
+    // What PUT tells is the service's own.
+    assert_eq!(asked(V1, Method::PUT, "\"abc\"").await, 200);
 }
 
 proptest! {

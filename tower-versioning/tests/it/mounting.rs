@@ -67,6 +67,94 @@ async fn as_the_fallback_service_and_nested_service_of_a_router() {
 }
 
 #[tokio::test]
+async fn axum_serves_it_as_a_fallback() {
+    let app: Router = Router::new().fallback_service(layer().layer(users()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(axum::serve(listener, app).into_future());
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new());
+    let answer =
+        client.build_http::<Body>().get(format!("http://{address}/v1/users/7").parse().unwrap()).await;
+    let answer = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(answer, "1 /users/{id} /v1/users/7");
+    server.abort();
+}
+
+/// Whoever takes the start of a path away, a router or a proxy: the link leads from where the client is
+/// (RFC 3986 §5.2; the references are resolved by hand here).
+#[tokio::test]
+async fn the_successor_is_found_below_any_prefix() {
+    let registry = || {
+        let registry = tower_versioning::Registry::builder().version(V1, |v| v.successor(V2));
+        registry.version(V2, |v| v).build().unwrap()
+    };
+    let any = Router::new().fallback(async || "");
+    let nested = Router::new().nest_service("/api", VersionLayer::new(registry()).layer(any.clone()));
+    let app = VersionLayer::new(registry()).layer(any);
+    let link = async |service: axum::Router, uri: &str| {
+        let response = service.oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap();
+        response.headers().get("link").map(|link| link.to_str().unwrap().to_owned())
+    };
+    let app = Router::new().fallback_service(app);
+    for (uri, target) in [
+        ("/v1", "./v2"),
+        ("/v1/", "../v2/"),
+        ("/v1/users", "../v2/users"),
+        ("/v1/users/7?q", "../../v2/users/7"),
+        ("/v1//a", "../../v2//a"),
+        ("/v1/a:b", "../v2/a:b"),
+    ] {
+        let expected = format!("<{target}>; rel=\"successor-version\"");
+        assert_eq!(link(app.clone(), uri).await.as_ref(), Some(&expected), "{uri}");
+        assert_eq!(link(nested.clone(), &format!("/api{uri}")).await.as_ref(), Some(&expected), "{uri}");
+    }
+    // From these a client would count otherwise, or the reference grows too long.
+    for uri in ["/v1/../x", "/v1/./x", "/v1/..", &format!("/v1{}", "/a".repeat(33))] {
+        assert_eq!(link(app.clone(), uri).await, None, "{uri}");
+    }
+}
+
+/// A preflight carries no field of its own, so it names no version; and who may read a refusal is for CORS to say.
+#[tokio::test]
+async fn cors_stands_outside() {
+    use tower_http::cors::{Any, CorsLayer};
+    let cors = || CorsLayer::new().allow_origin(Any).allow_headers([name("api-version")]);
+    let versions = VersionLayer::new(registry(&["1"])).sources([Source::header(name("api-version"))]);
+    let preflight = || {
+        let request = Request::options("/users/7").header("origin", "https://web.example");
+        let request = request.header("access-control-request-method", "GET");
+        request.header("access-control-request-headers", "api-version").body(Body::empty()).unwrap()
+    };
+    let refused = || {
+        let request = Request::get("/users/7").header("origin", "https://web.example");
+        request.header("api-version", "9").body(Body::empty()).unwrap()
+    };
+    let allowed = |headers: &http::HeaderMap| headers.contains_key("access-control-allow-origin");
+    let outside = cors().layer(versions.clone().layer(users()));
+    let response = outside.clone().oneshot(preflight()).await.unwrap();
+    assert_eq!((response.status(), allowed(response.headers())), (StatusCode::OK, true));
+    let response = outside.oneshot(refused()).await.unwrap();
+    assert_eq!((response.status(), allowed(response.headers())), (StatusCode::BAD_REQUEST, true));
+    // Inside it sees neither, unless preflights are neutral.
+    let inside = || users().layer(cors());
+    let response = versions.layer(inside()).oneshot(preflight()).await.unwrap();
+    assert_eq!((response.status(), allowed(response.headers())), (StatusCode::BAD_REQUEST, false));
+    let neutral = versions.neutral(|parts| {
+        parts.method == http::Method::OPTIONS && parts.headers.contains_key("access-control-request-method")
+    });
+    let response = neutral.layer(inside()).oneshot(preflight()).await.unwrap();
+    assert_eq!((response.status(), allowed(response.headers())), (StatusCode::OK, true));
+}
+
+#[tokio::test]
+async fn neutral_paths_keep_the_original_target_too() {
+    let shown = Router::new().route("/health", get(async |original: OriginalUri| original.0.to_string()));
+    let app = layer().neutral_path("/health").layer(shown);
+    assert_eq!(ask(app.clone(), "/health?q").await.1, "/health?q");
+    assert_eq!(ask(app, "/v1/health?q").await.1, "/v1/health?q");
+}
+
+#[tokio::test]
 async fn two_apis_with_schemes_of_their_own() {
     let header = VersionLayer::new(registry(&["2"])).sources([Source::header(name("api-version"))]);
     let app = Router::new()

@@ -81,7 +81,7 @@ async fn deprecation_sunset_and_successor_are_reported() {
     let headers = response.headers();
     assert_eq!(headers["deprecation"], "@864000");
     assert_eq!(headers["sunset"], "Wed, 21 Jan 1970 00:00:00 GMT");
-    assert_eq!(headers["link"], "</api/v2/orders/7>; rel=\"successor-version\"");
+    assert_eq!(headers["link"], "<../../v2/orders/7>; rel=\"successor-version\"");
     assert_eq!(headers["api-supported-versions"], "2");
     assert_eq!(headers["api-deprecated-versions"], "1");
     let (response, _) = send(&layer(), get("/api/v2/orders/7")).await;

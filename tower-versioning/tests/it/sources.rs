@@ -1,6 +1,6 @@
 //! Each place a version can stand in.
 
-use tower_versioning::settings::SourceKind;
+use tower_versioning::settings::{Conflict, SourceKind};
 use tower_versioning::{Source, Version, VersionErrorKind, VersionLayer};
 
 use crate::support::{V1, get, name, registry, send, with};
@@ -21,8 +21,24 @@ async fn a_path_template_and_a_kept_segment() {
     let kept = layer(Source::path_kept("/api"));
     assert_eq!(body(&kept, "/api/v2/x").await, "2 /api/v2/x");
     for wrong in ["/v", "v{version}", "/{version}/{version}", "/{version}/x", "/a?{version}"] {
-        assert_eq!(Source::path_template(wrong).unwrap_err().field(), "source", "{wrong}");
+        assert_eq!(Source::path_template(wrong).unwrap_err().field(), "path_template", "{wrong}");
     }
+}
+
+#[test]
+fn a_wrong_template_is_refused_by_the_name_of_the_method() {
+    for (field, built, wrong) in [
+        ("path_anywhere", Source::path_anywhere("v{version}"), Source::path_anywhere("/v{version}")),
+        ("host", Source::host("v{version}.example"), Source::host("example")),
+        ("vendor", Source::vendor("vnd.v{version}"), Source::vendor("vnd.{version}.{version}")),
+    ] {
+        assert!(built.is_ok());
+        let error = wrong.unwrap_err();
+        assert_eq!(error.field(), field);
+        assert!(error.to_string().contains("`{version}` exactly once"), "{error}");
+    }
+    let error = Source::path_template("/v{version}/x").unwrap_err();
+    assert!(error.to_string().contains("in its last segment"), "{error}");
 }
 
 #[tokio::test]
@@ -93,6 +109,17 @@ async fn a_grpc_package() {
     assert_eq!(send(&grpc, get("/orders.v2-x.Orders/Get")).await.kind(), Some(VersionErrorKind::Malformed));
 }
 
+/// The health service of gRPC has a package with a version, which is none of the API's.
+#[tokio::test]
+async fn services_of_grpc_itself_are_neutral_when_told() {
+    let health = || with("/grpc.health.v1.Health/Check", &[("content-type", "application/grpc")]);
+    let layer = VersionLayer::new(registry(&["2"])).sources([Source::grpc_package()]);
+    assert_eq!(send(&layer, health()).await.all("grpc-status"), ["12"]);
+    let answer = send(&layer.neutral_path("/grpc.health.v1.Health"), health()).await;
+    assert_eq!(answer.body, "- /grpc.health.v1.Health/Check");
+    assert!(answer.headers.is_empty());
+}
+
 #[tokio::test]
 async fn a_pin_speaks_for_those_who_name_none() {
     #[derive(Clone)]
@@ -111,6 +138,23 @@ async fn a_pin_speaks_for_those_who_name_none() {
     assert_eq!(send(&layer, get("/x")).await.kind(), Some(VersionErrorKind::Missing));
 }
 
+/// Also where it is named before the others.
+#[tokio::test]
+async fn a_pin_never_conflicts_wherever_it_is_named() {
+    let pin = || Source::pin(|_| Some(V1));
+    for other in [Source::header(name("api-version")), Source::query("v"), Source::path("")] {
+        for conflict in [Conflict::Reject, Conflict::Ordered] {
+            let layer =
+                VersionLayer::new(registry(&["1", "2"])).sources([pin(), other.clone()]).conflict(conflict);
+            assert_eq!(send(&layer, get("/x")).await.body, "1 /x");
+            let asked = with("/v2/x?v=2", &[("api-version", "2")]);
+            let answer = send(&layer, asked).await;
+            assert!(answer.body.starts_with("2 /"), "{other:?} {conflict:?}: {}", answer.body);
+            assert!(!answer.all("vary").concat().contains("authorization"), "it was not asked: {other:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_function_of_ones_own_tells_what_it_reads() {
     let custom = Source::custom(|parts| match parts.headers.get("x-client") {
@@ -124,6 +168,10 @@ async fn a_function_of_ones_own_tells_what_it_reads() {
     let answer = send(&layer, with("/x", &[("x-client", "?")])).await;
     assert_eq!(answer.kind(), Some(VersionErrorKind::Malformed));
     assert_eq!(answer.all("vary"), ["x-client"]);
+    // What stands there is not known: words of ours are nothing that was requested.
+    assert!(!answer.body.contains("\"requested\""), "{}", answer.body);
+    let answer = send(&layer, with("/x", &[("x-client", "")])).await;
+    assert_eq!(answer.kind(), Some(VersionErrorKind::Missing), "empty says nothing, as everywhere");
 }
 
 #[tokio::test]
