@@ -153,7 +153,7 @@ impl<C> Verified<C> {
         self.registered().jti()
     }
 
-    /// The scopes of `scope` and `scp`.
+    /// The scopes of `scope` and `scp`, each a string with spaces between them or an array of such.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.registered().scopes()
     }

@@ -110,7 +110,8 @@ impl Registered {
         self.aud.iter().map(|span| self.at(span))
     }
 
-    /// `scope` (RFC 8693 §4.2, a string) and `scp` (what some providers send, a string or an array), none of them twice.
+    /// `scope` (RFC 8693 §4.2, a string, and what some issuers make an array) and `scp` (what some providers send, a
+    /// string or an array), none of them twice.
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes.iter().map(|span| self.at(span))
     }
@@ -245,10 +246,8 @@ impl<'p> Reading<'p, '_> {
             "exp" => self.claims.exp = Some(time(&value, "exp", f64::floor)?),
             "nbf" => self.claims.nbf = Some(time(&value, "nbf", f64::ceil)?),
             "iat" => self.claims.iat = Some(time(&value, "iat", f64::floor)?),
-            "scope" => match value {
-                Value::String(text) => self.add_scopes(text),
-                _ => return Err(TokenFault::Claim("scope")),
-            },
+            // RFC 8693 §4.2 wants a string; some issuers write an array, as their `scp` and `aud` would be.
+            "scope" => each(value, "scope", |text| self.add_scopes(text))?,
             "scp" => each(value, "scp", |text| self.add_scopes(text))?,
             "cnf" => {
                 self.claims.bound = true;
@@ -374,7 +373,7 @@ mod tests {
             ("\"exp\":10", "\"exp\":[10]", "exp"),
             ("\"nbf\":1.5", "\"nbf\":true", "nbf"),
             ("\"iat\":1", "\"iat\":\"1\"", "iat"),
-            ("\"scope\":\"x y\"", "\"scope\":[\"x\"]", "scope"),
+            ("\"scope\":\"x y\"", "\"scope\":[\"x\",1]", "scope"),
         ] {
             let bad = good.replace(from, to);
             assert_ne!(bad, good);

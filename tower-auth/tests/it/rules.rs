@@ -95,6 +95,25 @@ async fn scopes_and_roles_at_custom_places() {
     assert_eq!((status, error), (StatusCode::UNAUTHORIZED, Some(TokenFault::Claim("roles").into())));
 }
 
+/// RFC 8693 §4.2 has a string. Spring Authorization Server, and Duende IdentityServer unless it is told otherwise, write
+/// an array.
+#[tokio::test]
+async fn scopes_in_an_array() {
+    let layer = AuthLayer::new(builder().build().unwrap());
+    let service = || layer.layer(RequireScopes::all(["read", "write"]).unwrap().layer(service_fn(inner)));
+    let with = |scope: &str| RICH.replace("\"permissions\":[\"a\",\"b c\"]", &format!("\"scope\":{scope}"));
+    for good in
+        [r#""read write""#, r#"["read","write"]"#, r#"["write read"]"#, r#"["write","openid","read"]"#]
+    {
+        assert_eq!(send!(service(), "/", Some(&with(good))).0, StatusCode::OK, "{good}");
+    }
+    for less in [r#"["read"]"#, "[]", r#"["read","writer"]"#, r#"["read,write"]"#] {
+        assert_eq!(send!(service(), "/", Some(&with(less))).0, StatusCode::FORBIDDEN, "{less}");
+    }
+    let (status, _, error, _) = send!(service(), "/", Some(&with(r#"["read","write",1]"#)));
+    assert_eq!((status, error), (StatusCode::UNAUTHORIZED, Some(TokenFault::Claim("scope").into())));
+}
+
 #[tokio::test]
 async fn claim_rules_over_typed_claims() {
     let layer = AuthLayer::new(builder().claims::<Mine>().build().unwrap());
