@@ -16,6 +16,9 @@ use crate::component::{Context, Parts, Serve, stopped};
 /// How long a backend may take to accept before the next one is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Between two attempts to accept when that fails.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Configuration of the balancer.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -49,7 +52,7 @@ async fn serve(listener: TcpListener, backends: Arc<[SocketAddr]>, context: Cont
         tokio::select! {
             accepted = listener.accept() => {
                 // An error concerns one connection, or passes once descriptors are free again.
-                let Ok((client, _)) = accepted else { tokio::task::yield_now().await; continue };
+                let Ok((client, _)) = accepted else { tokio::time::sleep(PAUSE).await; continue };
                 connections.increment(1);
                 let first = turn.fetch_add(1, Ordering::Relaxed);
                 open.spawn(carry(client, backends.clone(), first, refused.clone()));

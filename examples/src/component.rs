@@ -153,6 +153,35 @@ where
     Ok(Running { name, address, admin, stop, thread })
 }
 
+/// A component that could serve at once.
+struct Prepared {
+    listener: TcpListener,
+    admin: TcpListener,
+    parts: Parts,
+    observe: Observe,
+    /// Of both listeners.
+    addresses: (SocketAddr, SocketAddr),
+}
+
+async fn prepare<F, Fut>(
+    instance: Instance,
+    build: F,
+    stopping: watch::Receiver<bool>,
+    log: Log,
+) -> Result<Prepared, BoxError>
+where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future<Output = Result<Parts, BoxError>>,
+{
+    let listener = TcpListener::from_std(instance.listener)?;
+    let admin = TcpListener::from_std(bind(&instance.name, instance.admin)?)?;
+    let addresses = (listener.local_addr()?, admin.local_addr()?);
+    let observe = crate::observe::observe(&instance.name, instance.sample, log)?;
+    let context = Context { name: instance.name, address: addresses.0, observe: observe.clone(), stopping };
+    let parts = build(context).await?;
+    Ok(Prepared { listener, admin, parts, observe, addresses })
+}
+
 async fn run<F, Fut>(
     instance: Instance,
     build: F,
@@ -164,26 +193,13 @@ async fn run<F, Fut>(
     F: FnOnce(Context) -> Fut,
     Fut: Future<Output = Result<Parts, BoxError>>,
 {
-    let prepared = async {
-        let listener = TcpListener::from_std(instance.listener)?;
-        let admin = TcpListener::from_std(bind(&instance.name, instance.admin)?)?;
-        let address = listener.local_addr()?;
-        let observe = crate::observe::observe(&instance.name, instance.sample, log.clone())?;
-        let context = Context {
-            name: instance.name.clone(),
-            address,
-            observe: observe.clone(),
-            stopping: stopping.clone(),
-        };
-        let parts = build(context).await?;
-        let addresses = (address, admin.local_addr()?);
-        Ok::<_, BoxError>((listener, admin, parts, addresses, observe))
-    };
-    let (listener, admin, parts, addresses, observe) = match prepared.await {
+    let name = instance.name.clone();
+    let prepared = match prepare(instance, build, stopping.clone(), log.clone()).await {
         Ok(prepared) => prepared,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    let routes = parts.admin.merge(crate::admin::router(&instance.name, prometheus, log, observe));
+    let Prepared { listener, admin, parts, observe, addresses } = prepared;
+    let routes = parts.admin.merge(crate::admin::router(&name, prometheus, log, observe));
     let _ = ready.send(Ok(addresses));
     let work = async {
         match parts.serve {

@@ -132,8 +132,10 @@ async fn token(
         return (StatusCode::UNAUTHORIZED, challenge, Json(json!({ "error": "invalid_client" })))
             .into_response();
     };
-    if form.grant_type.as_deref() != Some("client_credentials") {
-        return error("unsupported_grant_type");
+    match form.grant_type.as_deref() {
+        Some("client_credentials") => {}
+        Some(_) => return error("unsupported_grant_type"),
+        None => return error("invalid_request"),
     }
     let asked: Vec<&str> = form.scope.as_deref().unwrap_or_default().split_ascii_whitespace().collect();
     if asked.iter().any(|scope| !client.scopes.iter().any(|allowed| allowed == scope)) {

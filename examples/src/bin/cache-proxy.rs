@@ -28,6 +28,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tower::{Layer, ServiceExt};
 use tower_cache::{CacheLayer, CacheService, MemoryStore};
 
+/// Between two attempts to accept when that fails.
+const PAUSE: Duration = Duration::from_millis(50);
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Content = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -64,28 +67,6 @@ async fn main() -> Result<(), BoxError> {
         Some(cache) => Site::Cached(cache.layer(forward)),
         None => Site::Plain(forward),
     };
-    let answer = move |mut request: Request<Incoming>, senders: &Senders| {
-        let site = site.clone();
-        let sender = senders.next(&request);
-        if let Some(sender) = &sender {
-            request.extensions_mut().insert(sender.clone());
-        }
-        async move {
-            let response = if proxy::names_one_host(&request) {
-                site.answer(request).await.unwrap_or_else(|error| {
-                    eprintln!("cache-proxy: upstream: {error}");
-                    problem(StatusCode::BAD_GATEWAY, "the upstream did not answer")
-                })
-            } else {
-                problem(StatusCode::BAD_REQUEST, "the request does not say for which host it is")
-            };
-            if let Some(sender) = sender {
-                sender.end().await;
-            }
-            Ok::<_, Infallible>(response)
-        }
-    };
-
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let server = auto::Builder::new(TokioExecutor::new());
@@ -95,11 +76,15 @@ async fn main() -> Result<(), BoxError> {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
+                let Ok((stream, _)) = accepted else {
+                    // It concerns one connection, or passes once descriptors are free again.
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
                 let _ = stream.set_nodelay(true);
                 let (stream, senders) = interim::Connection::new(stream);
-                let answer = answer.clone();
-                let service = hyper::service::service_fn(move |request| answer(request, &senders));
+                let site = site.clone();
+                let service = hyper::service::service_fn(move |request| answer(site.clone(), request, senders.clone()));
                 let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
                 let connection = graceful.watch(connection);
                 tokio::spawn(async move {
@@ -114,6 +99,30 @@ async fn main() -> Result<(), BoxError> {
     drop(listener);
     let _ = tokio::time::timeout(Duration::from_secs(10), graceful.shutdown()).await;
     Ok(())
+}
+
+/// One exchange, with the interim responses before its end.
+async fn answer(
+    site: Site,
+    mut request: Request<Incoming>,
+    senders: Senders,
+) -> Result<Response<Content>, Infallible> {
+    let sender = senders.next(&request);
+    if let Some(sender) = &sender {
+        request.extensions_mut().insert(sender.clone());
+    }
+    let response = if proxy::names_one_host(&request) {
+        site.answer(request).await.unwrap_or_else(|error| {
+            eprintln!("cache-proxy: upstream: {error}");
+            problem(StatusCode::BAD_GATEWAY, "the upstream did not answer")
+        })
+    } else {
+        problem(StatusCode::BAD_REQUEST, "the request does not say for which host it is")
+    };
+    if let Some(sender) = sender {
+        sender.end().await;
+    }
+    Ok(response)
 }
 
 /// What is behind this proxy, with a cache in front of it or without.

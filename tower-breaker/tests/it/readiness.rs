@@ -172,6 +172,14 @@ async fn ready_to_reject_it_looks_again_when_it_is_asked_again() {
     let probe = service.call(7);
     assert_request_eq!(handle, 7).send_response(8);
     assert_eq!((probe.await.unwrap(), breaker.state()), (8, State::Closed));
+    // Closed meanwhile, it has nothing to say about a wait.
+    handle.allow(0);
+    trip(&breaker);
+    assert!(service.poll_ready().is_ready());
+    breaker.force_close();
+    assert!(service.poll_ready().is_ready());
+    let rejected = service.call(1).await.unwrap_err();
+    assert_eq!(rejected.rejection().unwrap().retry_after(), Some(Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]

@@ -161,6 +161,30 @@ async fn rejections_from_below_are_no_refusals_of_the_upstream() {
     drop(slot);
 }
 
+/// As to a breaker, what the caller's own patience cut short says nothing.
+#[cfg(feature = "retry")]
+#[tokio::test(start_paused = true)]
+async fn a_hang_is_a_refusal_unless_the_caller_had_no_time() {
+    use tower_breaker::retry::{AttemptTimeoutLayer, Deadline};
+
+    let upstream = tower::service_fn(|_: Request<()>| {
+        std::future::pending::<Result<Response<Full<Bytes>>, std::convert::Infallible>>()
+    });
+    let ms = Duration::from_millis;
+    for (left, requests) in [(None, 1), (Some(ms(300)), 1), (Some(ms(100)), 0)] {
+        let throttle = throttle();
+        let attempt = AttemptTimeoutLayer::new(ms(400)).unwrap().layer(upstream);
+        let mut request = Request::new(());
+        if let Some(left) = left {
+            let deadline = tokio::time::Instant::now() + left;
+            request.extensions_mut().insert(Deadline::at(deadline.into_std()));
+        }
+        let answer = HttpThrottleLayer::new(throttle.clone()).layer(attempt).oneshot(request).await.unwrap();
+        let seen = throttle.snapshot();
+        assert_eq!((answer.status().as_u16(), seen.requests, seen.accepts), (504, requests, 0), "{left:?}");
+    }
+}
+
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
