@@ -6,7 +6,7 @@ use crate::breaker::Template;
 use crate::clock::Clock;
 use crate::error::ConfigError;
 use crate::name::Name;
-use crate::policy::{CancelPolicy, Config, OpenPeriod, Rate, State};
+use crate::policy::{CancelPolicy, Config, OpenPeriod, Rate, State, positive, within};
 
 /// Settings of a [`Breaker`]; made by [`Breaker::builder`].
 #[derive(Debug, Clone)]
@@ -196,20 +196,6 @@ impl BreakerBuilder {
         if self.name.is_empty() {
             return Err(ConfigError::new("name", "it is empty"));
         }
-        let positive = |field, value: Duration| {
-            if value.is_zero() {
-                Err(ConfigError::new(field, "it must be longer than zero"))
-            } else {
-                Ok(value)
-            }
-        };
-        let within = |field, value: u32, limit: u32| {
-            if (1..=limit).contains(&value) {
-                Ok(value)
-            } else {
-                Err(ConfigError::new(field, format!("{value} is not in 1..={limit}")))
-            }
-        };
         let mut time_window = self.time_window.map(|length| positive("time_window", length)).transpose()?;
         if time_window.is_some_and(|length| length < Duration::from_millis(1)) {
             return Err(ConfigError::new("time_window", "it must be at least a millisecond"));

@@ -146,7 +146,8 @@ impl Service<Request<Body>> for Picker {
         let attempt = request.extensions().get::<Attempt>();
         let untried = |index: &usize| attempt.is_none_or(|attempt| !attempt.has_tried(*index as u64));
         let index = (0..count).map(|step| (turn + step) % count).find(untried).unwrap_or(turn % count);
-        if let Some(attempt) = attempt {
+        // Marked, the next attempt is made at once and elsewhere. With one replica there is no other.
+        if let Some(attempt) = attempt.filter(|_| count > 1) {
             attempt.mark(index as u64);
         }
         self.endpoints[index].clone().oneshot(request).boxed()

@@ -40,6 +40,20 @@ impl Rate {
     }
 }
 
+/// A duration in which something can happen.
+pub(crate) fn positive(field: &'static str, value: Duration) -> Result<Duration, ConfigError> {
+    if value.is_zero() { Err(ConfigError::new(field, "it must be longer than zero")) } else { Ok(value) }
+}
+
+/// A number from one to `limit`.
+pub(crate) fn within(field: &'static str, value: u32, limit: u32) -> Result<u32, ConfigError> {
+    if (1..=limit).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::new(field, format!("{value} is not in 1..={limit}")))
+    }
+}
+
 /// Checked settings of a breaker.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {

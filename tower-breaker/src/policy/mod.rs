@@ -26,7 +26,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use budget::Budget;
 pub(crate) use bulkhead::Limits;
 pub use config::CancelPolicy;
-pub(crate) use config::{Config, Rate};
+pub(crate) use config::{Config, Rate, positive, within};
 pub(crate) use keyed::{Leaves, Shelf, Tenant};
 pub(crate) use machine::{Admission, After, Machine, Pass, Refusal};
 pub use outcome::{Outcome, State, Verdict};

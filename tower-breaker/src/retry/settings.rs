@@ -10,9 +10,8 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::cause;
 use super::replay::DEFAULT_LIMIT;
-use super::timeout::positive;
 use crate::error::{ConfigError, Rejected};
-use crate::policy::{self, Backoff, Ended, Pushback};
+use crate::policy::{self, Backoff, Ended, Pushback, positive};
 use crate::random::random;
 
 /// A budget of tower's, shared.

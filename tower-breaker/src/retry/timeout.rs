@@ -17,6 +17,7 @@ use crate::breaker::now;
 use crate::error::ConfigError;
 use crate::grpc;
 use crate::http::CutShort;
+use crate::policy::positive;
 use crate::problem::Problem;
 
 /// When the caller's patience ends, in the extensions of a request. Set by [`TotalTimeoutLayer`] and
@@ -120,11 +121,6 @@ impl<S> Layer<S> for TotalTimeoutLayer {
     fn layer(&self, inner: S) -> Self::Service {
         AttemptTimeout { inner, limit: self.limit, kind: TimedOut::Total }
     }
-}
-
-/// No call is answered in no time.
-pub(super) fn positive(field: &'static str, limit: Duration) -> Result<Duration, ConfigError> {
-    if limit.is_zero() { Err(ConfigError::new(field, "it must be longer than zero")) } else { Ok(limit) }
 }
 
 /// What [`AttemptTimeoutLayer`] and [`TotalTimeoutLayer`] build.

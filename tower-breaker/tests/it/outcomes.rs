@@ -154,6 +154,23 @@ async fn a_client_that_drops_a_healthy_body_says_nothing() {
     assert_eq!(dropped(patient, &[DATA, Piece::Hang], second / 2).await, NOTHING);
 }
 
+/// hyper asks a body whose length it knows for nothing more, and drops it.
+#[tokio::test(start_paused = true)]
+async fn a_body_of_which_all_that_was_promised_has_come_is_a_success() {
+    for (promised, expected) in [("5", SUCCESS), ("10", NOTHING)] {
+        let breaker = Breaker::builder("orders").build().unwrap();
+        let inner = service_fn(|_: Request<()>| {
+            ready(Ok::<_, BoxError>(response(200, &[("content-length", promised)], &[DATA, DATA])))
+        });
+        let service = HttpBreakerLayer::new(breaker.clone()).layer(inner);
+        let mut body = service.oneshot(Request::new(())).await.unwrap().into_body();
+        assert!(body.frame().await.unwrap().unwrap().is_data());
+        drop(body);
+        let seen = breaker.snapshot();
+        assert_eq!((seen.calls, seen.failures), expected, "{promised}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stalled_before_it_was_dropped_is_a_failure() {
     let (second, stalls) = (Duration::from_secs(1), [DATA, Piece::Hang]);
