@@ -312,6 +312,14 @@ pin_project! {
     }
 }
 
+/// What layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<A: Default, B> Default for FallbackBody<A, B> {
+    fn default() -> Self {
+        Self { kind: Either::First { body: A::default() } }
+    }
+}
+
 impl<A, B> Body for FallbackBody<A, B>
 where
     A: Body<Data = Bytes>,

@@ -45,6 +45,14 @@ impl<B, C> GuardedBody<B, C> {
     }
 }
 
+/// What layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<B: Default, C> Default for GuardedBody<B, C> {
+    fn default() -> Self {
+        Self::decided(B::default())
+    }
+}
+
 impl<C> Drop for Guard<C> {
     /// Nobody reads on. With all of it delivered that is a success. Otherwise it is the client's decision and not the
     /// upstream's fault, unless the client waited for longer than anybody should.

@@ -46,6 +46,14 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// Empty: what layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::own(OwnBody::empty())
+    }
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body<Data = Bytes>,

@@ -40,6 +40,14 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// Empty: what layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self { inner: None, slot: None, span: Span::none() }
+    }
+}
+
 impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;

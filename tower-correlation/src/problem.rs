@@ -121,6 +121,14 @@ pin_project! {
     }
 }
 
+/// What layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<B: Default> Default for ProblemBody<B> {
+    fn default() -> Self {
+        Self { inner: B::default(), correlation: None, opened: false }
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for ProblemBody<B> {
     type Data = Bytes;
     type Error = B::Error;

@@ -167,3 +167,9 @@ async fn a_token_after_two_spaces_is_remembered_like_any_other() {
     // Snapshots take the counts along.
     assert_eq!(lookups("miss"), 1);
 }
+
+/// Layers around ours, such as those for CORS and timeouts of tower-http, answer with an empty one.
+#[test]
+fn bodies_have_a_default() {
+    assert!(http_body::Body::is_end_stream(&tower_auth::ResponseBody::<String>::default()));
+}

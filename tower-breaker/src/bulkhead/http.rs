@@ -142,6 +142,14 @@ impl<B: Body> BulkheadBody<B> {
     }
 }
 
+/// What layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<B: Default> Default for BulkheadBody<B> {
+    fn default() -> Self {
+        Self { body: B::default(), permit: None }
+    }
+}
+
 impl<B: Body> Body for BulkheadBody<B> {
     type Data = B::Data;
     type Error = B::Error;

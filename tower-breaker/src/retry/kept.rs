@@ -65,6 +65,14 @@ impl<B: Body<Data = Bytes> + Unpin> RetriedBody<B> {
 /// Nothing in here is pinned but the rest, and that only while it is polled.
 impl<B: Body + Unpin> Unpin for RetriedBody<B> {}
 
+/// What layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<B: Body> Default for RetriedBody<B> {
+    fn default() -> Self {
+        Self::own(Bytes::new())
+    }
+}
+
 impl<B: Body<Data = Bytes> + Unpin> Body for RetriedBody<B> {
     type Data = Bytes;
     type Error = B::Error;

@@ -4,7 +4,9 @@ use tower_breaker::bulkhead::{
     BulkheadBody, BulkheadBuilder, BulkheadPermit, BulkheadService, HttpBulkheadService,
 };
 use tower_breaker::classify::HttpClassifier;
-use tower_breaker::fallback::{FallbackLayer, FallbackService, HttpFallbackLayer, HttpFallbackService};
+use tower_breaker::fallback::{
+    FallbackBody, FallbackLayer, FallbackService, HttpFallbackLayer, HttpFallbackService,
+};
 use tower_breaker::http::HttpBreakerService;
 use tower_breaker::keyed::{ByKey, HttpKeyedBreakerService, KeyedBreakerService};
 use tower_breaker::layer::{BreakerService, ResponseFuture};
@@ -39,4 +41,14 @@ fn they_hold() {
     error::<ConfigError>();
     error::<Rejected>();
     error::<Error<std::io::Error>>();
+}
+
+/// Layers around ours, such as those for CORS and timeouts of tower-http, answer with an empty one.
+#[test]
+fn bodies_have_a_default() {
+    fn is_empty<B: Default + http_body::Body>() -> bool {
+        B::default().is_end_stream()
+    }
+    assert!(is_empty::<Body>() && is_empty::<GuardedBody<Full<Bytes>, HttpClassifier>>());
+    assert!(is_empty::<BulkheadBody<Full<Bytes>>>() && is_empty::<FallbackBody<Full<Bytes>, Body>>());
 }

@@ -29,3 +29,9 @@ fn they_hold() {
     error::<ConfigError>();
     error::<StoreError>();
 }
+
+/// Layers around ours, such as those for CORS and timeouts of tower-http, answer with an empty one.
+#[test]
+fn bodies_have_a_default() {
+    assert!(http_body::Body::is_end_stream(&ResponseBody::<Full<bytes::Bytes>>::default()));
+}

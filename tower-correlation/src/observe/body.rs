@@ -30,6 +30,14 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// What layers around this one answer with that make a body of the same type, such as those for CORS and timeouts of
+/// `tower-http`.
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::new(B::default(), None, None)
+    }
+}
+
 impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;

@@ -49,6 +49,16 @@ fn futures_and_bodies_are_what_is_inside_of_them() {
     unpinned::<Scoped<Pending>>();
 }
 
+/// Layers around ours, such as those for CORS and timeouts of tower-http, answer with an empty one.
+#[test]
+fn bodies_have_a_default() {
+    fn is_empty<B: Default + http_body::Body>() -> bool {
+        B::default().is_end_stream()
+    }
+    assert!(is_empty::<ResponseBody<Empty<bytes::Bytes>>>());
+    assert!(is_empty::<tower_correlation::problem::ProblemBody<Empty<bytes::Bytes>>>());
+}
+
 /// A service that stays on its thread, with an error and a body that are no more than they must be.
 #[test]
 fn nothing_is_asked_of_what_is_inside() {
