@@ -5,6 +5,7 @@ mod attacks;
 mod auto_traits;
 mod behaviours;
 mod behaviours_ours;
+mod bodies;
 mod bulkhead;
 mod differential;
 mod edges;
