@@ -17,7 +17,8 @@ use crate::launch::{System, url};
 pub async fn introduce(system: &System) -> Result<(), BoxError> {
     println!("{:<14} {:<26} admin (/metrics, /logs, /fault)", "instance", "address");
     for instance in &system.instances {
-        println!("{:<14} {:<26} {}", instance.name, url(instance.address), url(instance.admin));
+        // As text: a `Uri` takes no width.
+        println!("{:<14} {:<26} {}", instance.name, url(instance.address).to_string(), url(instance.admin));
     }
     let token = token(system).await?;
     let front = format!("{}", url(system.front)).trim_end_matches('/').to_owned();
@@ -31,8 +32,8 @@ TOKEN={token}
 
 Try:
 
-# version 2 by path; a second time the cache answers (Age, Cache-Status)
-curl -i -H \"Authorization: Bearer $TOKEN\" {front}/api/v2/orders
+# version 2 by path, twice over one connection, which is to say at one gateway: then its cache answers (Age, Cache-Status)
+curl -i -H \"Authorization: Bearer $TOKEN\" {front}/api/v2/orders {front}/api/v2/orders
 # version 1 by header: deprecated (Deprecation, Sunset, Link)
 curl -i -H \"Authorization: Bearer $TOKEN\" -H 'Api-Version: 1' {front}/api/orders/1
 # no token: 401 and a challenge
@@ -41,7 +42,7 @@ curl -i {front}/api/v2/orders
 curl -i -H \"Authorization: Bearer $TOKEN\" {front}/api/v9/orders
 # orders asks inventory through the balancer and a gateway, under one correlation id
 curl -i -H \"Authorization: Bearer $TOKEN\" -H 'X-Request-Id: hello' -H 'Cache-Control: no-cache' {front}/api/v2/orders/1/availability
-# without no-cache, from the second time on, with what it keeps and renews every second
+# without no-cache a replica of orders that was asked before answers with what it keeps and renews every second
 curl -i -H \"Authorization: Bearer $TOKEN\" {front}/api/v2/orders/1/availability
 # a new order: 201 and Location
 curl -i -H \"Authorization: Bearer $TOKEN\" --json '{{\"item\":{{\"article\":\"bolt\",\"quantity\":3}},\"customer\":\"you\"}}' {front}/api/v2/orders

@@ -246,7 +246,7 @@ where
 }
 
 /// In the extensions of an answer that stands for one whose caller had no time left to wait for it: no more is known of
-/// the upstream than of a call that is cancelled. For the next breaker above only.
+/// the upstream than of a call that is cancelled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CutShort;
 
@@ -261,12 +261,12 @@ where
     B: Body<Data = Bytes>,
     C: ClassifyHttp,
 {
-    let (mut parts, body) = response.into_parts();
-    if parts.extensions.remove::<CutShort>().is_some() {
+    if response.extensions().get::<CutShort>().is_some() {
         // Dropped, the permit is that of a cancelled call.
         drop(permit);
-        return Response::from_parts(parts, ResponseBody::inner(GuardedBody::decided(body)));
+        return response.map(|body| ResponseBody::inner(GuardedBody::decided(body)));
     }
+    let (parts, body) = response.into_parts();
     let response = Response::from_parts(parts, ());
     let guarded = match classify.head(&response) {
         Head::Decided(verdict) => {

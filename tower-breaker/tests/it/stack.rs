@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::retry::{BoxedErrors, Deadline, TimedOut};
 use tower_breaker::stack::{StandardBuilder, StandardLayer};
-use tower_breaker::{CancelPolicy, RejectReason, Rejected, State};
+use tower_breaker::{Breaker, CancelPolicy, HttpBreakerLayer, RejectReason, Rejected, State};
 
 use crate::retry_support::*;
 
@@ -189,7 +189,10 @@ async fn what_an_impatient_caller_cuts_counts_by_the_policy_of_cancelled_calls()
         let layer = built(stack().breaker(|breaker| breaker.on_cancel(policy)));
         let mut request = get();
         request.extensions_mut().insert(Deadline::at((Instant::now() + MS * 50).into_std()));
-        let answer = send(layer.layer(Upstream::new(|_| Hangs)), request).await;
-        assert_eq!((answer.status().as_u16(), layer.breaker().snapshot().failures), (504, failures));
+        // So it does for each breaker that stands above the timeout.
+        let above = Breaker::builder("above").on_cancel(policy).build().unwrap();
+        let service = HttpBreakerLayer::new(above.clone()).layer(layer.layer(Upstream::new(|_| Hangs)));
+        assert_eq!(send(service, request).await.status(), 504);
+        assert_eq!([layer.breaker(), &above].map(|breaker| breaker.snapshot().failures), [failures; 2]);
     }
 }
