@@ -115,7 +115,8 @@ impl CacheBuilder {
     /// called several times. Default: no division.
     ///
     /// A cache inside of a layer that rewrites requests sees the rewritten URI alone: what that layer decided, which
-    /// it leaves in the request's extensions, belongs here.
+    /// it leaves in the request's extensions, belongs here. So does axum's `OriginalUri` in nested routers, unless the
+    /// feature `axum` sees to it.
     pub fn partition(
         mut self,
         partition: impl Fn(&Parts, &mut Partition<'_>) + Send + Sync + 'static,

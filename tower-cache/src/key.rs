@@ -157,6 +157,8 @@ impl KeyRules {
         self.push_uri(&mut bytes, scheme(&request.uri), authority, &request.uri);
         let uri = bytes.len();
         push_forwarded(&mut bytes, request);
+        #[cfg(feature = "axum")]
+        crate::axum::push_original(&mut bytes, request);
         for partition in &self.partitions {
             partition(request, &mut Partition { bytes: &mut bytes });
         }

@@ -9,6 +9,9 @@ use crate::store::Store;
 
 /// Puts a [`Cache`] in front of a service: an HTTP cache (RFC 9111) in front of handlers, upstreams or, private, in a
 /// client. All services it makes share the one cache.
+///
+/// What is stored is found by the URI that the layer sees, and axum's `Router::nest` takes its prefix away from that:
+/// around the router that nests, or with the feature `axum`, nested routers share no answers.
 #[derive(Debug, Clone)]
 pub struct CacheLayer {
     cache: Cache,

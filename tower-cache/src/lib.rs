@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer;
+#[cfg(feature = "axum")]
+mod axum;
 mod body;
 mod builder;
 mod cache;

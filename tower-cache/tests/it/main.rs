@@ -33,6 +33,7 @@ mod leases;
 mod lifetimes;
 mod malformed;
 mod metrics;
+mod nested;
 mod others;
 mod partition;
 mod post;
