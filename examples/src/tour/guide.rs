@@ -283,7 +283,8 @@ where
     };
     guide.quiet = false;
     if result.is_ok() {
-        println!("  {what}: after {looks} looks, {} ms", begun.elapsed().as_millis());
+        let looks = if looks == 1 { "one look".to_owned() } else { format!("{looks} looks") };
+        println!("  {what}: after {looks}, {} ms", begun.elapsed().as_millis());
     }
     result
 }
