@@ -164,6 +164,11 @@ impl<S, F, B, R> State<S, F, B, R> {
 }
 
 impl<S, F, B, R> ResponseFuture<S, F, B, R> {
+    /// Whether what is stored, or nobody, answers.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.state, State::Answered { .. })
+    }
+
     pub(crate) fn begin(cache: &Arc<Inner>, service: &mut S, request: Request<B>) -> Self
     where
         S: Service<Request<B>, Future = F, Response = Response<R>> + Clone,

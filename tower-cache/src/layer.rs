@@ -15,13 +15,14 @@ use crate::store::Store;
 #[derive(Debug, Clone)]
 pub struct CacheLayer {
     cache: Cache,
+    release: bool,
 }
 
 impl CacheLayer {
     /// A layer of a cache made by [`Cache::builder`].
     #[must_use]
     pub fn new(cache: Cache) -> Self {
-        Self { cache }
+        Self { cache, release: false }
     }
 
     /// A shared cache: its answers go to more than one user. What the defaults are stands at
@@ -35,6 +36,18 @@ impl CacheLayer {
     #[must_use]
     pub fn private(store: impl Store) -> Self {
         Self::new(Cache::builder().store(store).private().with_name(Some(DEFAULT_NAME.into())))
+    }
+
+    /// Gives the inner service's readiness back whenever a stored response answers, by putting a fresh clone in its
+    /// place.
+    ///
+    /// Default: it is kept for the next call, as clones cost something and readiness may. Where it holds a permit (of
+    /// tower's `ConcurrencyLimit`), services that got a stored response and are not called again, such as the clones of a
+    /// client in several tasks, would keep the others from the origin.
+    #[must_use]
+    pub fn release_on_hit(mut self) -> Self {
+        self.release = true;
+        self
     }
 
     /// Purging and statistics.
@@ -51,6 +64,6 @@ impl<S> Layer<S> for CacheLayer {
     type Service = CacheService<S>;
 
     fn layer(&self, inner: S) -> CacheService<S> {
-        CacheService::new(inner, self.cache.clone())
+        CacheService::new(inner, self.cache.clone(), self.release)
     }
 }

@@ -21,11 +21,13 @@ use crate::future::ResponseFuture;
 pub struct CacheService<S> {
     pub(crate) inner: S,
     pub(crate) cache: Cache,
+    /// Whether a stored response gives the readiness of `inner` back.
+    release: bool,
 }
 
 impl<S> CacheService<S> {
-    pub(crate) fn new(inner: S, cache: Cache) -> Self {
-        Self { inner, cache }
+    pub(crate) fn new(inner: S, cache: Cache, release: bool) -> Self {
+        Self { inner, cache, release }
     }
 }
 
@@ -45,6 +47,11 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        ResponseFuture::begin(&self.cache.inner, &mut self.inner, request)
+        let future = ResponseFuture::begin(&self.cache.inner, &mut self.inner, request);
+        if self.release && future.is_answered() {
+            let clone = self.inner.clone();
+            self.inner = clone;
+        }
+        future
     }
 }

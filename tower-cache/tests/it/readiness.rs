@@ -132,3 +132,59 @@ async fn a_hit_calls_nobody() {
     // Nothing has come but the first request.
     assert!(futures_util::poll!(std::pin::pin!(handle.next_request())).is_pending());
 }
+
+/// Readiness that is a permit, as that of tower's `ConcurrencyLimit`: one for all clones.
+struct Permit {
+    all: std::sync::Arc<tokio::sync::Semaphore>,
+    one: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+impl Clone for Permit {
+    fn clone(&self) -> Self {
+        Self { all: self.all.clone(), one: None }
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for Permit {
+    type Response = Response<Full<Bytes>>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        if self.one.is_none() {
+            self.one = self.all.clone().try_acquire_owned().ok();
+        }
+        if self.one.is_some() { std::task::Poll::Ready(Ok(())) } else { std::task::Poll::Pending }
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+        assert!(self.one.take().is_some(), "called without being ready");
+        std::future::ready(Ok(fresh()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_keeps_a_permit_unless_it_is_to_give_it_back() {
+    for release in [false, true] {
+        let layer = CacheLayer::shared(MemoryStore::new(1 << 20));
+        let layer = if release { layer.release_on_hit() } else { layer };
+        let permit = Permit { all: std::sync::Arc::new(tokio::sync::Semaphore::new(1)), one: None };
+        let mut service = tower::Layer::layer(&layer, permit);
+        let mut other = service.clone();
+        for _ in 0..2 {
+            std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+            let response = service.call(request("/a")).await.unwrap();
+            let _ = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        }
+        // The second was a hit, and `service` is not called again.
+        let ready = std::future::poll_fn(|cx| other.poll_ready(cx));
+        let waited = tokio::time::timeout(Duration::from_secs(60), ready).await;
+        assert_eq!(waited.is_ok(), release);
+        if release {
+            assert_eq!(other.call(request("/b")).await.unwrap().status(), 200);
+            // It is asked for anew, and what waited for a permit is called with one.
+            std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+            assert_eq!(service.call(request("/c")).await.unwrap().status(), 200);
+        }
+    }
+}
