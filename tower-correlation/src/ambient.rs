@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,20 +14,23 @@ use pin_project_lite::pin_project;
 use crate::context::Correlation;
 
 thread_local! {
-    static CURRENT: Cell<Option<Correlation>> = const { Cell::new(None) };
+    // Never dropped, so that no access asks whether it was: nobody is entered any more when a thread ends, so it is empty.
+    static CURRENT: Cell<ManuallyDrop<Option<Correlation>>> = const { Cell::new(ManuallyDrop::new(None)) };
+}
+
+/// Puts another one in the place of the current one.
+#[inline]
+fn replace(other: Option<Correlation>) -> Option<Correlation> {
+    CURRENT.with(|cell| ManuallyDrop::into_inner(cell.replace(ManuallyDrop::new(other))))
 }
 
 /// The correlation of the request that this task works on, if any.
 #[must_use]
 pub fn current() -> Option<Correlation> {
-    let read = |cell: &Cell<Option<Correlation>>| {
-        let current = cell.take();
-        let copy = current.clone();
-        cell.set(current);
-        copy
-    };
-    // While a thread ends there may be no slot any more.
-    CURRENT.try_with(read).ok().flatten()
+    let current = replace(None);
+    let copy = current.clone();
+    replace(current);
+    copy
 }
 
 /// While this lives, the slot's correlation is the current one; then it is back in the slot, even after a panic.
@@ -43,10 +47,7 @@ impl<'a> Entered<'a> {
 
     #[inline]
     fn swap(&mut self) {
-        let _ = CURRENT.try_with(|cell| {
-            let before = cell.replace(self.0.take());
-            *self.0 = before;
-        });
+        *self.0 = replace(self.0.take());
     }
 }
 

@@ -1,5 +1,7 @@
 //! The fields that carry ids and trace context.
 
+use std::mem::ManuallyDrop;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policy::state::TraceState;
@@ -17,6 +19,25 @@ pub(crate) static TRACERESPONSE: HeaderName = HeaderName::from_static("traceresp
 pub(crate) static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// `tracestate`
 pub(crate) static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The same names as values known at compile time, so that names of other lengths, and all that http has a number for, are
+/// told from them without a look into memory.
+mod known {
+    use super::{HeaderName, ManuallyDrop};
+
+    /// Never dropped, as there is nothing to drop and the compiler does not always know.
+    type Known = ManuallyDrop<HeaderName>;
+
+    const fn known(name: &'static str) -> Known {
+        ManuallyDrop::new(HeaderName::from_static(name))
+    }
+
+    pub(super) const X_REQUEST_ID: Known = known("x-request-id");
+    pub(super) const X_CORRELATION_ID: Known = known("x-correlation-id");
+    pub(super) const TRACEPARENT: Known = known("traceparent");
+    pub(super) const TRACESTATE: Known = known("tracestate");
+    pub(super) const BAGGAGE: Known = known("baggage");
+}
 
 /// Reads the caller's trace context: `None` unless there is exactly one `traceparent` and a valid one, in which case the
 /// `tracestate` means nothing either (W3C Trace Context level 2, §4.3); an invalid `tracestate` alone is left out.
@@ -101,16 +122,15 @@ pub(crate) struct IdFields {
     names: Vec<HeaderName>,
     /// The first of them.
     first: Option<Written>,
-    /// A bit for each name, and for those of the trace context and baggage.
-    marks: u64,
+    /// `x-request-id`, `x-correlation-id`: known at compile time.
+    usual: bool,
 }
 
 impl IdFields {
     pub(crate) fn new(names: Vec<HeaderName>) -> Self {
-        let others = [&TRACEPARENT, &TRACESTATE, &BAGGAGE];
-        let marks = names.iter().chain(others).fold(0, |all, name| all | Self::mark(name));
         let first = names.first().cloned().map(Written::from);
-        Self { names, first, marks }
+        let usual = names == [X_REQUEST_ID.clone(), X_CORRELATION_ID.clone()];
+        Self { names, first, usual }
     }
 
     /// Leaves exactly this id in the fields: in the first one, unless it says so already, and in the others that are there.
@@ -127,17 +147,26 @@ impl IdFields {
         }
     }
 
-    /// One of 64, by what tells names apart at little cost: hardly an ordinary name shares it with one looked for.
     #[inline(always)]
-    fn mark(name: &HeaderName) -> u64 {
-        let name = name.as_str().as_bytes();
-        let last = if let [.., last] = *name { usize::from(last) } else { 0 };
-        1 << ((name.len() + 5 * last) & 63)
+    fn index(&self, name: &HeaderName) -> Option<usize> {
+        if !self.usual {
+            self.names.iter().position(|id| id == name)
+        } else if *name == *known::X_REQUEST_ID {
+            Some(0)
+        } else if *name == *known::X_CORRELATION_ID {
+            Some(1)
+        } else {
+            None
+        }
     }
 
+    /// Whether a field says something of the request's identity.
     #[inline(always)]
-    fn may_be_about(&self, name: &HeaderName) -> bool {
-        self.marks & Self::mark(name) != 0
+    fn are_about(&self, name: &HeaderName) -> bool {
+        *name == *known::TRACEPARENT
+            || *name == *known::TRACESTATE
+            || *name == *known::BAGGAGE
+            || self.index(name).is_some()
     }
 }
 
@@ -234,36 +263,52 @@ impl<'a> Found<'a> {
     /// Longer maps are asked by name.
     const SHORT: usize = 20;
 
-    pub(crate) fn of(headers: &'a HeaderMap, ids: &IdFields) -> Self {
+    /// Looks through a request's fields; into the place where what is found is read, as most often it is nothing.
+    pub(crate) fn look(&mut self, headers: &'a HeaderMap, ids: &IdFields) {
         if headers.len() > Self::SHORT {
-            return Self::by_name(headers, ids);
+            self.by_name(headers, ids);
+        } else if headers.len() == headers.keys_len() {
+            self.name_by_name(headers, ids);
+        } else {
+            self.line_by_line(headers, ids);
         }
-        if headers.len() != headers.keys_len() {
-            return Self::line_by_line(headers, ids);
-        }
-        let mut found = Self::default();
-        // Each name has one line: names are passed over faster than lines, so those follow only as far as they matter.
-        let (mut lines, mut passed) = (headers.values(), 0);
-        for (index, name) in headers.keys().enumerate() {
-            if ids.may_be_about(name) {
-                let Some(line) = lines.nth(index - passed) else { break };
-                passed = index + 1;
-                found.take(ids, name, line);
-            }
-        }
-        found
     }
 
-    fn line_by_line(headers: &'a HeaderMap, ids: &IdFields) -> Self {
-        let mut found = Self::default();
-        for (name, line) in headers {
-            found.take(ids, name, line);
+    /// Each name has one line: names are passed over faster than lines, so those follow only as far as they matter.
+    #[inline(always)]
+    fn name_by_name(&mut self, headers: &'a HeaderMap, ids: &IdFields) {
+        let (mut lines, mut passed) = (headers.values(), 0);
+        for (index, name) in headers.keys().enumerate() {
+            if ids.are_about(name) {
+                let Some(line) = lines.nth(index - passed) else { break };
+                passed = index + 1;
+                self.take(ids, name, line);
+            }
         }
-        found
+    }
+
+    #[inline(never)]
+    fn line_by_line(&mut self, headers: &'a HeaderMap, ids: &IdFields) {
+        for (name, line) in headers {
+            self.take(ids, name, line);
+        }
+    }
+
+    #[inline(never)]
+    fn by_name(&mut self, headers: &'a HeaderMap, ids: &IdFields) {
+        self.traceparent = Said::of(headers, &TRACEPARENT);
+        self.tracestate = Said::of(headers, &TRACESTATE);
+        self.baggage = headers.contains_key(&BAGGAGE);
+        for (index, name) in ids.names.iter().enumerate() {
+            if let Some(said) = Said::of(headers, name) {
+                self.ids.0 |= Ids::bit(index);
+                self.id = self.id.or(Some((index, said)));
+            }
+        }
     }
 
     fn take(&mut self, ids: &IdFields, name: &HeaderName, line: &'a HeaderValue) {
-        if let Some(index) = ids.names.iter().position(|id| id == name) {
+        if let Some(index) = ids.index(name) {
             self.ids.0 |= Ids::bit(index);
             self.id = match self.id {
                 Some((before, said)) if before < index => Some((before, said)),
@@ -271,11 +316,11 @@ impl<'a> Found<'a> {
                 _ => Some((index, Said::one(line))),
             };
         }
-        if *name == TRACEPARENT {
+        if *name == *known::TRACEPARENT {
             self.traceparent = Said::more(self.traceparent, line);
-        } else if *name == TRACESTATE {
+        } else if *name == *known::TRACESTATE {
             self.tracestate = Said::more(self.tracestate, line);
-        } else if *name == BAGGAGE {
+        } else if *name == *known::BAGGAGE {
             self.baggage = true;
         }
     }
@@ -299,22 +344,6 @@ impl<'a> Found<'a> {
             state: self.tracestate.is_some() & !state,
             baggage: self.baggage & !baggage,
         }
-    }
-
-    fn by_name(headers: &'a HeaderMap, ids: &IdFields) -> Self {
-        let mut found = Self {
-            traceparent: Said::of(headers, &TRACEPARENT),
-            tracestate: Said::of(headers, &TRACESTATE),
-            baggage: headers.contains_key(&BAGGAGE),
-            ..Self::default()
-        };
-        for (index, name) in ids.names.iter().enumerate() {
-            if let Some(said) = Said::of(headers, name) {
-                found.ids.0 |= Ids::bit(index);
-                found.id = found.id.or(Some((index, said)));
-            }
-        }
-        found
     }
 }
 
@@ -358,9 +387,13 @@ mod tests {
                 headers.append(names[below(names.len())], value);
             }
             for ids in &ids {
-                let plain = format!("{:?}", Found::by_name(&headers, ids));
-                assert_eq!(format!("{:?}", Found::of(&headers, ids)), plain, "{headers:?}");
-                assert_eq!(format!("{:?}", Found::line_by_line(&headers, ids)), plain, "{headers:?}");
+                let [mut found, mut by_name, mut by_line] = <[Found<'_>; 3]>::default();
+                found.look(&headers, ids);
+                by_name.by_name(&headers, ids);
+                by_line.line_by_line(&headers, ids);
+                let plain = format!("{by_name:?}");
+                assert_eq!(format!("{found:?}"), plain, "{headers:?}");
+                assert_eq!(format!("{by_line:?}"), plain, "{headers:?}");
             }
         }
     }

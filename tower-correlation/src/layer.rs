@@ -220,7 +220,8 @@ impl Config {
         // Whoever made a span for this request already, such as an OpenTelemetry SDK, keeps it.
         let own = request.extensions().get::<TraceParent>().copied();
         let headers = request.headers();
-        let found = Found::of(headers, &self.inbound);
+        let mut found = Found::default();
+        found.look(headers, &self.inbound);
         let (value, same) = found.id.map_or((None, true), |(_, said)| (Some(said.first), said.same));
         let accepted = inbound(value, same, trusted, &self.validation);
         let id = match accepted {
@@ -316,14 +317,14 @@ where
         let Identified { correlation, value, again } = self.config.identify(&mut request);
         let span = if again { Span::none() } else { Span::new(&correlation) };
         let mut slot = Some(correlation);
+        let (name, traceresponse) = (self.config.response.clone(), self.config.traceresponse);
+        // Last of all, as what comes between a future and its place has it moved once more.
         let inner = {
             let _span = span.enter();
             let _current = Entered::new(&mut slot);
-            self.inner.call(request)
+            Some(self.inner.call(request))
         };
-        let echo = Some((self.config.response.clone(), value));
-        let traceresponse = self.config.traceresponse;
-        ResponseFuture { inner: Some(inner), slot, span, echo, traceresponse }
+        ResponseFuture { inner, slot, span, name, echo: Some(value), traceresponse }
     }
 }
 
@@ -335,7 +336,8 @@ pin_project! {
         inner: Option<F>,
         slot: Option<Correlation>,
         span: Span,
-        echo: Option<(Written, HeaderValue)>,
+        name: Written,
+        echo: Option<HeaderValue>,
         traceresponse: bool,
     }
 
@@ -360,8 +362,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Looked at where it is, as moving a response costs as much as a field.
-        let mut polled = {
+        let polled = {
             let _span = this.span.enter();
             let _current = Entered::new(this.slot);
             // Invariant: it is there until it has answered, and nobody polls a future again after that.
@@ -372,25 +373,27 @@ where
             }
             polled
         };
+        let trace = this.slot.as_ref().filter(|_| *this.traceresponse).map(Correlation::trace);
+        // Moved to where it stays before it is changed, and changed there: what was just written takes longer to move.
+        let mut polled = polled.map_ok(|response| {
+            let (slot, span) = (this.slot.take(), this.span.take());
+            response.map(|body| ResponseBody::new(body, slot, span))
+        });
         match &mut polled {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {}
             Poll::Ready(Err(_)) => this.span.failed(),
             Poll::Ready(Ok(response)) => {
                 let headers = response.headers_mut();
-                if let Some((name, value)) = this.echo.take() {
-                    name.write(headers, value);
+                if let Some(value) = this.echo.take() {
+                    this.name.write(headers, value);
                 }
-                if *this.traceresponse
-                    && let Some(correlation) = this.slot
-                    && let Ok(value) = HeaderValue::from_bytes(&correlation.trace().to_bytes())
+                if let Some(trace) = trace
+                    && let Ok(value) = HeaderValue::from_bytes(&trace.to_bytes())
                 {
                     headers.insert(&TRACERESPONSE, value);
                 }
             }
         }
-        polled.map_ok(|response| {
-            let (slot, span) = (this.slot.take(), this.span.take());
-            response.map(|body| ResponseBody::new(body, slot, span))
-        })
+        polled
     }
 }

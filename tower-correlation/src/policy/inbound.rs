@@ -68,6 +68,8 @@ const fn in_alphabet(byte: u8) -> bool {
 /// Why an inbound id was not taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+// A word, as what holds it is copied by words, and a word of which a byte was just written takes longer to read.
+#[repr(usize)]
 pub enum Replaced {
     /// The field was there and empty.
     Empty,

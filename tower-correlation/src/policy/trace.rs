@@ -10,13 +10,14 @@ pub struct TraceParent {
     /// The halves of the trace id, not both zero: a `u128` would have all that holds this padded to its alignment.
     trace_id: [u64; 2],
     parent_id: NonZeroU64,
-    flags: u8,
+    /// A byte's worth in a whole word, for the reason that [`Replaced`](super::inbound::Replaced) is one.
+    flags: u64,
 }
 
 /// `sampled` (§3.2.2.5.1).
-const SAMPLED: u8 = 1;
+const SAMPLED: u64 = 1;
 /// `random-trace-id` (level 2 §3.2.2.5.2).
-const RANDOM: u8 = 2;
+const RANDOM: u64 = 2;
 
 impl TraceParent {
     /// A new trace with random ids; zero is not a valid id (§3.2.2.3), so it becomes one.
@@ -35,7 +36,7 @@ impl TraceParent {
         Some(Self {
             trace_id: halves(trace_id),
             parent_id: NonZeroU64::new(parent_id)?,
-            flags: flags & (SAMPLED | RANDOM),
+            flags: u64::from(flags) & (SAMPLED | RANDOM),
         })
     }
 
@@ -93,7 +94,7 @@ impl TraceParent {
     /// `trace-flags`: bit 0 is sampled, bit 1 random.
     #[must_use]
     pub fn flags(&self) -> u8 {
-        self.flags
+        self.flags as u8
     }
 
     /// Whether the caller may have recorded this trace.
