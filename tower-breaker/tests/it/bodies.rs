@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{BoxError, Breaker, HttpBreakerLayer};
 
@@ -17,12 +17,18 @@ use crate::support::{Piece, response};
 async fn an_answer_to_head_is_whole_with_its_head() {
     for (method, calls) in [(Method::GET, 0), (Method::HEAD, 1)] {
         let breaker = Breaker::builder("orders").build().unwrap();
-        let inner = service_fn(|_: Request<()>| {
-            ready(Ok::<_, BoxError>(response(200, &[("content-length", "5")], &[Piece::Data("01234")])))
+        let streamed = service_fn(|_: Request<()>| {
+            let fields = [("content-length", "5")];
+            ready(Ok::<_, BoxError>(response(200, &fields, &[Piece::Data("01234")])))
         });
-        let request = Request::builder().method(method).body(()).unwrap();
-        drop(HttpBreakerLayer::new(breaker.clone()).layer(inner).oneshot(request).await.unwrap());
-        assert_eq!((breaker.snapshot().calls, breaker.snapshot().failures), (calls, 0));
+        let known = service_fn(|_: Request<()>| {
+            ready(Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"01234")))))
+        });
+        let request = || Request::builder().method(method.clone()).body(()).unwrap();
+        let layer = HttpBreakerLayer::new(breaker.clone());
+        drop(layer.layer(streamed).oneshot(request()).await.unwrap());
+        drop(layer.layer(known).oneshot(request()).await.unwrap());
+        assert_eq!((breaker.snapshot().calls, breaker.snapshot().failures), (2 * calls, 0));
     }
 }
 

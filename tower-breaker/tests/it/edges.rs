@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::bulkhead::HttpBulkheadLayer;
 use tower_breaker::classify::HttpClassifier;
 use tower_breaker::fallback::HttpFallbackLayer;
@@ -122,6 +122,23 @@ async fn waits_are_told_in_whole_seconds_or_milliseconds_never_too_early() {
     }
 }
 
+/// There is no wait any more, but a call that comes at once would be too early for this instance.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_over_is_told_as_the_shortest() {
+    let breaker = touchy("orders").build().unwrap();
+    let inner =
+        service_fn(|_: Request<()>| ready(Ok::<_, BoxError>(Response::new(Full::<Bytes>::default()))));
+    let service = HttpBreakerLayer::new(breaker.clone()).layer(inner);
+    for (kind, field) in [("text/plain", "retry-after"), ("application/grpc", "grpc-retry-pushback-ms")] {
+        breaker.force_open();
+        let mut service = service.clone();
+        std::future::poll_fn(|cx| Service::<Request<()>>::poll_ready(&mut service, cx)).await.unwrap();
+        breaker.force_close();
+        let call = Request::builder().header("content-type", kind).body(()).unwrap();
+        assert_eq!(service.call(call).await.unwrap().headers()[field], "1");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_fallback_answers_for_an_error_when_it_may() {
     let inner = service_fn(|_: Request<()>| ready(Err::<Response<Full<Bytes>>, _>(BoxError::from("down"))));
@@ -130,6 +147,11 @@ async fn a_fallback_answers_for_an_error_when_it_may() {
     assert!(HttpFallbackLayer::new(stale).layer(inner).oneshot(Request::new(())).await.is_err());
     let always = HttpFallbackLayer::new(stale).on_failure().layer(inner);
     assert_eq!(always.oneshot(Request::new(())).await.unwrap().status(), 200);
+    for (status, answered) in [(404, 404), (499, 499), (500, 200)] {
+        let inner = service_fn(move |_: Request<()>| ready(Ok::<_, BoxError>(response(status, &[], &[]))));
+        let always = HttpFallbackLayer::new(stale).on_failure().layer(inner);
+        assert_eq!(always.oneshot(Request::new(())).await.unwrap().status(), answered);
+    }
 }
 
 #[tokio::test(start_paused = true)]

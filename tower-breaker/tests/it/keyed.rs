@@ -96,6 +96,13 @@ async fn failures_of_a_count_window_or_in_a_row_are_kept_from_newcomers() {
         family.get(0).try_acquire().unwrap().failure();
         assert_eq!(family.get(0).state(), State::Open);
     }
+    let slow = touchy("partners").slow_calls(SECOND, 1.0).min_calls(2).time_window(SECOND * 100);
+    let family: KeyedBreaker<u32> = KeyedBreaker::builder(slow).capacity(1).build().unwrap();
+    let call = family.get(0).try_acquire().unwrap();
+    tokio::time::advance(SECOND).await;
+    call.success();
+    let _ = family.get(1);
+    assert_eq!(family.find(&0).unwrap().snapshot().slow, 1);
     // Once there is nothing to be missed, it goes.
     let family: KeyedBreaker<u32> = KeyedBreaker::builder(each()).capacity(1).build().unwrap();
     family.get(0).try_acquire().unwrap().failure();

@@ -124,6 +124,48 @@ async fn the_head_of_the_last_attempt_is_not_held_back() {
     assert_eq!(started.elapsed(), MS * 100);
 }
 
+/// After the last attempt nobody reads the content again, so none of it is kept.
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_keeps_nothing_of_the_content() {
+    let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = kept.clone();
+    let upstream = service_fn(move |request: Request<ReplayBody<ReqBody>>| {
+        seen.lock().unwrap().push(request.body().replayable());
+        std::future::ready(Ok::<_, BoxError>(
+            Response::builder().status(503).body(http_body_util::Full::<Bytes>::default()).unwrap(),
+        ))
+    });
+    for (attempts, expected) in [(3, &[true, true, false][..]), (1, &[false])] {
+        let policy = HttpPolicy::new().max_attempts(attempts).unwrap().backoff(Duration::ZERO);
+        let call = request(Method::PUT, "content");
+        RetryLayer::new(policy).boxed_errors().layer(upstream.clone()).oneshot(call).await.unwrap();
+        assert_eq!(std::mem::take(&mut *kept.lock().unwrap()), expected);
+    }
+}
+
+/// It would be an answer whose body breaks off.
+#[tokio::test(start_paused = true)]
+async fn a_failed_answer_that_was_not_read_to_its_end_is_no_answer_when_no_attempt_can_be_made() {
+    for (octets, expected) in [(64 << 10, 503), (65 << 10, 504)] {
+        let policy = HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 800).unwrap();
+        let (mut service, mut handle) =
+            tower_test::mock::spawn_layer::<Request<ReplayBody<ReqBody>>, Response<ResBody>, _>(
+                RetryLayer::new(policy).boxed_errors(),
+            );
+        handle.allow(1);
+        assert!(service.poll_ready::<Request<ReqBody>>().is_ready());
+        let call = tokio::spawn(service.call(request(Method::GET, "")));
+        let (_, reply) = handle.next_request().await.unwrap();
+        let chunks = (0..octets >> 10).map(|_| Frame::data(Bytes::from(vec![0; 1 << 10])));
+        reply.send_response(Response::builder().status(503).body(frames(chunks.collect())).unwrap());
+        let answer = call.await.unwrap().unwrap();
+        assert_eq!(answer.status(), expected);
+        if expected == 503 {
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), octets);
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn trailers_count_among_the_octets_that_are_kept() {
     let sent = |sum: &'static str| {
