@@ -1,7 +1,9 @@
 //! Handlers that exist in some versions only.
 //!
 //! A [`VersionRange`] is a layer: it answers 404, `unsupported-version`, to requests of versions outside of the range.
-//! Requests without an [`ApiVersion`] (neutral ones) pass.
+//! Requests without an [`ApiVersion`] (neutral ones) pass. What [`VersionLayer::render_with`](crate::VersionLayer::render_with) sets
+//! is not known here: the answer is that of [`Negotiated`], with the [`VersionError`] in its extensions for those who give
+//! it another form.
 //!
 //! ```
 //! use axum::{Router, handler::Handler, routing::get};

@@ -38,7 +38,7 @@ impl VersionError {
         self.refusal.requested
     }
 
-    /// The versions that are served now, in ascending order.
+    /// The versions that are served now, in ascending order; none from a [`guard`](crate::guard), which does not know them.
     #[must_use]
     pub fn supported(&self) -> &[Version] {
         &self.served.versions

@@ -121,7 +121,8 @@ impl Change {
         self
     }
 
-    /// Brings the body of a request up. What says it is JSON and cannot be read is refused when a function looks at it:
+    /// Brings the body of a request up. It is whatever a client sends: `document["member"] = …` of `serde_json` panics where
+    /// the document is no object, `document.get_mut("member")` is `None` then. What says it is JSON and cannot be read is refused when a function looks at it:
     /// 400. A body that no function takes mutably stays octet by octet; see [`Document`].
     pub fn request_body(
         mut self,

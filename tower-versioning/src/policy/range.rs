@@ -56,7 +56,7 @@ impl VersionRange {
         Self { lower: Bound::Unbounded, upper: Bound::Excluded(version) }
     }
 
-    /// From the first version, included, to the second, excluded.
+    /// From the first version, included, to the second, excluded; no version at all where the second is not above the first.
     #[must_use]
     pub const fn between(from: Version, to: Version) -> Self {
         Self { lower: Bound::Included(from), upper: Bound::Excluded(to) }

@@ -87,7 +87,8 @@ fn wrong(field: &'static str, text: &str, place: &str) -> ConfigError {
 impl Source {
     /// The path segment right after `prefix` (`""` or `"/"`: the first one) of the form `v2`, `V1.1`, `v2026-05-01`.
     /// It is taken out of the path, so that `/api/v2/orders` becomes `/api/orders`; the query stays octet by octet.
-    /// Segments without a digit after the `v` carry no version; nothing is decoded, so `/%76%31` and `//v1` carry none.
+    /// Segments without a digit after the `v` carry no version; nothing is decoded, so `/%76%31` and `//v1` carry none. The
+    /// prefix is compared octet by octet too; a segment in braces is no pattern.
     pub fn path(prefix: &str) -> Self {
         Kind::Path(PathTemplate::below(prefix)).into()
     }

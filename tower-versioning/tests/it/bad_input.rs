@@ -119,6 +119,38 @@ async fn in_order_the_first_source_wins_and_the_others_are_not_consulted() {
     assert_eq!((answer.body.as_str(), &answer.headers["vary"]), ("2 /x", &"api-version".parse().unwrap()));
 }
 
+/// What is wrong in one place is wrong, whatever another one says; unless that one is believed alone.
+#[tokio::test]
+async fn a_malformed_source_beside_a_good_one_is_malformed() {
+    let sources = || [Source::path(""), Source::header(name("api-version"))];
+    let layer = VersionLayer::new(registry(&["1", "2"])).sources(sources());
+    assert_eq!(send(&layer, with("/v1/x", &[("api-version", "1")])).await.body, "1 /x");
+    for (uri, field) in [("/v1/x", "x"), ("/v1.x/x", "1"), ("/v1/x", "1,,0")] {
+        let answer = send(&layer, with(uri, &[("api-version", field)])).await;
+        let kind = if field == "1,,0" { VersionErrorKind::Ambiguous } else { VersionErrorKind::Malformed };
+        assert_eq!(answer.kind(), Some(kind), "{uri} {field}");
+    }
+    let ordered = layer.conflict(Conflict::Ordered);
+    assert_eq!(send(&ordered, with("/v1/x", &[("api-version", "x")])).await.body, "1 /x");
+}
+
+/// A segment is taken out wherever its source stands, and that consults no field.
+#[tokio::test]
+async fn a_path_behind_other_sources_is_still_taken_out() {
+    let sources = || [Source::header(name("x-a")), Source::header(name("x-b")), Source::path("")];
+    let layer = VersionLayer::new(registry(&["1", "2"])).sources(sources()).conflict(Conflict::Ordered);
+    let answer = send(&layer, with("/v2/x", &[("x-a", "1")])).await;
+    assert_eq!((answer.body.as_str(), answer.all("vary")), ("1 /x", vec!["x-a"]));
+    let answer = send(&layer, with("/v2/x", &[])).await;
+    assert_eq!((answer.body.as_str(), answer.all("vary")), ("2 /x", vec!["x-a, x-b"]));
+    // Of two path sources the first one's segment goes.
+    let both = [Source::path(""), Source::path_anywhere("r{version}").unwrap()];
+    let layer = VersionLayer::new(registry(&["1", "2"])).sources(both);
+    assert_eq!(send(&layer, get("/v1/x/r1")).await.body, "1 /x/r1");
+    assert_eq!(send(&layer, get("/x/r1")).await.body, "1 /x");
+    assert_eq!(send(&layer, get("/v1/x/r2")).await.kind(), Some(VersionErrorKind::Ambiguous));
+}
+
 /// The same odd texts in every place that can carry a version: each is malformed, and little of it is echoed.
 #[tokio::test]
 async fn long_foreign_and_overflowing_texts_in_every_place() {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tower_versioning::settings::{AfterSunset, Reports, Select, VersionPolicy};
-use tower_versioning::{Moment, Registry, Version, VersionErrorKind, VersionLayer};
+use tower_versioning::{Moment, Registry, Source, Version, VersionErrorKind, VersionLayer};
 
-use crate::support::{V1, V2, day, get, send, send_to, v};
+use crate::support::{V1, V2, day, get, name, send, send_to, v, with};
 
 fn builder() -> tower_versioning::RegistryBuilder {
     Registry::builder().version(V1, |v| {
@@ -55,6 +55,26 @@ async fn links_name_only_versions_that_exist_and_have_a_place() {
     assert!(answer.all("deprecation").is_empty() && answer.all("sunset").is_empty());
 }
 
+/// Also where there is one source alone, which is asked in another way.
+#[tokio::test]
+async fn a_version_ends_in_every_place_it_is_named() {
+    for (source, uri, fields) in [
+        (Source::path(""), "/v1/x", &[][..]),
+        (Source::path("/api"), "/api/v1.0/x", &[]),
+        (Source::header(name("api-version")), "/x", &[("api-version", "1")]),
+        (Source::header(name("x-version")), "/x", &[("x-version", "1.0")]),
+        (Source::media_type("v"), "/x", &[("accept", "a/b;v=1")]),
+        (Source::query("v"), "/x?v=1", &[]),
+    ] {
+        let layer = layer().sources([source]);
+        let status = async |now| send(&layer.clone().wall_clock(now), with(uri, fields)).await.status;
+        assert_eq!(status(|| day(19)).await, StatusCode::OK, "{uri}");
+        assert_eq!(status(|| day(20)).await, StatusCode::GONE, "{uri}");
+        // A clock that is put back.
+        assert_eq!(status(|| day(19)).await, StatusCode::OK, "{uri}");
+    }
+}
+
 /// RFC 5829 §3: what is gone exists no more.
 #[tokio::test]
 async fn nothing_links_to_a_version_that_is_gone() {
@@ -77,6 +97,10 @@ async fn nothing_links_to_a_version_that_is_gone() {
     assert_eq!(links(|| day(9)).await, "</2>; rel=\"successor-version\", </3>; rel=\"latest-version\"");
     assert_eq!(links(|| day(10)).await, "</2>; rel=\"successor-version\", </2>; rel=\"latest-version\"");
     assert_eq!(links(|| day(20)).await, "");
+    // Without a release the newest of all is the latest.
+    let early = Registry::builder().version(v("1-alpha"), |v| v).version(v("1-beta"), |v| v.location("/b"));
+    let answer = send(&VersionLayer::new(early.build().unwrap()), get("/v1-alpha/x")).await;
+    assert_eq!(answer.all("link"), ["</b>; rel=\"latest-version\""]);
     // A clock that is put back brings them back.
     assert_eq!(links(|| day(9)).await, "</2>; rel=\"successor-version\", </3>; rel=\"latest-version\"");
 }

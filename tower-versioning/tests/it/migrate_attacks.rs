@@ -6,9 +6,9 @@ use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt, Channel, Full};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_versioning::migrate::{MigrateBody, MigrateErrorKind, MigrateLayer};
+use tower_versioning::migrate::{Change, MigrateBody, MigrateErrorKind, MigrateLayer};
 
-use crate::migrate::{get, json_answer, problem, request, send_to, versions};
+use crate::migrate::{get, json_answer, one, problem, request, send_to, versions};
 use crate::migrate_http::{migrations, order};
 use crate::support::V1;
 
@@ -127,4 +127,40 @@ async fn a_future_that_is_dropped_while_it_reads_calls_nobody() {
         }
     }
     assert_eq!(called.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+/// The change of the front page: what is no order goes on as it is, to be refused by those who know why.
+#[tokio::test]
+async fn a_change_meets_documents_of_any_shape() {
+    let customers = Change::new("customers are objects")
+        .request_body(|order| {
+            if let Some(customer) = order.get_mut("customer") {
+                *customer = json!({ "name": customer.take() });
+            }
+            Ok(())
+        })
+        .response_body(|order| {
+            let name = order.pointer_mut("/customer/name").map(Value::take);
+            if let (Some(customer), Some(name)) = (order.get_mut("customer"), name) {
+                *customer = name;
+            }
+            Ok(())
+        });
+    let migrations = one(customers).build().unwrap();
+    for (body, arrives) in [
+        (json!({ "customer": "Ada" }), json!({ "customer": { "name": "Ada" } })),
+        (json!({ "customer": ["Ada"] }), json!({ "customer": { "name": ["Ada"] } })),
+        (json!([1]), json!([1])),
+        (json!("x"), json!("x")),
+        (json!(1), json!(1)),
+        (json!({}), json!({})),
+    ] {
+        let sent = request(V1, Method::POST, "/", &body);
+        let echo = |arrived: &crate::migrate::Arrived| {
+            json_answer(&Value::Null).map(|_| arrived.body.clone().into())
+        };
+        let (head, back, arrived) = send_to(&migrations, sent, echo).await;
+        assert_eq!((head.status, back), (StatusCode::OK, Bytes::from(body.to_string())));
+        assert_eq!(arrived.unwrap().body, arrives.to_string());
+    }
 }
