@@ -23,6 +23,27 @@ use crate::policy::{Budget, Ended};
 ///
 /// Request bodies are recorded while they are sent, so the inner service sees a [`ReplayBody`]. Errors stay what they
 /// are; their sources say whether a request was worked on. Where they are boxes, say [`boxed_errors`](Self::boxed_errors).
+///
+/// A client that takes bodies of one type gets them by a `map_request` below; for tonic's `Channel` with
+/// `tonic::body::Body::new`:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::{Full, combinators::UnsyncBoxBody};
+/// use tower::{ServiceBuilder, service_fn};
+/// use tower_breaker::retry::{HttpPolicy, ReplayBody, ReplayError, RetryLayer};
+///
+/// # fn main() {
+/// type OneBody = UnsyncBoxBody<Bytes, ReplayError>;
+/// # let channel = service_fn(async |_: http::Request<OneBody>| Ok::<_, std::io::Error>(http::Response::new(Full::<Bytes>::default())));
+/// let client = ServiceBuilder::new()
+///     .layer(RetryLayer::new(HttpPolicy::new()))
+///     .map_request(|request: http::Request<ReplayBody<Full<Bytes>>>| request.map(OneBody::new))
+///     .service(channel);
+/// # async fn called<S: tower::Service<http::Request<Full<Bytes>>>>(_: S) {}
+/// # drop(called(client));
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RetryLayer<K = TypedErrors> {
     shared: Arc<Shared>,
