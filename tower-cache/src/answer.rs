@@ -1,10 +1,11 @@
 //! Responses made of stored ones.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
 use crate::body::OwnBody;
 use crate::cache::Inner;
@@ -166,42 +167,88 @@ impl Answer<'_> {
     }
 }
 
-/// Prepares the fields of a response for being stored: those that each answer sets have their place already, behind all
-/// others, and all values lie in one piece, which each answer shares. Returns whether `Cache-Status` came with it, and that
-/// piece.
-pub(crate) fn prepare(headers: &mut HeaderMap, named: bool) -> (bool, Bytes) {
-    let upstream_status = headers.contains_key(CACHE_STATUS);
-    // It is to be one of the last.
-    headers.remove(header::AGE);
-    let values = gather(headers);
-    headers.insert(header::AGE, HeaderValue::from_static("0"));
-    if named && !upstream_status {
-        headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
-    }
-    (upstream_status, values)
+/// The fields of a response as they are stored.
+pub(crate) struct Prepared {
+    pub(crate) headers: HeaderMap,
+    /// `Cache-Status` came with it.
+    pub(crate) upstream_status: bool,
+    /// What all values lie in.
+    pub(crate) values: Bytes,
 }
 
-/// Puts all values into one buffer: a copy of them then counts one reference up, in one place, instead of one each; and
-/// none holds the connection's buffer any more.
-pub(crate) fn gather(headers: &mut HeaderMap) -> Bytes {
-    let mut buffer = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
-    for value in headers.values() {
-        buffer.extend_from_slice(value.as_bytes());
+impl Prepared {
+    /// Of those fields for which `kept` holds, and others; `octets` is about what their values take. Those that each
+    /// answer sets have their place already, behind all others, and all values lie in one piece, which each answer shares:
+    /// a copy of them then counts one reference up, in one place, instead of one each; and none holds the connection's
+    /// buffer any more.
+    pub(crate) fn of(
+        all: &HeaderMap,
+        kept: impl Fn(&HeaderName) -> bool,
+        others: [Option<(HeaderName, HeaderValue)>; 2],
+        octets: usize,
+        named: bool,
+    ) -> Self {
+        // Age is to be one of the last.
+        let kept = |name: &HeaderName| *name != header::AGE && kept(name);
+        let (mut values, mut count) = (Vec::with_capacity(octets), others.iter().flatten().count() + 2);
+        for (name, value) in all {
+            if kept(name) {
+                values.extend_from_slice(value.as_bytes());
+                count += 1;
+            }
+        }
+        for (_, value) in others.iter().flatten() {
+            values.extend_from_slice(value.as_bytes());
+        }
+        let values = Bytes::from(values);
+        let mut headers = HeaderMap::with_capacity(count);
+        let (mut start, mut upstream_status) = (0, false);
+        let mut add = |name: HeaderName, value: &HeaderValue| {
+            let end = start + value.len();
+            upstream_status |= name == CACHE_STATUS;
+            headers.append(name, piece(&values, start..end, value));
+            start = end;
+        };
+        for (name, value) in all {
+            if kept(name) {
+                add(name.clone(), value);
+            }
+        }
+        for (name, value) in others.into_iter().flatten() {
+            add(name, &value);
+        }
+        headers.append(header::AGE, HeaderValue::from_static("0"));
+        if named && !upstream_status {
+            headers.append(CACHE_STATUS, HeaderValue::from_static(""));
+        }
+        Self { headers, upstream_status, values }
     }
-    let buffer = Bytes::from(buffer);
+
+    /// Of all fields.
+    pub(crate) fn of_all(all: &HeaderMap, named: bool) -> Self {
+        Self::of(all, |_| true, [None, None], all.values().map(HeaderValue::len).sum(), named)
+    }
+}
+
+/// The value as a piece of `values`.
+fn piece(values: &Bytes, place: Range<usize>, value: &HeaderValue) -> HeaderValue {
+    let Ok(mut piece) = HeaderValue::from_maybe_shared(values.slice(place)) else { return value.clone() };
+    piece.set_sensitive(value.is_sensitive());
+    piece
+}
+
+/// Puts all values into one buffer of their own, as [`Prepared`] does.
+pub(crate) fn gather(headers: &mut HeaderMap) {
+    let values: Bytes = headers.values().flat_map(HeaderValue::as_bytes).copied().collect::<Vec<_>>().into();
     let mut start = 0;
     for value in headers.values_mut() {
         let end = start + value.len();
-        if let Ok(mut gathered) = HeaderValue::from_maybe_shared(buffer.slice(start..end)) {
-            gathered.set_sensitive(value.is_sensitive());
-            *value = gathered;
-        }
+        *value = piece(&values, start..end, value);
         start = end;
     }
-    buffer
 }
 
-/// Takes back what [`prepare`] did.
+/// Takes back what [`Prepared`] did.
 pub(crate) fn restore(head: &Head) -> HeaderMap {
     let mut headers = head.headers.clone();
     headers.remove(header::AGE);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
-use crate::answer;
+use crate::answer::{self, Prepared};
 use crate::cache::Inner;
 use crate::etag::Tagger;
 use crate::flight::Flight;
@@ -65,7 +65,7 @@ impl Recorder {
 
     /// The end of the body: it is stored, unless it is shorter or longer than it said.
     pub(crate) fn finish(mut self, mut trailers: Option<HeaderMap>) {
-        trailers.iter_mut().for_each(|trailers| drop(answer::gather(trailers)));
+        trailers.iter_mut().for_each(answer::gather);
         // What is behind the end of a part is none of it.
         let part = self.head.part.as_ref().and_then(|_| Part::length(&self.head.headers));
         let beyond = part.is_some_and(|length| self.received > length);
@@ -102,7 +102,8 @@ impl Recorder {
         let head = &*self.head;
         let mut headers = answer::restore(head);
         headers.insert(header::ETAG, etag);
-        let (upstream_status, values) = answer::prepare(&mut headers, self.cache.config.name.is_some());
+        let Prepared { headers, upstream_status, values } =
+            Prepared::of_all(&headers, self.cache.config.name.is_some());
         Arc::new(Head {
             key: head.key.clone(),
             variant: head.variant.clone(),

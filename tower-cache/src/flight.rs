@@ -31,8 +31,10 @@ pub(crate) struct Flight {
 
 struct State {
     phase: Phase,
-    /// One place for each reader.
-    places: Vec<Place>,
+    /// One place for each reader; most often there is one alone.
+    first: Place,
+    others: Vec<Place>,
+    /// Those of the others that are free.
     free: Vec<usize>,
     /// The reader whose request fetches is among them.
     led: bool,
@@ -110,20 +112,52 @@ impl Content {
 
 impl State {
     fn readers(&self) -> usize {
-        self.places.len() - self.free.len()
+        usize::from(self.first.taken) + self.others.len() - self.free.len()
+    }
+
+    /// A place that is free.
+    fn take(&mut self) -> usize {
+        if !self.first.taken {
+            return 0;
+        }
+        self.free.pop().unwrap_or_else(|| {
+            self.others.push(Place::default());
+            self.others.len()
+        })
+    }
+
+    /// A place by its number.
+    fn place(&mut self, number: usize) -> &mut Place {
+        match number.checked_sub(1) {
+            None => &mut self.first,
+            Some(other) => &mut self.others[other],
+        }
+    }
+
+    fn leave(&mut self, number: usize) {
+        *self.place(number) = Place::default();
+        if number > 0 {
+            self.free.push(number);
+        }
+    }
+
+    /// The number of chunks that all readers have read.
+    fn read(&self) -> Option<usize> {
+        let places = std::iter::once(&self.first).chain(&self.others);
+        places.filter(|place| place.taken).map(|place| place.next).min()
     }
 }
 
 impl Flight {
     pub(crate) fn new(key: Option<CacheKey>, now: Instant) -> Self {
-        let (phase, places, free) = (Phase::Calling, Vec::new(), Vec::new());
-        let state = State { phase, places, free, led: false, waits_since: Some(now) };
+        let (first, others, free) = (Place::default(), Vec::new(), Vec::new());
+        let state = State { phase: Phase::Calling, first, others, free, led: false, waits_since: Some(now) };
         Self { key, state: Mutex::new(state), source: Mutex::new(None) }
     }
 
     /// Nobody else finds it.
-    pub(crate) fn alone() -> Self {
-        Self::new(None, cache::now())
+    pub(crate) fn alone(now: Instant) -> Self {
+        Self::new(None, now)
     }
 
     pub(crate) fn key(&self) -> Option<&CacheKey> {
@@ -181,7 +215,6 @@ impl Flight {
     pub(crate) fn push(&self, data: Bytes, limit: usize) -> usize {
         let mut held = 0;
         self.change(|state| {
-            let read = state.places.iter().filter(|place| place.taken).map(|place| place.next).min();
             let Phase::Body(content) = &mut state.phase else { return };
             content.kept &= content.bytes.saturating_add(data.len()) <= limit;
             content.bytes += data.len();
@@ -190,6 +223,8 @@ impl Flight {
             if content.kept {
                 return;
             }
+            let read = state.read();
+            let Phase::Body(content) = &mut state.phase else { return };
             // What all have read goes; who reads more slowly than `limit` allows has lost the thread.
             while content.gone < read.unwrap_or(usize::MAX) || content.bytes > limit.max(MIN_WINDOW) {
                 if content.chunks.len() <= 1 {
@@ -245,9 +280,10 @@ impl Flight {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        let wakers: Vec<_> = state.places.iter_mut().filter_map(|place| place.waker.take()).collect();
+        let first = state.first.waker.take();
+        let others: Vec<_> = state.others.iter_mut().filter_map(|place| place.waker.take()).collect();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        first.into_iter().chain(others).for_each(Waker::wake);
     }
 
     /// Asks the origin's body for more, in the name of all; whether there may be something new.
@@ -335,11 +371,8 @@ const STALLED: Duration = Duration::from_secs(10);
 impl Reader {
     pub(crate) fn new(flight: Arc<Flight>, leads: bool) -> Self {
         let mut state = flight.lock();
-        let place = state.free.pop().unwrap_or_else(|| {
-            state.places.push(Place::default());
-            state.places.len() - 1
-        });
-        state.places[place] = Place { taken: true, ..Place::default() };
+        let place = state.take();
+        *state.place(place) = Place { taken: true, ..Place::default() };
         state.led |= leads;
         drop(state);
         Self { flight, place, leads, ended: false, patience: None }
@@ -363,7 +396,7 @@ impl Reader {
             Phase::Body(content) if content.gone > 0 => return Poll::Ready(Err(Release::NotShared)),
             Phase::Body(content) => return Poll::Ready(Ok(Arc::clone(&content.head))),
         }
-        state.places[self.place].waker = Some(cx.waker().clone());
+        state.place(self.place).waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -404,8 +437,11 @@ impl Reader {
     /// What is there for this one; its waker is noted where there is nothing.
     fn next(&self, cx: &mut Context<'_>) -> Next {
         let mut guard = self.flight.lock();
-        let State { phase, places, led, .. } = &mut *guard;
-        let place = &mut places[self.place];
+        let State { phase, first, others, led, .. } = &mut *guard;
+        let place = match self.place.checked_sub(1) {
+            None => first,
+            Some(other) => &mut others[other],
+        };
         let Phase::Body(content) = phase else { return Next::Error(Interrupted.into()) };
         let Some(index) = place.next.checked_sub(content.gone) else {
             return Next::Error(Interrupted.into());
@@ -433,11 +469,12 @@ impl Reader {
         if self.ended {
             return true;
         }
-        let state = self.flight.lock();
+        let mut state = self.flight.lock();
+        let next = state.place(self.place).next;
         let Phase::Body(content) = &state.phase else { return false };
         (content.end == Some(End::Complete) || content.end == Some(End::Wrong) && self.leads)
             && content.trailers.is_none()
-            && state.places[self.place].next == content.gone + content.chunks.len()
+            && next == content.gone + content.chunks.len()
     }
 }
 
@@ -454,8 +491,7 @@ enum Next {
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.flight.lock();
-        state.places[self.place] = Place::default();
-        state.free.push(self.place);
+        state.leave(self.place);
         state.led &= !self.leads;
         let nobody = state.readers() == 0 && matches!(state.phase, Phase::Body(_));
         drop(state);

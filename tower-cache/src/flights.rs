@@ -3,19 +3,25 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::cache;
 use crate::flight::{Flight, Reader};
 use crate::key::{CacheKey, Prehashed};
 use crate::store::PurgeTarget;
 
 /// All flights that others may join.
 pub(crate) struct Flights {
-    shards: [Mutex<ByKey>; SHARDS],
+    shards: [Shard; SHARDS],
 }
 
 const SHARDS: usize = 16;
+
+#[derive(Default)]
+struct Shard {
+    open: Mutex<ByKey>,
+    /// How many have ended.
+    ended: AtomicU64,
+}
 
 type ByKey = HashMap<CacheKey, Arc<Flight>, Prehashed>;
 
@@ -25,25 +31,32 @@ pub(crate) enum Part {
     Follow(Reader),
 }
 
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, ByKey> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Flights {
     pub(crate) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { shards: std::array::from_fn(|_| Shard::default()) }
     }
 
-    fn shard(&self, key: &CacheKey) -> MutexGuard<'_, ByKey> {
+    fn shard(&self, key: &CacheKey) -> &Shard {
         // The top bits: the low ones choose the slot in the map. All partitions of a URI are in one shard.
-        self.lock((key.uri_hash() >> 60) as usize % SHARDS)
+        &self.shards[(key.uri_hash() >> 60) as usize % SHARDS]
     }
 
-    fn lock(&self, shard: usize) -> MutexGuard<'_, ByKey> {
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    /// How many flights have ended, of this key and of some others. As long as this is the same, nothing has been stored
+    /// by one since.
+    pub(crate) fn ended(&self, key: &CacheKey) -> u64 {
+        self.shard(key).ended.load(Ordering::SeqCst)
     }
 
     /// Follows the flight of this key, or begins it. One that hangs is left to those who are in it: `patience` is how
     /// long a response may take.
-    pub(crate) fn join(&self, key: &CacheKey, patience: Duration) -> Part {
-        let now = cache::now();
-        let mut flights = self.shard(key);
+    pub(crate) fn join(&self, key: &CacheKey, now: Instant, patience: Duration) -> Part {
+        let mut flights = self.shard(key).lock();
         if let Some(flight) = flights.get(key).filter(|flight| !flight.hangs(now, patience)) {
             return Part::Follow(Reader::new(Arc::clone(flight), false));
         }
@@ -55,12 +68,12 @@ impl Flights {
     /// Nobody joins the flights of what is purged any more; they go on for those who have.
     pub(crate) fn forget(&self, target: &PurgeTarget) {
         if let PurgeTarget::Uri(key) = target {
-            let mut flights = self.shard(key);
+            let mut flights = self.shard(key).lock();
             flights.retain(|known, _| known.uri() != key.uri());
             return;
         }
-        for shard in 0..SHARDS {
-            self.lock(shard).retain(|known, _| match target {
+        for shard in &self.shards {
+            shard.lock().retain(|known, _| match target {
                 PurgeTarget::Prefix(prefix) => !known.uri().starts_with(&**prefix),
                 // What tags a response will have is not known before it is there.
                 PurgeTarget::Uri(_) | PurgeTarget::Tag(_) | PurgeTarget::Everything => false,
@@ -71,10 +84,12 @@ impl Flights {
     /// Nobody joins this flight any more.
     pub(crate) fn close(&self, flight: &Arc<Flight>) {
         let Some(key) = flight.key() else { return };
-        let mut flights = self.shard(key);
+        let shard = self.shard(key);
+        let mut flights = shard.lock();
         if flights.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
             flights.remove(key);
         }
+        shard.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 

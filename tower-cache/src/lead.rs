@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts, response};
 use http_body::Body;
 
-use crate::answer;
+use crate::answer::Prepared;
 use crate::body::{Erased, OwnBody, ResponseBody};
 use crate::cache::{self, Inner};
 use crate::error::BoxError;
@@ -77,25 +77,25 @@ pub(crate) struct Lead {
 
 impl Lead {
     /// One that others can join.
-    pub(crate) fn registered(question: Question, request: &Parts, flight: Arc<Flight>) -> Self {
-        Self::new(question, request, flight, true)
+    pub(crate) fn registered(question: Question, request: &Parts, flight: Arc<Flight>, now: Instant) -> Self {
+        Self::new(question, request, flight, now)
     }
 
     /// One that nobody else has to do with.
-    pub(crate) fn alone(question: Question, request: &Parts) -> Self {
-        Self::new(question, request, Arc::new(Flight::alone()), false)
+    pub(crate) fn alone(question: Question, request: &Parts, now: Instant) -> Self {
+        Self::new(question, request, Arc::new(Flight::alone(now)), now)
     }
 
-    fn new(question: Question, request: &Parts, flight: Arc<Flight>, registered: bool) -> Self {
+    fn new(question: Question, request: &Parts, flight: Arc<Flight>, now: Instant) -> Self {
         let outcome = CacheOutcome::Miss(question.found.miss);
         Self {
             question,
             request: request.headers.clone(),
             outcome,
+            registered: flight.key().is_some(),
             flight,
-            registered,
             background: false,
-            sent: cache::now(),
+            sent: now,
             settled: false,
             lease: Lease::none(),
             others: None,
@@ -106,7 +106,7 @@ impl Lead {
 
     /// A POST that may leave a response for later GETs behind.
     pub(crate) fn post(question: Question, request: &Parts) -> Self {
-        let mut lead = Self::alone(question, request);
+        let mut lead = Self::alone(question, request, cache::now());
         lead.outcome = CacheOutcome::Bypass(BypassReason::Method);
         lead
     }
@@ -269,10 +269,9 @@ impl Lead {
             exchange,
             &self.cache().config.storage,
         );
-        let too_large =
-            content_length(&parts.headers).is_some_and(|length| length > self.cache().config.max_body as u64);
+        let max_body = self.cache().config.max_body as u64;
         let storable = match storable {
-            Ok(_) if too_large => {
+            Ok(storable) if storable.length.is_some_and(|length| length > max_body) => {
                 self.cache().metrics.fill(FillResult::TooLarge);
                 Err(Refusal::TooLarge)
             }
@@ -280,8 +279,9 @@ impl Lead {
         };
         match storable {
             Ok((storable, tags)) => {
-                let head = self.head(storable, parts.status, tags, None, now);
-                self.record(parts, body, head)
+                let declared = storable.length.filter(|_| storable.kept.has(&header::CONTENT_LENGTH));
+                let head = self.head(storable, parts.status, &parts.headers, tags, None, now);
+                self.record(parts, body, head, declared)
             }
             Err(refusal) => {
                 self.supersede(refusal, parts.status);
@@ -375,16 +375,18 @@ impl Lead {
         &self,
         storable: Storable,
         status: StatusCode,
+        headers: &HeaderMap,
         tags: Box<[Box<str>]>,
         etag: Option<HeaderValue>,
         now: Instant,
     ) -> Arc<Head> {
-        let Storable { variant, mut headers, freshness, part } = storable;
+        let Storable { variant, kept, date, length: _, octets, freshness, part } = storable;
         let own_etag = etag.is_some();
-        if let Some(etag) = etag {
-            headers.insert(header::ETAG, etag);
-        }
-        let (upstream_status, values) = answer::prepare(&mut headers, self.cache().config.name.is_some());
+        let octets = octets + [&date, &etag].into_iter().flatten().map(HeaderValue::len).sum::<usize>();
+        let others = [date.map(|date| (header::DATE, date)), etag.map(|etag| (header::ETAG, etag))];
+        let named = self.cache().config.name.is_some();
+        let Prepared { headers, upstream_status, values } =
+            Prepared::of(headers, |name| kept.has(name), others, octets, named);
         Arc::new(Head {
             key: self.question.key.clone(),
             variant,
@@ -406,6 +408,7 @@ impl Lead {
         parts: response::Parts,
         body: B,
         head: Arc<Head>,
+        declared: Option<u64>,
     ) -> Response<ResponseBody<B>>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -415,7 +418,7 @@ impl Lead {
             // It may be stored, but answers nobody else without being validated.
             self.remember_unshared(head.stored_at);
             self.part(Release::NotShared);
-            self.flight = Arc::new(Flight::alone());
+            self.flight = Arc::new(Flight::alone(head.stored_at));
         }
         self.settled = true;
         let stamp = self.question.found.stamp.filter(|_| self.cache().guard.available().is_some());
@@ -427,7 +430,7 @@ impl Lead {
         let recorder = Recorder {
             cache: Arc::clone(self.cache()),
             flight: Arc::clone(&self.flight),
-            declared: content_length(&head.headers),
+            declared,
             head: Arc::clone(&head),
             stamp,
             received: 0,

@@ -39,7 +39,7 @@ pub(crate) async fn refresh(cache: &Arc<Inner>, request: &Parts) -> Option<Box<L
     }
     let found = Found { stamp: Some(lookup.stamp), stored, ..Found::unknown() };
     let question = Question::new(cache, key, asks, found);
-    Some(Box::new(Lead::alone(question, request).in_background()))
+    Some(Box::new(Lead::alone(question, request, cache::now()).in_background()))
 }
 
 /// The stamp of this moment, if the store has one; an error where it does not answer at once.

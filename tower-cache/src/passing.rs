@@ -56,7 +56,8 @@ impl Passing {
     pub(crate) fn head(question: Question, request: &Parts) -> Self {
         let outcome = CacheOutcome::Miss(question.found.miss);
         let mut passing = Self::new(&question.cache, outcome, None);
-        passing.head = question.found.stored.is_some().then(|| Box::new(Lead::alone(question, request)));
+        passing.head =
+            question.found.stored.is_some().then(|| Box::new(Lead::alone(question, request, cache::now())));
         passing
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct Question {
     pub(crate) budget: Budget,
     /// That of its variant, where those who ask for the same have turned out to be divided.
     flight: Option<CacheKey>,
+    /// How many flights had [ended](crate::flights::Flights::ended) before the store was asked, where that is known.
+    ended: Option<u64>,
     /// Until when others are waited for, and whether one of them has failed already.
     patience: Option<tokio::time::Instant>,
     disappointed: bool,
@@ -74,6 +76,7 @@ impl Question {
             found,
             budget: Budget::default(),
             flight: None,
+            ended: None,
             patience: None,
             disappointed: false,
         }
@@ -135,20 +138,31 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
         return Plan::Pass(Passing::new(cache, CacheOutcome::Bypass(BypassReason::Authority), None));
     };
     let now = cache::now();
+    let ended = Some(cache.flights.ended(&key));
     let Some(mut lookup) = cache.guard.lookup(&key, now) else {
         let question = Question::new(cache, key, asks, Found::unknown());
         return question.missed(request, now);
     };
     match Pin::new(&mut lookup).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(lookup)) => decide(cache, key, asks, request, &lookup, now, Budget::default()),
+        Poll::Ready(Ok(lookup)) => {
+            let before = Before { budget: Budget::default(), ended };
+            decide(cache, key, asks, request, &lookup, now, before)
+        }
         result => {
-            let question = Question::new(cache, key, asks, Found::unknown());
+            let question = Question { ended, ..Question::new(cache, key, asks, Found::unknown()) };
             match result {
                 Poll::Ready(result) => question.looked_up(request, result),
                 Poll::Pending => Plan::Wait(lookup, Box::new(question)),
             }
         }
     }
+}
+
+/// What is known from before the store answered.
+#[derive(Clone, Copy)]
+struct Before {
+    budget: Budget,
+    ended: Option<u64>,
 }
 
 /// Decides by what the store has.
@@ -159,10 +173,11 @@ fn decide(
     request: &Parts,
     lookup: &Lookup,
     now: Instant,
-    budget: Budget,
+    before: Before,
 ) -> Plan {
     cache.guard.succeeded();
-    let question = |found, key| Question { budget, ..Question::new(cache, key, asks, found) };
+    let Before { budget, ended } = before;
+    let question = |found, key| Question { budget, ended, ..Question::new(cache, key, asks, found) };
     let entry = match select(cache, &key, asks, request, lookup) {
         Ok(entry) => entry,
         Err(miss) => {
@@ -271,7 +286,10 @@ impl Question {
         self.budget.end(now);
         self.cache.note(Operation::Lookup, &result);
         match result {
-            Ok(lookup) => decide(&self.cache, self.key, self.asks, request, &lookup, now, self.budget),
+            Ok(lookup) => {
+                let before = Before { budget: self.budget, ended: self.ended };
+                decide(&self.cache, self.key, self.asks, request, &lookup, now, before)
+            }
             Err(error) => {
                 if error.kind() == StoreErrorKind::Corrupt {
                     // What cannot be read would fail each time: it goes, and the next fill takes its place.
@@ -303,21 +321,19 @@ impl Question {
                     && storable::personal(&request.headers, &cache.config.storage)
         };
         let shareable = self.cache.config.collapse && !own && !unshared();
-        if shareable { self.join(request) } else { self.alone(request) }
+        if shareable { self.join(request, now) } else { self.alone(request, now) }
     }
 
     /// Joins the flight of the key, or begins it.
-    fn join(self, request: &Parts) -> Plan {
-        match self
-            .cache
-            .flights
-            .join(self.flight.as_ref().unwrap_or(&self.key), self.cache.config.background_timeout)
-        {
+    fn join(self, request: &Parts, now: Instant) -> Plan {
+        let key = self.flight.as_ref().unwrap_or(&self.key);
+        match self.cache.flights.join(key, now, self.cache.config.background_timeout) {
             Part::Follow(follower) => Plan::Follow(follower, Box::new(self)),
             Part::Lead(flight) => {
-                let lead = Box::new(Lead::registered(self, request, flight));
                 // Between the lookup and this, another flight may have landed.
-                match lead.landed(request) {
+                let landed = self.ended != Some(self.cache.flights.ended(&self.key));
+                let lead = Box::new(Lead::registered(self, request, flight, now));
+                match if landed { lead.landed(request) } else { None } {
                     Some(response) => Plan::Answer(response),
                     None => lead.lease(),
                 }
@@ -325,8 +341,8 @@ impl Question {
         }
     }
 
-    fn alone(self, request: &Parts) -> Plan {
-        Plan::Ask(Box::new(Lead::alone(self, request)))
+    fn alone(self, request: &Parts, now: Instant) -> Plan {
+        Plan::Ask(Box::new(Lead::alone(self, request, now)))
     }
 
     /// Asks the origin in the background, unless somebody does already.
@@ -337,14 +353,11 @@ impl Question {
         if self.asks.head || directives.no_store || own_wish {
             return Plan::Answer(response);
         }
-        match self
-            .cache
-            .flights
-            .join(self.flight.as_ref().unwrap_or(&self.key), self.cache.config.background_timeout)
-        {
+        let (key, now) = (self.flight.as_ref().unwrap_or(&self.key), cache::now());
+        match self.cache.flights.join(key, now, self.cache.config.background_timeout) {
             Part::Follow(_) => Plan::Answer(response),
             Part::Lead(flight) => {
-                let lead = Lead::registered(self, request, flight).in_background();
+                let lead = Lead::registered(self, request, flight, now).in_background();
                 Plan::AnswerAndAsk(response, Box::new(lead))
             }
         }
@@ -357,20 +370,21 @@ impl Question {
         follower: Reader,
         result: Result<Arc<Head>, Release>,
     ) -> Plan {
+        let now = cache::now();
         let head = match result {
             Ok(head) => head,
-            Err(Release::Abandoned) => return self.join(request),
+            Err(Release::Abandoned) => return self.join(request, now),
             Err(Release::Personal) if !storable::personal(&request.headers, &self.cache.config.storage) => {
-                return self.join(request);
+                return self.join(request, now);
             }
             // Were they to fail one after the other, the last would wait for all of them.
             Err(Release::Failed) if !std::mem::replace(&mut self.disappointed, true) => {
-                return self.join(request);
+                return self.join(request, now);
             }
             Err(Release::Stale(status)) => return self.fall_back(request, status),
-            Err(Release::NotShared | Release::Personal | Release::Failed) => return self.alone(request),
+            Err(Release::NotShared | Release::Personal | Release::Failed) => return self.alone(request, now),
         };
-        let resident = cache::now().saturating_duration_since(head.stored_at);
+        let resident = now.saturating_duration_since(head.stored_at);
         match head.freshness.verdict(resident, false, &self.asks.directives) {
             Verdict::Fresh { age, .. } if head.variant.answers(&request.headers) => {
                 let answer = Answer {
@@ -388,9 +402,9 @@ impl Question {
             // Those for whom it is not fetch one for all of their own kind.
             Verdict::Fresh { .. } if self.flight.is_none() => {
                 self.flight = Some(self.key.of_variant(&head.variant.of_same(&request.headers)));
-                self.join(request)
+                self.join(request, now)
             }
-            _ => self.alone(request),
+            _ => self.alone(request, now),
         }
     }
 }
@@ -412,7 +426,7 @@ impl Question {
         let allowed = if status.is_some() { found.on_error } else { found.on_disconnect };
         let stored = found.stored.as_ref().filter(|_| allowed);
         let Some(stored) = stored.filter(|stored| self.stands_in(stored, status.is_none())) else {
-            return self.alone(request);
+            return self.alone(request, cache::now());
         };
         let head = &*stored.head;
         let age = head.freshness.age(cache::now().saturating_duration_since(head.stored_at));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 
-use crate::answer::{self, Answer, Content};
+use crate::answer::{self, Answer, Content, Prepared};
 use crate::body::OwnBody;
 use crate::cache;
 use crate::flight::Release;
@@ -16,6 +16,7 @@ use crate::policy::age::{self, Exchange};
 use crate::policy::conditional;
 use crate::policy::fields;
 use crate::policy::freshness::Freshness;
+use crate::policy::said::Said;
 use crate::policy::storable::{self, Refusal};
 use crate::store::{Entry, Head, Lease, Purge, PurgeTarget};
 
@@ -40,15 +41,18 @@ impl Lead {
         };
         // What must not be kept any longer, and fields that must not, are good for this once.
         let kept = head.filter(|head| headers.keys().all(|name| head.headers.contains_key(name)));
-        let head = kept.unwrap_or_else(|| self.once(&stored.head, headers, exchange, now));
+        let head = kept.unwrap_or_else(|| self.once(&stored.head, &headers, exchange, now));
         let age = head.freshness.age(Duration::ZERO);
         self.stored_answer(stored, &head, age, CacheOutcome::Revalidated, Some(newer.status))
     }
 
     /// What is stored with newer fields, for the one who asked.
-    fn once(&self, stored: &Head, mut headers: HeaderMap, exchange: Exchange, now: Instant) -> Arc<Head> {
-        let freshness = Freshness { initial_age: age::initial(&headers, exchange), ..stored.freshness };
-        let (upstream_status, values) = answer::prepare(&mut headers, self.cache().config.name.is_some());
+    fn once(&self, stored: &Head, headers: &HeaderMap, exchange: Exchange, now: Instant) -> Arc<Head> {
+        let said = Said::of(headers, &[]);
+        let initial_age = age::initial(&said, said.date.date(exchange.received), exchange);
+        let freshness = Freshness { initial_age, ..stored.freshness };
+        let Prepared { headers, upstream_status, values } =
+            Prepared::of_all(headers, self.cache().config.name.is_some());
         Arc::new(Head {
             key: stored.key.clone(),
             variant: stored.variant.clone(),
@@ -112,8 +116,9 @@ impl Lead {
                 storable.part.clone_from(&stored.head.part);
                 // The content is the same, and so is the tag that was made of it.
                 let etag = stored.head.headers.get(header::ETAG).filter(|_| stored.head.own_etag);
-                let etag = etag.filter(|_| !storable.headers.contains_key(header::ETAG)).cloned();
-                let head = self.head(storable, status, tags, etag, now);
+                let newer = headers.contains_key(header::ETAG) && storable.kept.has(&header::ETAG);
+                let etag = etag.filter(|_| !newer).cloned();
+                let head = self.head(storable, status, &headers, tags, etag, now);
                 if head.freshness.is_never_fresh() {
                     self.remember_unshared(now);
                 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 
-use super::{dates, directives::saturating_number};
+use super::directives::saturating_number;
+use super::said::Said;
 
 /// How long a response took, and when it was received by the wall clock, which may have been set meanwhile.
 #[derive(Debug, Clone, Copy)]
@@ -13,18 +14,16 @@ pub(crate) struct Exchange {
     pub(crate) received: SystemTime,
 }
 
-/// `corrected_initial_age`.
-pub(crate) fn initial(headers: &HeaderMap, exchange: Exchange) -> Duration {
-    let apparent = dates::single(headers, &header::DATE, || exchange.received)
-        .and_then(|date| exchange.received.duration_since(date).ok())
-        .unwrap_or_default();
-    let corrected = field(headers) + exchange.delay;
+/// `corrected_initial_age`; `date` is that of the response.
+pub(crate) fn initial(said: &Said<'_>, date: Option<SystemTime>, exchange: Exchange) -> Duration {
+    let apparent = date.and_then(|date| exchange.received.duration_since(date).ok()).unwrap_or_default();
+    let corrected = field(said) + exchange.delay;
     apparent.max(corrected)
 }
 
 /// The first member of `Age`; what is no number is ignored (§5.1).
-fn field(headers: &HeaderMap) -> Duration {
-    let first = headers.get(header::AGE).map(HeaderValue::as_bytes).unwrap_or_default();
+fn field(said: &Said<'_>) -> Duration {
+    let first = said.age.first().map(HeaderValue::as_bytes).unwrap_or_default();
     let first = first.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
         return Duration::ZERO;
@@ -36,7 +35,14 @@ fn field(headers: &HeaderMap) -> Duration {
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use http::{HeaderMap, header};
+
     use super::*;
+
+    fn initial(headers: &HeaderMap, exchange: Exchange) -> Duration {
+        let said = Said::of(headers, &[]);
+        super::initial(&said, said.date.date(exchange.received), exchange)
+    }
 
     #[test]
     fn the_greater_of_apparent_age_and_field_plus_delay() {

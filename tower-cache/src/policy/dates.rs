@@ -26,6 +26,9 @@ const MONTHS: [&str; 12] =
 /// A date in IMF-fixdate, RFC 850 or asctime form; anything else is no date, however plausible. The name of the day has
 /// to be one, and says nothing else: the date knows better.
 pub(crate) fn parse(value: &[u8], now: impl Clock) -> Option<SystemTime> {
+    if let Some(seconds) = as_sent(value) {
+        return at(seconds);
+    }
     let mut text = Text(value);
     let weekday = WEEKDAYS.iter().find(|day| text.skip(&day[..3]).is_some())?;
     let seconds = if text.skip(", ").is_some() {
@@ -52,9 +55,47 @@ pub(crate) fn parse(value: &[u8], now: impl Clock) -> Option<SystemTime> {
         let year = (0..100).map(|century| century * 100 + digits).take_while(|year| !ahead(*year)).last()?;
         since_epoch(year, month, day)? + time
     };
+    at(seconds).filter(|_| text.0.is_empty())
+}
+
+/// So many seconds after 1970.
+fn at(seconds: i64) -> Option<SystemTime> {
     let distance = Duration::from_secs(seconds.unsigned_abs());
-    let date = if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
-    date.filter(|_| text.0.is_empty())
+    if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
+}
+
+/// Seconds after 1970, where a date is written as [`fixdate`] writes it: nearly all are, and each part has its place then.
+/// What is written in another way is for [`parse`].
+fn as_sent(value: &[u8]) -> Option<i64> {
+    let text: &[u8; 29] = value.try_into().ok()?;
+    let between = (&text[3..5], text[7], text[11], text[16], text[19], text[22], &text[25..]);
+    if !matches!(&text[..3], b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun")
+        || between != (b", ", b' ', b' ', b' ', b':', b':', b" GMT")
+    {
+        return None;
+    }
+    let month = match &text[8..11] {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
+        _ => return None,
+    };
+    let two = |place: usize| {
+        let [tens, ones] = [text[place], text[place + 1]].map(|digit| digit.wrapping_sub(b'0'));
+        (tens <= 9 && ones <= 9).then(|| i64::from(tens * 10 + ones))
+    };
+    let (day, year) = (two(5)?, two(12)? * 100 + two(14)?);
+    let time = time(two(17)?, two(20)?, two(23)?)?;
+    Some(since_epoch(year, month, day)? + time)
 }
 
 /// What is left to read. Whatever is not there is not read.
@@ -88,16 +129,21 @@ impl Text<'_> {
         self.skip(" ").map(|()| (day, month, year))
     }
 
-    /// Seconds of the day. A leap second is the one before it: no time that is represented may be later than what was
-    /// received (RFC 9111 §4.2).
+    /// Seconds of the day.
     fn time(&mut self) -> Option<i64> {
         let hour = self.number(2)?;
         self.skip(":")?;
         let minute = self.number(2)?;
         self.skip(":")?;
         let second = self.number(2)?;
-        (hour < 24 && minute < 60 && second <= 60).then(|| (hour * 60 + minute) * 60 + second.min(59))
+        time(hour, minute, second)
     }
+}
+
+/// Seconds of the day. A leap second is the one before it: no time that is represented may be later than what was
+/// received (RFC 9111 §4.2).
+fn time(hour: i64, minute: i64, second: i64) -> Option<i64> {
+    (hour < 24 && minute < 60 && second <= 60).then(|| (hour * 60 + minute) * 60 + second.min(59))
 }
 
 const DAY: i64 = 24 * 60 * 60;

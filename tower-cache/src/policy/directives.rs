@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// A `delta-seconds` argument (RFC 9111 §1.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +111,13 @@ impl ResponseDirectives {
     /// Reads the targeted field meant for this cache (RFC 9213), or else `Cache-Control`.
     pub(crate) fn of(headers: &HeaderMap, targeted: &[HeaderName]) -> Self {
         super::targeted::directives(headers, targeted).unwrap_or_else(|| Self::parse(headers))
+    }
+
+    /// Reads `Cache-Control` where it is one line.
+    pub(crate) fn of_line(line: &HeaderValue) -> Self {
+        let mut directives = Self::default();
+        each(line.as_bytes(), |name, argument| directives.add(name, argument));
+        directives
     }
 
     /// Reads `Cache-Control`.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderName, StatusCode};
 
+use super::Mode;
 use super::directives::{Qualified, ResponseDirectives};
-use super::{Mode, dates};
+use super::said::Said;
 
 /// Freshness rules that the operator sets.
 #[derive(Debug, Clone)]
@@ -79,11 +80,12 @@ pub(crate) enum Word {
     Any,
 }
 
-/// The lifetime (§4.2.1) and where it comes from.
+/// The lifetime (§4.2.1) and where it comes from; `date` is that of the response.
 pub(crate) fn lifetime(
     status: StatusCode,
-    headers: &HeaderMap,
+    said: &Said<'_>,
     directives: &ResponseDirectives,
+    date: Option<SystemTime>,
     received: SystemTime,
     word: Word,
     rules: &FreshnessRules,
@@ -96,11 +98,10 @@ pub(crate) fn lifetime(
     if let Some(explicit) = s_maxage.or(directives.max_age.or_zero()) {
         return (explicit, Source::Explicit);
     }
-    let date_in = |name| dates::single(headers, &name, || received);
-    let date = date_in(header::DATE).unwrap_or(received);
-    if !directives.targeted && headers.contains_key(header::EXPIRES) {
+    let date = date.unwrap_or(received);
+    if !directives.targeted && said.expires.is_any() {
         // More than one line, or what is no date ("0"), means already expired (§5.3).
-        let expires = date_in(header::EXPIRES).unwrap_or(date);
+        let expires = said.expires.date(received).unwrap_or(date);
         return (expires.duration_since(date).unwrap_or_default(), Source::Explicit);
     }
     let default = if is_answer(status) { rules.default_ttl } else { rules.negative_ttl };
@@ -108,7 +109,7 @@ pub(crate) fn lifetime(
         return (ttl, Source::Operator);
     }
     let guessed = rules.heuristics && (heuristically_cacheable(status) || directives.public);
-    let modified = date_in(header::LAST_MODIFIED).filter(|_| guessed);
+    let modified = if guessed { said.modified.date(received) } else { None };
     let tenth = modified.and_then(|modified| date.duration_since(modified).ok()).unwrap_or_default() / 10;
     if tenth.is_zero() {
         return (Duration::ZERO, Source::None);
@@ -158,6 +159,9 @@ impl Freshness {
     /// With this share of what is left of its life taken away, so that what was stored together does not end together.
     /// Less than the origin allows is always allowed.
     pub(crate) fn shortened(mut self, share: f64) -> Self {
+        if share == 0.0 {
+            return self;
+        }
         let left = self.lifetime.saturating_sub(self.initial_age);
         self.lifetime = self.lifetime.saturating_sub(left.mul_f64(share.clamp(0.0, 1.0)));
         self
@@ -180,6 +184,9 @@ const HEURISTIC_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
+    use super::super::dates;
     use super::*;
 
     const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -199,7 +206,9 @@ mod tests {
         headers: &HeaderMap,
     ) -> (Duration, Source) {
         let received = dates::parse(NOW.as_bytes(), || std::time::UNIX_EPOCH).unwrap();
-        lifetime(status, headers, &ResponseDirectives::parse(headers), received, word, rules)
+        let said = Said::of(headers, &[]);
+        let date = said.date.date(received);
+        lifetime(status, &said, &ResponseDirectives::parse(headers), date, received, word, rules)
     }
 
     #[test]

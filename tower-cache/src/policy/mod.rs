@@ -12,6 +12,7 @@ pub(crate) mod freshness;
 pub(crate) mod range;
 pub(crate) mod request;
 pub(crate) mod reuse;
+pub(crate) mod said;
 pub(crate) mod storable;
 pub(crate) mod targeted;
 pub(crate) mod vary;

@@ -3,12 +3,13 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::age::{self, Exchange};
-use super::conditional::has_validator;
 use super::directives::{Qualified, ResponseDirectives};
+use super::fields::Kept;
 use super::freshness::{self, Freshness, FreshnessRules, Source, Word};
 use super::range::Part;
+use super::said::Said;
 use super::vary::Variant;
-use super::{Mode, dates, fields};
+use super::{Mode, dates};
 
 /// Storage rules that the operator sets.
 #[derive(Debug, Clone)]
@@ -24,7 +25,14 @@ pub(crate) struct StorageRules {
 #[derive(Debug, Clone)]
 pub(crate) struct Storable {
     pub(crate) variant: Variant,
-    pub(crate) headers: HeaderMap,
+    /// Which of its fields are stored.
+    pub(crate) kept: Kept,
+    /// The date to store, where it has none.
+    pub(crate) date: Option<HeaderValue>,
+    /// What `Content-Length` says, where it says one thing.
+    pub(crate) length: Option<u64>,
+    /// Octets of the values of all its fields.
+    pub(crate) octets: usize,
     pub(crate) freshness: Freshness,
     /// It is part of something.
     pub(crate) part: Option<Part>,
@@ -90,27 +98,31 @@ pub(crate) fn decide(
     exchange: Exchange,
     rules: &StorageRules,
 ) -> Result<Storable, Refusal> {
-    let directives = ResponseDirectives::of(headers, &rules.freshness.targeted);
     if requested.no_store {
         return Err(Refusal::RequestNoStore);
     }
+    let said = Said::of(headers, &rules.freshness.targeted);
+    let directives = said.directives(headers, &rules.freshness.targeted);
     let part = Part::of(request, status, headers).filter(|_| !requested.post);
-    permitted(request, status, part.is_some(), headers, &directives, rules)?;
-    let variant = Variant::of(request, headers).ok_or(Refusal::Vary)?;
-    let word = if requested.post || personal(request, rules) { Word::Own } else { Word::Any };
-    let freshness = worth_storing(status, headers, &directives, exchange, word, &rules.freshness)
+    let credentials = Credentials::of(request);
+    permitted(credentials, status, part.is_some(), &said, &directives, rules)?;
+    let mut variant = Variant::default();
+    if said.varies {
+        variant = Variant::of(request, headers).ok_or(Refusal::Vary)?;
+    }
+    let word = if requested.post || credentials.personal(rules) { Word::Own } else { Word::Any };
+    let freshness = worth_storing(status, &said, &directives, exchange, word, &rules.freshness)
         .filter(|(_, source)| *source == Source::Explicit || word == Word::Any)
         .ok_or(Refusal::NoFreshness)?
         .0;
-    let mut stored = fields::storable(headers, &directives);
-    if !stored.contains_key(header::DATE) {
+    let kept = Kept::of(headers, &said, &directives);
+    let mut date = None;
+    if !(said.date.is_any() && kept.has(&header::DATE)) {
         // RFC 9110 §6.6.1: who stores a response without Date notes when it came.
-        let date = dates::fixdate(exchange.received).and_then(|date| HeaderValue::from_bytes(&date).ok());
-        if let Some(date) = date {
-            stored.insert(header::DATE, date);
-        }
+        date = dates::fixdate(exchange.received).and_then(|date| HeaderValue::from_bytes(&date).ok());
     }
-    Ok(Storable { variant, headers: stored, freshness, part })
+    let (length, octets) = (said.length(), said.octets);
+    Ok(Storable { variant, kept, date, length, octets, freshness, part })
 }
 
 /// Whether newer fields no longer say what let a shared cache keep a response that may have been made for somebody's
@@ -127,10 +139,10 @@ pub(crate) fn withdraws(stored: &HeaderMap, newer: &HeaderMap, rules: &StorageRu
 
 /// The prohibitions.
 fn permitted(
-    request: &HeaderMap,
+    credentials: Credentials,
     status: StatusCode,
     part: bool,
-    headers: &HeaderMap,
+    said: &Said<'_>,
     directives: &ResponseDirectives,
     rules: &StorageRules,
 ) -> Result<(), Refusal> {
@@ -151,13 +163,13 @@ fn permitted(
         return Err(Refusal::Private);
     }
     let shared_explicitly = directives.public || directives.s_maxage.or_zero().is_some();
-    if request.contains_key(header::AUTHORIZATION) && !shared_explicitly && !directives.must_revalidate {
+    if credentials.authorization && !shared_explicitly && !directives.must_revalidate {
         return Err(Refusal::Authorization);
     }
-    if request.contains_key(header::COOKIE) && !shared_explicitly && !rules.cookie {
+    if credentials.cookie && !shared_explicitly && !rules.cookie {
         return Err(Refusal::Cookie);
     }
-    if headers.contains_key(header::SET_COOKIE) && !shared_explicitly && !rules.set_cookie {
+    if said.set_cookie && !shared_explicitly && !rules.set_cookie {
         return Err(Refusal::SetCookie);
     }
     Ok(())
@@ -169,38 +181,57 @@ fn is_about_one_request(status: StatusCode) -> bool {
     matches!(status.as_u16(), 407 | 412 | 416 | 417 | 421 | 425 | 428 | 429 | 431 | 511)
 }
 
+/// What a request has by which its answer may be its client's own.
+#[derive(Debug, Clone, Copy)]
+struct Credentials {
+    authorization: bool,
+    cookie: bool,
+}
+
+impl Credentials {
+    fn of(request: &HeaderMap) -> Self {
+        let [authorization, cookie] =
+            [header::AUTHORIZATION, header::COOKIE].map(|name| request.contains_key(name));
+        Self { authorization, cookie }
+    }
+
+    fn personal(self, rules: &StorageRules) -> bool {
+        rules.freshness.mode == Mode::Shared && (self.authorization || self.cookie && !rules.cookie)
+    }
+}
+
 /// Whether the answer to this request may be its client's own: a guess is not made about it, and what it is says nothing
 /// about the answers to others.
 pub(crate) fn personal(request: &HeaderMap, rules: &StorageRules) -> bool {
-    rules.freshness.mode == Mode::Shared
-        && (request.contains_key(header::AUTHORIZATION)
-            || request.contains_key(header::COOKIE) && !rules.cookie)
+    Credentials::of(request).personal(rules)
 }
 
 /// The freshness, if a stored copy would ever save anything: it is fresh for a while, or can be validated, or may be
 /// served stale.
 fn worth_storing(
     status: StatusCode,
-    headers: &HeaderMap,
+    said: &Said<'_>,
     directives: &ResponseDirectives,
     exchange: Exchange,
     word: Word,
     rules: &FreshnessRules,
 ) -> Option<(Freshness, Source)> {
-    let (lifetime, source) = freshness::lifetime(status, headers, directives, exchange.received, word, rules);
+    let date = said.date.date(exchange.received);
+    let (lifetime, source) =
+        freshness::lifetime(status, said, directives, date, exchange.received, word, rules);
     // The last condition of §3.
     let own = rules.mode == Mode::Private && directives.private != Qualified::Absent;
     let stated = source != Source::None || directives.public || own;
     if !stated && !freshness::heuristically_cacheable(status) {
         return None;
     }
-    let freshness = freshness::of(lifetime, age::initial(headers, exchange), directives, rules);
+    let freshness = freshness::of(lifetime, age::initial(said, date, exchange), directives, rules);
     let fresh = freshness.lifetime > freshness.initial_age && !freshness.always_validate;
     let stale = !freshness.never_stale
         && !freshness.always_validate
         && source != Source::None
         && (!freshness.stale_while_revalidate.is_zero() || !freshness.stale_if_error.is_zero());
-    (fresh || stale || has_validator(headers)).then_some((freshness, source))
+    (fresh || stale || said.has_validator()).then_some((freshness, source))
 }
 
 /// Final status codes of RFC 9110 whose caching requirements are known here; all of them but 304.

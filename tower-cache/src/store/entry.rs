@@ -206,6 +206,35 @@ impl Head {
     }
 }
 
+#[cfg(test)]
+impl Head {
+    /// One without fields, fresh for a minute.
+    pub(crate) fn plain(key: CacheKey) -> Self {
+        use std::time::Duration;
+        Self {
+            key,
+            variant: Variant::default(),
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            values: Bytes::new(),
+            freshness: Freshness {
+                initial_age: Duration::ZERO,
+                lifetime: Duration::from_secs(60),
+                stale_while_revalidate: Duration::ZERO,
+                stale_if_error: Duration::ZERO,
+                stale_if_unreachable: Duration::ZERO,
+                always_validate: false,
+                never_stale: false,
+            },
+            part: None,
+            upstream_status: false,
+            own_etag: false,
+            tags: Box::default(),
+            stored_at: Instant::now(),
+        }
+    }
+}
+
 impl StoredBody {
     /// Copies the pieces into as few as possible: they may be small, and each may pin a read buffer many times its
     /// size.

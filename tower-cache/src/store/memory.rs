@@ -160,14 +160,17 @@ impl Store for MemoryStore {
 
     fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
         let Shared { records, generations, max_variants, .. } = &*self.shared;
-        let key = entry.key();
-        let hash = key.hash64();
+        let head = Arc::clone(&entry.head);
+        let (key, hash) = (&head.key, head.key.hash64());
         let committing = self.shared.committing(hash);
         let replaced = records.replace(hash, |known| {
             // A purge either is seen here, or comes to this shelf later and finds what is put there now.
-            let hard = generations.hard(key);
-            if stamp < hard.max(generations.prefix()).max(generations.tags(&entry, false)) {
-                return None;
+            let mut hard = Stamp(0);
+            if Generations::is_any_purged(generations.now()) {
+                hard = generations.hard(key);
+                if stamp < hard.max(generations.prefix()).max(generations.tags(&entry, false)) {
+                    return None;
+                }
             }
             let others = || known.into_iter().flat_map(Record::entries);
             // What has taken its time to arrive does not take the place of what was answered later.
@@ -186,7 +189,9 @@ impl Store for MemoryStore {
             let mut room = self.shared.max_record.saturating_sub(own);
             let fits =
                 |other: &&Entry| room.checked_sub(other.weight()).inspect(|left| room = *left).is_some();
-            Some(Record::new(Entry::clone(&entry), others.take(max_variants - 1).take_while(fits).cloned()))
+            let others: Box<[Entry]> = others.take(max_variants - 1).take_while(fits).cloned().collect();
+            // Most often nobody else has it any more.
+            Some(Record::new(Arc::unwrap_or_clone(entry), others))
         });
         let Some((record, replaced)) = replaced else { return StoreFuture::ready(Ok(())) };
         if let Some(replaced) = &replaced {

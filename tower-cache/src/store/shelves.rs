@@ -26,9 +26,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(first: Entry, others: impl Iterator<Item = Entry>) -> Self {
-        let others: Box<[Entry]> = others.collect();
-        let entries = std::iter::once(&first).chain(&others);
+    pub(super) fn new(first: Entry, others: Box<[Entry]>) -> Self {
+        let entries = std::iter::once(&first).chain(&*others);
         Self {
             hash: first.key().hash64(),
             used: AtomicU32::new(0),
@@ -176,14 +175,11 @@ fn is(shelf: &Table, record: &Arc<Record>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::time::{Duration, Instant};
 
-    use bytes::Bytes;
-    use http::{HeaderMap, StatusCode, Uri};
+    use http::Uri;
 
     use super::*;
     use crate::key::CacheKey;
-    use crate::policy::freshness::Freshness;
     use crate::store::{Head, Stamp, StoredBody};
 
     /// Numbers that look random, the same in every run.
@@ -193,29 +189,9 @@ mod tests {
     }
 
     fn record(hash: u64) -> Record {
-        let head = Head {
-            key: CacheKey::of_uri(&Uri::from_static("http://example.com/")).unwrap(),
-            variant: crate::policy::vary::Variant::default(),
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            freshness: Freshness {
-                initial_age: Duration::ZERO,
-                lifetime: Duration::from_secs(60),
-                stale_while_revalidate: Duration::ZERO,
-                stale_if_error: Duration::ZERO,
-                stale_if_unreachable: Duration::ZERO,
-                always_validate: false,
-                never_stale: false,
-            },
-            part: None,
-            values: Bytes::new(),
-            upstream_status: false,
-            own_etag: false,
-            tags: Box::default(),
-            stored_at: Instant::now(),
-        };
+        let head = Head::plain(CacheKey::of_uri(&Uri::from_static("http://example.com/")).unwrap());
         let entry = Entry::new(Arc::new(head), StoredBody::default(), Stamp::new(1));
-        Record { hash, ..Record::new(entry, [].into_iter()) }
+        Record { hash, ..Record::new(entry, Box::default()) }
     }
 
     #[test]

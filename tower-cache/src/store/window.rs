@@ -57,8 +57,9 @@ impl Window {
     pub(super) fn next(&self) -> Option<Arc<Record>> {
         loop {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit = if queue.len() > FEW { self.capacity.min(USUAL) } else { self.capacity };
             // Those without content weigh nothing, and are bounded by number.
-            if self.bytes() <= self.capacity && queue.len() as u64 <= self.capacity / LEAST {
+            if self.bytes() <= limit && queue.len() as u64 <= self.capacity / LEAST {
                 return None;
             }
             let first = queue.pop_front()?;
@@ -92,8 +93,13 @@ impl Window {
 
 /// This part of a store is for those that wait.
 const SHARE: u64 = 32;
-/// And no more than a processor's own cache holds: what goes again soon is written where it went before.
+/// And no more than this.
 const MOST: u64 = 256 << 10;
+/// Of which more than a few records take less than a processor's own cache holds beside all else that a response passes:
+/// what goes again soon is written where it went before, and that is near.
+const USUAL: u64 = 64 << 10;
+/// So many may be large.
+const FEW: usize = 2;
 /// No record weighs less.
 const LEAST: u64 = 512;
 
@@ -102,14 +108,12 @@ mod tests {
     use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
-    use std::time::{Duration, Instant};
 
     use bytes::Bytes;
-    use http::{HeaderMap, StatusCode, Uri};
+    use http::Uri;
 
     use super::*;
     use crate::key::CacheKey;
-    use crate::policy::freshness::Freshness;
     use crate::store::{
         Entry, Head, Lookup, MemoryStore, Purge, PurgeTarget, Store, StoreFuture, StoredBody, Variants,
     };
@@ -137,27 +141,7 @@ mod tests {
         if is_in(&lookup) {
             return true;
         }
-        let head = Head {
-            key: key(number),
-            variant: crate::policy::vary::Variant::default(),
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            values: Bytes::new(),
-            freshness: Freshness {
-                initial_age: Duration::ZERO,
-                lifetime: Duration::from_secs(60),
-                stale_while_revalidate: Duration::ZERO,
-                stale_if_error: Duration::ZERO,
-                stale_if_unreachable: Duration::ZERO,
-                always_validate: false,
-                never_stale: false,
-            },
-            part: None,
-            upstream_status: false,
-            own_etag: false,
-            tags: Box::default(),
-            stored_at: Instant::now(),
-        };
+        let head = Head::plain(key(number));
         let body = StoredBody::copied([Bytes::from(vec![b'x'; EACH])].iter(), EACH as u64, None);
         let stamp = lookup.stamp;
         now(store.commit(Arc::new(Entry::new(Arc::new(head), body, stamp)), stamp));
