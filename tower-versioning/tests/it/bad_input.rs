@@ -103,6 +103,21 @@ async fn a_grpc_request_is_refused_by_trailers_only() {
     let answer = send(&header_only(), request("9")).await;
     assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""));
     assert_eq!(answer.headers["grpc-status"], "12");
+    for (content_type, is_grpc) in [
+        ("application/grpc+proto", true),
+        ("APPLICATION/gRPC; x=y", true),
+        ("application/grpc-web", true),
+        ("application/grpc-web-text+proto", true),
+        ("application/grpcx", false),
+        ("application/grpc-webx", false),
+        ("application/grp", false),
+        ("text/application/grpc", false),
+    ] {
+        let answer =
+            send(&header_only(), with("/x", &[("content-type", content_type), ("api-version", "9")])).await;
+        assert_eq!(answer.headers.contains_key("grpc-status"), is_grpc, "{content_type}");
+        assert_eq!(answer.status == StatusCode::OK, is_grpc, "{content_type}");
+    }
 }
 
 #[tokio::test]

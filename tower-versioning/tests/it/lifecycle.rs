@@ -242,6 +242,17 @@ fn v_one_zero() -> Version {
     Version::new(1, 0)
 }
 
+/// To the second, on both sides of 1970, and without overflow.
+#[test]
+fn moments_are_whole_seconds() {
+    use std::time::{SystemTime, UNIX_EPOCH};
+    let at = |time: SystemTime| Moment::from(time).unix();
+    assert_eq!(at(UNIX_EPOCH + Duration::from_millis(10_999)), 10);
+    assert_eq!(at(UNIX_EPOCH - Duration::from_secs(10)), -10);
+    assert_eq!(Moment::from_unix(-10).to_string(), "@-10");
+    assert_eq!(Moment::utc(2026, 3, 5).to_string(), "Thu, 05 Mar 2026 00:00:00 GMT");
+}
+
 /// Every day of four hundred years by counting, in which the calendar comes around.
 #[test]
 fn moments_of_days_are_those_of_the_calendar() {

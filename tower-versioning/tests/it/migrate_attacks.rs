@@ -129,6 +129,36 @@ async fn a_future_that_is_dropped_while_it_reads_calls_nobody() {
     assert_eq!(called.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
+/// A body that says it is too large.
+struct Announced;
+
+impl http_body::Body for Announced {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        unreachable!("it is read although it is too large")
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(21)
+    }
+}
+
+#[tokio::test]
+async fn what_is_announced_as_too_large_is_not_read() {
+    let migrations = one(Change::new("c").request_body(|_| Ok(()))).request_limit(20).build().unwrap();
+    let inner = service_fn(async |_: http::Request<MigrateBody<Announced>>| {
+        Ok::<_, std::convert::Infallible>(json_answer(&order()))
+    });
+    let app = versions().layer(MigrateLayer::new(migrations).layer(inner));
+    let sent = request(V1, Method::POST, "/", &order()).map(|_| Announced);
+    assert_eq!(app.oneshot(sent).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
 /// The change of the front page: what is no order goes on as it is, to be refused by those who know why.
 #[tokio::test]
 async fn a_change_meets_documents_of_any_shape() {

@@ -45,7 +45,9 @@ async fn versions_before_ranges_before_the_fallback() {
     assert_eq!(ask(&router.clone().neutral(named("neutral")), "/open").await, "neutral");
     let overlap = router.clone().range(VersionRange::exactly(v("2.5")), named("x"));
     assert_eq!(overlap.unwrap_err().field(), "range");
-    assert!(router.range(VersionRange::since(v("3")), named("x")).is_ok());
+    assert!(router.clone().range(VersionRange::since(v("3")), named("x")).is_ok());
+    let empty = router.range(VersionRange::between(v("4"), v("3")), named("x"));
+    assert_eq!(empty.unwrap_err().field(), "range");
 }
 
 #[tokio::test]
