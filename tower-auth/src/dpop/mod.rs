@@ -74,7 +74,7 @@ pub(crate) struct Proven {
 
 impl DpopPolicy {
     /// Proofs for requests to this absolute URL and below it: what clients see, which behind a proxy is not what this
-    /// server sees.
+    /// server sees. Inside of a router that is nested at `/api`, which takes the prefix off, it ends with `/api`.
     #[must_use]
     pub fn builder(base: Uri) -> DpopPolicyBuilder {
         let store = Arc::new(MemoryReplayStore::new(100_000));

@@ -174,7 +174,9 @@ impl fmt::Display for KeyFault {
             Self::Malformed => "not a readable key",
             Self::Unsupported => "a kind of key that is not supported",
             Self::Purpose => "not a key for verifying signatures",
-            Self::Size => "a key of the wrong size",
+            Self::Size => {
+                "a key of the wrong size: RSA has 2,048 to 8,192 bits, an HMAC secret at least those of the hash"
+            }
             Self::Weak => "a weak key",
             Self::NotSecret => "a key file in the place of a secret",
             Self::Algorithm => "the algorithm does not fit the key",

@@ -142,6 +142,30 @@ async fn one_change_to_an_accepted_request_is_refused() {
     }
 }
 
+/// axum's `nest` takes the prefix off the URI, and the base gives it back.
+#[tokio::test]
+async fn in_a_nested_router_the_base_ends_with_the_prefix() {
+    let key = DpopKey::generate().unwrap();
+    let token = format!("DPoP {}", bound_to(key.thumbprint()));
+    for (base, expected) in [
+        ("https://api.example/shop", StatusCode::OK),
+        ("https://api.example/shop/", StatusCode::OK),
+        ("https://api.example", StatusCode::UNAUTHORIZED),
+    ] {
+        let policy = DpopPolicy::builder(base.parse().unwrap()).build().unwrap();
+        let inner = axum::Router::new()
+            .route("/orders", axum::routing::get(async || "orders"))
+            .layer(AuthLayer::new(authenticator(clock)).dpop(policy));
+        let request = proven(&key, request("https://api.example/shop/orders", &token)).await;
+        let response = axum::Router::new()
+            .nest("/shop", inner)
+            .oneshot(request.map(axum::body::Body::new))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), expected, "{base}");
+    }
+}
+
 #[tokio::test]
 async fn a_proof_is_good_once() {
     let key = DpopKey::generate().unwrap();

@@ -187,6 +187,10 @@ fn wrong_configuration_names_its_field() {
     assert_eq!(RequireScopes::any(["a b"]).unwrap_err().field(), "any");
     assert_eq!(builder().leeway(Duration::from_secs(301)).build().unwrap_err().field(), "leeway");
     assert!(builder().leeway(Duration::from_secs(300)).build().is_ok());
+    // The first mistake of many: it says how long a secret must be.
+    let short = StaticKeys::hmac(Algorithm::Hs256, &SECRET[..31]).unwrap_err();
+    assert_eq!(short.field(), "hmac");
+    assert!(short.to_string().contains("at least those of the hash"), "{short}");
 }
 
 #[tokio::test]
