@@ -205,3 +205,18 @@ impl Cells {
         &self.words[shard * STRIDE + index]
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Its time was read before that of another thread, which has begun a newer slot since.
+    #[test]
+    fn a_call_that_is_too_late_for_its_slot_is_counted_all_the_same() {
+        let cells = Cells::new(1);
+        assert_eq!(cells.count(0, Kind::Success, 5 + SLOTS), Counted::Look);
+        assert_eq!(cells.count(0, Kind::Success, 5), Counted::Quietly);
+        assert_eq!(cells.counts(5 + SLOTS).total, 1);
+        assert_eq!(cells.tally().successes, 2);
+    }
+}
