@@ -148,33 +148,53 @@ pub fn verify_jws(token: &str, keys: &KeySet, backend: Backend) -> Result<Jws, T
     let header = jws::decode(split.header)?;
     let parsed = jws::header(&header)?;
     let signature = Signature::decode(split.signature)?;
-    verify_split(&split, &parsed, &signature, keys, backend, None)?;
+    verify_split(&split, &parsed, &signature, keys, backend)?;
     let payload = jws::decode(split.payload)?;
     Ok(Jws { header, payload, algorithm: parsed.algorithm })
 }
 
-/// The key that the signature is good with. What it signs may be decoded then. With `once`, the key that verified exactly
-/// this token before, nothing is computed if that is still the one.
+/// The key that the signature is good with. What it signs may be decoded then.
 pub(crate) fn verify_split<'k>(
     split: &Split<'_>,
     header: &Header,
     signature: &Signature,
     keys: &'k KeySet,
     backend: Backend,
-    once: Option<NonZeroU64>,
 ) -> Result<&'k Arc<Key>, TokenFault> {
-    let algorithm = header.algorithm;
-    let key = keys.select(header.kid.as_deref(), algorithm).filter(|key| key.suits(backend));
-    let key = key.ok_or(TokenFault::UnknownKey)?;
+    let key = key_for(header, keys, backend)?;
+    verify_with(key, header.algorithm, split, signature, backend, None)?;
+    Ok(key)
+}
+
+/// The key for tokens with this header.
+pub(crate) fn key_for<'k>(
+    header: &Header,
+    keys: &'k KeySet,
+    backend: Backend,
+) -> Result<&'k Arc<Key>, TokenFault> {
+    let key = keys.select(header.kid.as_deref(), header.algorithm).filter(|key| key.suits(backend));
+    key.ok_or(TokenFault::UnknownKey)
+}
+
+/// With the key for its header. With `once`, the key that verified exactly this token before, nothing is computed if that
+/// is still the one.
+pub(crate) fn verify_with(
+    key: &Key,
+    algorithm: Algorithm,
+    split: &Split<'_>,
+    signature: &Signature,
+    backend: Backend,
+    once: Option<NonZeroU64>,
+) -> Result<(), TokenFault> {
     if once.is_some() && once == key.id() {
-        return Ok(key);
+        return Ok(());
     }
     if !algorithm.admits_signature(signature.0.len())
         || !backend.good(key, algorithm, split.signed.as_bytes(), &signature.0)
     {
         return Err(TokenFault::Signature);
     }
-    Ok(key)
+    Ok(())
 }
 
 /// A decoded signature. Its memory is used again by the next one on the same thread; at most what [`jws::split`] lets

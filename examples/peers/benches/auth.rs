@@ -24,7 +24,7 @@ use cpu_time::ThreadTime;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use jwt_authorizer::{IntoLayer, JwtAuthorizer};
-use peers::{Bare, Body, allocated, allocations, calls, request};
+use peers::{Bare, Body, allocated, allocations, calls, count_allocations, request};
 use serde::{Deserialize, Serialize};
 use tower::{Layer, Service, ServiceExt};
 use tower_auth::keys::{Algorithm as Ours, KeySet};
@@ -43,6 +43,8 @@ const ROUNDS: usize = 300;
 const LONGEST: Duration = Duration::from_secs(20);
 /// Batches of one contestant one after the other.
 const STRETCH: usize = 4;
+/// One of so many rounds counts allocations instead of time.
+const COUNTED: usize = 10;
 const ISSUER: &str = "https://issuer.example";
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
@@ -233,22 +235,30 @@ fn report(title: &str, filter: Option<&str>, rows: Vec<Row>) {
     let (names, mut runs): (Vec<String>, Vec<Run>) =
         rows.into_iter().map(|Row(name, run)| (name, run)).unzip();
     let mut first: Vec<Vec<(f64, u64, u64)>> = vec![Vec::new(); runs.len()];
-    let mut last = first.clone();
+    let (mut last, mut counted) = (first.clone(), first.clone());
     let begun = Instant::now();
     for round in 0..ROUNDS {
         // Tokens that are all new must all be signed.
         if begun.elapsed() > LONGEST {
             break;
         }
+        // Counting takes as much time as the allocation does: no round does both.
+        let counts = round % COUNTED == 0;
+        count_allocations(counts);
         for (number, run) in runs.iter_mut().enumerate() {
             let results: Vec<_> = (0..STRETCH).map(|_| run()).collect();
             // The first ones warm up.
-            if round >= ROUNDS / 30 {
-                first[number].push(results[0]);
-                last[number].push(results[STRETCH - 1]);
+            match (round >= ROUNDS / 30, counts) {
+                (true, true) => counted[number].push(results[STRETCH - 1]),
+                (true, false) => {
+                    first[number].push(results[0]);
+                    last[number].push(results[STRETCH - 1]);
+                }
+                (false, _) => {}
             }
         }
     }
+    count_allocations(true);
     println!("\n{title}");
     println!(
         "  {:<50} {:>9} {:>10} {:>9} {:>10} {:>7} {:>7}",
@@ -260,8 +270,11 @@ fn report(title: &str, filter: Option<&str>, rows: Vec<Row>) {
     };
     let first: Vec<_> = first.iter_mut().map(median).collect();
     let last: Vec<_> = last.iter_mut().map(median).collect();
-    for (name, ((at_once, ..), (then, count, bytes))) in names.iter().zip(first.iter().zip(&last)) {
-        let (base, (base_then, base_count, base_bytes)) = (first[0].0, last[0]);
+    let counted: Vec<_> = counted.iter_mut().map(median).collect();
+    for (number, name) in names.iter().enumerate() {
+        let (at_once, base) = (first[number].0, first[0].0);
+        let (then, base_then) = (last[number].0, last[0].0);
+        let ((_, count, bytes), (_, base_count, base_bytes)) = (counted[number], counted[0]);
         println!(
             "  {name:<50} {at_once:>9.0} {:>10.0} {then:>9.0} {:>10.0} {:>7} {:>7}",
             at_once - base,

@@ -286,12 +286,16 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         let Settings { rules, backend, places, .. } = &self.shared.settings;
         let split = jws::split(token)?;
         let known = self.shared.headers.get(split.header);
+        let read;
         let header = match &known {
-            Some(known) => Arc::clone(known),
-            None => Arc::new(jws::header(&jws::decode(split.header)?)?),
+            Some(known) => &known.header,
+            None => {
+                read = jws::header(&jws::decode(split.header)?)?;
+                &read
+            }
         };
         let signature = Signature::decode(split.signature)?;
-        if !rules.token_type.admits(header.typ.as_deref()) {
+        if known.is_none() && !rules.token_type.admits(header.typ.as_deref()) {
             return Err(TokenFault::Type.into());
         }
         let position = self.issuer_of(split.payload)?;
@@ -303,7 +307,12 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         };
         let once =
             self.shared.cache.as_ref().zip(key).and_then(|(cache, key)| cache.once(key, token.as_bytes()));
-        let by = verify::verify_split(&split, &header, &signature, &keys, *backend, once)?;
+        let generation = keys.generation();
+        let by = match known.as_ref().and_then(|known| known.key(generation)) {
+            Some(key) => key,
+            None => verify::key_for(header, &keys, *backend)?,
+        };
+        verify::verify_with(by, header.algorithm, &split, &signature, *backend, once)?;
         // One piece of memory for the payload and, in the end, the token.
         let payload = jws::decode_with_room(split.payload, token.len())?;
         let (mut outline, mut registered) = (Outline::new(), Registered::default());
@@ -315,11 +324,9 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         rules.check(&registered, self.seconds(), proof)?;
         self.not_revoked(&registered)?;
         let claims = outline.claims(registered.payload()).ok_or(TokenFault::ClaimsType)?;
-        if known.is_none() {
-            self.shared.headers.keep(split.header, &header);
-        }
+        self.shared.headers.keep(split.header, header, known.as_deref(), (position, generation, by));
         // There are fewer issuers than that.
-        let signed = Signed::new(key.unwrap_or_default(), position as u32, Arc::clone(by), keys.generation());
+        let signed = Signed::new(key.unwrap_or_default(), position as u32, Arc::clone(by), generation);
         let verified = Verified::new(registered, token, Some(signed), claims);
         if let (Some(cache), Some(key)) = (&self.shared.cache, key) {
             let again = once.is_some() && once == by.id();

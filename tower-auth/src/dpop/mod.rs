@@ -290,7 +290,7 @@ fn verify_proof(proof: &str, backend: Backend) -> Result<(Vec<u8>, String), &'st
     let keys = KeySet::passing(jwk.as_bytes()).map_err(|_| refused)?;
     // The key is the one in the header, whatever its name.
     parsed.kid = None;
-    let payload = verify::verify_split(&split, &parsed, &signature, &keys, backend, None)
+    let payload = verify::verify_split(&split, &parsed, &signature, &keys, backend)
         .and_then(|_| jws::decode(split.payload))
         .map_err(|_| "The signature of the DPoP proof is not valid")?;
     let thumbprint = thumbprint(&members, backend).ok_or(malformed)?;

@@ -26,13 +26,11 @@ pub(crate) fn decode_into(text: &str, bytes: &mut Vec<u8>) -> bool {
     let (steps, rest) = text.as_bytes().as_chunks::<STEP>();
     let (places, _) = bytes.as_chunks_mut::<OUT>();
     let mut wrong = [0; STEP];
-    for (place, characters) in places.iter_mut().zip(steps) {
-        *place = joined(sextets(characters, &mut wrong));
-    }
-    if let (Some(place), false) = (places.last_mut(), rest.is_empty()) {
-        let mut last = [b'A'; STEP];
-        last[..rest.len()].copy_from_slice(rest);
-        *place = joined(sextets(&last, &mut wrong));
+    let mut last = [b'A'; STEP];
+    last[..rest.len()].copy_from_slice(rest);
+    // There is a place for the rest only if there is one.
+    for (number, place) in places.iter_mut().enumerate() {
+        *place = joined(sextets(steps.get(number).unwrap_or(&last), &mut wrong));
     }
     // What the last character says beyond the last byte must be nothing.
     let canonical = text.len() % 4 != 1 && bytes.get(length).is_none_or(|beyond| *beyond == 0);

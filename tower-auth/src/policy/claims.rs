@@ -140,9 +140,9 @@ pub(crate) fn pointer(text: &str) -> Option<Vec<String>> {
 
 fn at<'j>(members: &Members<'j>, path: &[String]) -> Option<Value<'j>> {
     let (name, rest) = path.split_first()?;
-    let (_, value) = members.iter().find(|(member, _)| member.as_str() == name)?;
+    let (_, value) = members.iter().find(|(member, _)| *member == **name)?;
     match (rest, value) {
-        ([], value) => Some(value.clone()),
+        ([], value) => Some(*value),
         (rest, Value::Object(text)) => at(&json::members(text).ok()?, rest),
         _ => None,
     }
@@ -175,10 +175,10 @@ pub(crate) fn parse_outlined(
 }
 
 /// The issuer that an unverified payload names, for choosing among the configured ones and for nothing else.
-pub(crate) fn issuer(payload: &[u8]) -> Result<Text<'_>, TokenFault> {
+pub(crate) fn issuer(payload: &[u8]) -> Result<Cow<'_, str>, TokenFault> {
     let members = json::object(payload).map_err(|_| TokenFault::Malformed)?;
     match members.into_iter().find(|(name, _)| name == "iss") {
-        Some((_, Value::String(text))) => Ok(text),
+        Some((_, Value::String(text))) => Ok(text.into_cow()),
         Some(_) => Err(TokenFault::Claim("iss")),
         None => Err(TokenFault::Missing("iss")),
     }
@@ -200,77 +200,96 @@ impl<'p> Reading<'p, '_> {
         // What is no JSON is that and nothing else, whatever its claims are.
         let mut result = Ok(());
         json::each(self.payload, |name, value, place| {
-            outline.push(name.plain().map(|name| self.member(name, &value, place)));
+            let member = self.member(name, value, place);
+            outline.push(member);
             if result.is_ok() {
-                result = self.claim(&name, value);
+                result = match name {
+                    Text::Plain(name) => self.claim(name, value),
+                    Text::Escaped(_) => self.claim(&name.into_cow(), value),
+                };
             }
         })
         .map_err(|_| TokenFault::Malformed)?;
         result
     }
 
-    fn member(&self, name: &str, value: &Value<'p>, place: Range<usize>) -> Member {
-        let span = |place: Range<usize>| (place.start as u32, place.end as u32);
-        let (value, kind) = match value {
-            Value::String(text) if text.plain().is_some() => (place.start + 1..place.end - 1, Kind::Plain),
-            Value::Integer(number) => (place, Kind::Integer(*number)),
-            _ => (place, Kind::Other),
-        };
-        Member { name: self.within(name), value: span(value), kind }
+    /// `None` where the name does not stand in the payload as it is.
+    fn member(&self, name: Text<'p>, value: Value<'p>, place: Range<usize>) -> Option<Member> {
+        let name = self.within(name.plain()?);
+        let (start, end) = (place.start as u32, place.end as u32);
+        Some(match value {
+            Value::String(Text::Plain(_)) => Member { name, value: (start + 1, end - 1), kind: Kind::Plain },
+            Value::Integer(number) => Member { name, value: (start, end), kind: Kind::Integer(number) },
+            _ => Member { name, value: (start, end), kind: Kind::Other },
+        })
     }
 
     fn read_places(&mut self, places: &Places) -> Result<(), TokenFault> {
         let members = json::members(self.payload).map_err(|_| TokenFault::Malformed)?;
         for value in places.scopes.iter().filter_map(|path| at(&members, path)) {
-            each(value, "scope", |text| self.add_scopes(text))?;
+            each(value, |text| self.add_scopes(text)).ok_or(TokenFault::Claim("scope"))?;
         }
         for value in places.roles.iter().filter_map(|path| at(&members, path)) {
-            each(value, "roles", |text| {
+            let pushed = each(value, |text| {
                 let span = self.place(text);
                 self.claims.roles.push(span);
-            })?;
+            });
+            pushed.ok_or(TokenFault::Claim("roles"))?;
         }
         Ok(())
     }
 
+    /// Keeps a claim that is of the right type. What all of a kind have in common is there once: most of its time is that of
+    /// fetching the code, after a signature.
     fn claim(&mut self, name: &str, value: Value<'p>) -> Result<(), TokenFault> {
-        match name {
-            "iss" => self.claims.iss = Some(self.string(value, "iss")?),
-            "sub" => self.claims.sub = Some(self.string(value, "sub")?),
-            "jti" => self.claims.jti = Some(self.string(value, "jti")?),
-            "client_id" => self.claims.client_id = Some(self.string(value, "client_id")?),
-            "aud" => each(value, "aud", |text| {
+        let right = match name {
+            "iss" | "sub" | "jti" | "client_id" => self.text_claim(name, value),
+            "exp" | "nbf" | "iat" => self.time_claim(name, value),
+            "aud" => each(value, |text| {
                 let span = self.place(text);
                 self.claims.aud.push(span);
-            })?,
-            "exp" => self.claims.exp = Some(time(&value, "exp", f64::floor)?),
-            "nbf" => self.claims.nbf = Some(time(&value, "nbf", f64::ceil)?),
-            "iat" => self.claims.iat = Some(time(&value, "iat", f64::floor)?),
-            // RFC 8693 §4.2 wants a string; some issuers write an array, as their `scp` and `aud` would be.
-            "scope" => each(value, "scope", |text| self.add_scopes(text))?,
-            "scp" => each(value, "scp", |text| self.add_scopes(text))?,
-            "cnf" => {
-                self.claims.bound = true;
-                if let Value::Object(text) = value {
-                    let members = json::members(text).map_err(|_| TokenFault::Malformed)?;
-                    self.claims.certificate = members.iter().any(|(name, _)| name == "x5t#S256");
-                    self.claims.bound = !self.claims.certificate || members.len() > 1;
-                    if let Some((_, Value::String(jkt))) = members.into_iter().find(|(name, _)| name == "jkt")
-                    {
-                        self.claims.jkt = Some(self.place(jkt));
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(())
+            }),
+            // RFC 8693 §4.2 wants a string for `scope`; some issuers write an array, as their `scp` and `aud` would be.
+            "scope" | "scp" => each(value, |text| self.add_scopes(text)),
+            "cnf" => self.confirmation(value),
+            _ => Some(()),
+        };
+        right.ok_or_else(|| wrong(name))
     }
 
-    fn string(&mut self, value: Value<'p>, claim: &'static str) -> Result<Span, TokenFault> {
-        match value {
-            Value::String(text) => Ok(self.place(text)),
-            _ => Err(TokenFault::Claim(claim)),
+    fn text_claim(&mut self, name: &str, value: Value<'p>) -> Option<()> {
+        let Value::String(text) = value else { return None };
+        let span = Some(self.place(text));
+        match name {
+            "iss" => self.claims.iss = span,
+            "sub" => self.claims.sub = span,
+            "jti" => self.claims.jti = span,
+            _ => self.claims.client_id = span,
         }
+        Some(())
+    }
+
+    fn time_claim(&mut self, name: &str, value: Value<'p>) -> Option<()> {
+        let time = Some(time(value, name == "nbf")?);
+        match name {
+            "exp" => self.claims.exp = time,
+            "nbf" => self.claims.nbf = time,
+            _ => self.claims.iat = time,
+        }
+        Some(())
+    }
+
+    fn confirmation(&mut self, value: Value<'p>) -> Option<()> {
+        self.claims.bound = true;
+        if let Value::Object(text) = value {
+            let members = json::members(text).ok()?;
+            self.claims.certificate = members.iter().any(|(name, _)| name == "x5t#S256");
+            self.claims.bound = !self.claims.certificate || members.len() > 1;
+            if let Some((_, Value::String(jkt))) = members.into_iter().find(|(name, _)| name == "jkt") {
+                self.claims.jkt = Some(self.place(jkt));
+            }
+        }
+        Some(())
     }
 
     /// Where the text is, once the payload and what was copied are one. Tokens are far shorter than 4 GiB.
@@ -320,32 +339,43 @@ impl<'p> Reading<'p, '_> {
     }
 }
 
-/// Each text of a string or an array of strings (RFC 7519 §4.1.3).
-fn each<'p>(value: Value<'p>, claim: &'static str, mut one: impl FnMut(Text<'p>)) -> Result<(), TokenFault> {
+/// Claims whose types are looked at.
+const NAMES: [&str; 10] = ["iss", "sub", "jti", "client_id", "aud", "exp", "nbf", "iat", "scope", "scp"];
+
+#[cold]
+#[inline(never)]
+fn wrong(name: &str) -> TokenFault {
+    NAMES.into_iter().find(|known| *known == name).map_or(TokenFault::Malformed, TokenFault::Claim)
+}
+
+/// Each text of a string or an array of strings (RFC 7519 §4.1.3); `None` when it is neither.
+fn each<'p>(value: Value<'p>, mut one: impl FnMut(Text<'p>)) -> Option<()> {
     match value {
         Value::String(text) => one(text),
         Value::Array(text) => {
-            for item in json::array(text).map_err(|_| TokenFault::Malformed)? {
+            for item in json::array(text).ok()? {
                 match item {
                     Value::String(text) => one(text),
-                    _ => return Err(TokenFault::Claim(claim)),
+                    _ => return None,
                 }
             }
         }
-        _ => return Err(TokenFault::Claim(claim)),
+        _ => return None,
     }
-    Ok(())
+    Some(())
 }
 
-/// NumericDate (RFC 7519 §2): a number, possibly with a fraction; never negative here.
-fn time(value: &Value<'_>, claim: &'static str, whole: fn(f64) -> f64) -> Result<i64, TokenFault> {
-    let seconds = match *value {
+/// NumericDate (RFC 7519 §2): a number, possibly with a fraction, which becomes whole downwards or `up`; never negative here.
+fn time(value: Value<'_>, up: bool) -> Option<i64> {
+    let seconds = match value {
         Value::Integer(seconds) => seconds,
         // The cast saturates, and the range below refuses what saturated.
-        Value::Float(seconds) if seconds.is_finite() => whole(seconds) as i64,
-        _ => return Err(TokenFault::Claim(claim)),
+        Value::Float(seconds) if seconds.is_finite() => {
+            (if up { seconds.ceil() } else { seconds.floor() }) as i64
+        }
+        _ => return None,
     };
-    if (0..=MAX_TIME).contains(&seconds) { Ok(seconds) } else { Err(TokenFault::Claim(claim)) }
+    (0..=MAX_TIME).contains(&seconds).then_some(seconds)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(crate) fn well_known(issuer: &str) -> Option<[Uri; 2]> {
 pub(crate) fn jwks_uri(metadata: &[u8], issuer: &str) -> Option<Uri> {
     let members = json::object(metadata).ok()?;
     let text = |name: &str| match members.iter().find(|(member, _)| member == name) {
-        Some((_, Value::String(text))) => Some(text.as_str()),
+        Some((_, Value::String(text))) => Some(text.into_cow()),
         _ => None,
     };
     if text("issuer")? != issuer {

@@ -34,7 +34,7 @@ pub(crate) struct Expected<'r> {
 pub(crate) fn parse(payload: &[u8]) -> Result<Proof, &'static str> {
     let members = json::object(payload).map_err(|_| "The DPoP proof is malformed")?;
     let text = |name: &str| match members.iter().find(|(member, _)| member == name).map(|(_, value)| value) {
-        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.as_str().to_owned())),
+        Some(Value::String(text)) if *text != "" => Ok(Some(String::from(*text))),
         None => Ok(None),
         Some(_) => Err("A claim of the DPoP proof has the wrong type"),
     };

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 /// Deepest nesting that is read. Real claims have three or four levels.
 const MAX_DEPTH: u8 = 32;
@@ -19,57 +19,66 @@ const SURE: usize = 18;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// A string as it stands in the document, copied only where it has escapes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Text<'j>(Cow<'j, str>);
+/// A string as it stands in the document. Its escapes are found good when it is read, and undone when somebody asks: copying
+/// such a text, or letting go of it, is nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Text<'j> {
+    /// Without escapes and quotes.
+    Plain(&'j str),
+    /// With both.
+    Escaped(&'j str),
+}
 
 impl<'j> Text<'j> {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Where it had no escapes.
-    pub(crate) fn plain(&self) -> Option<&'j str> {
-        match self.0 {
-            Cow::Borrowed(text) => Some(text),
-            Cow::Owned(_) => None,
+    /// Where it has no escapes.
+    pub(crate) fn plain(self) -> Option<&'j str> {
+        match self {
+            Self::Plain(text) => Some(text),
+            Self::Escaped(_) => None,
         }
     }
 
-    /// The text itself where it had no escapes.
+    /// The text itself where it has no escapes.
     pub(crate) fn into_cow(self) -> Cow<'j, str> {
-        self.0
+        match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            // It was read before.
+            Self::Escaped(text) => Cow::Owned(unescaped(text).unwrap_or_default()),
+        }
     }
 }
 
-impl Deref for Text<'_> {
-    type Target = str;
+/// What a string with its quotes says.
+fn unescaped(text: &str) -> Result<String, Malformed> {
+    serde_json::from_str(text).map_err(|_| Malformed)
+}
 
-    fn deref(&self) -> &str {
-        &self.0
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.into_cow() == other.into_cow()
     }
 }
 
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        *self.0 == *other
+        self.into_cow() == other
     }
 }
 
 impl PartialEq<&str> for Text<'_> {
     fn eq(&self, other: &&str) -> bool {
-        *self.0 == **other
+        *self == **other
     }
 }
 
 impl From<Text<'_>> for String {
     fn from(text: Text<'_>) -> Self {
-        text.0.into_owned()
+        text.into_cow().into_owned()
     }
 }
 
 /// A JSON value. Integers outside `i64` are kept as `Float`: no registered claim may be that large.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Value<'j> {
     Null,
     Bool,
@@ -102,90 +111,91 @@ pub(crate) fn each<'j>(
     text: &'j str,
     member: impl FnMut(Text<'j>, Value<'j>, Range<usize>),
 ) -> Result<(), Malformed> {
-    let mut reader = Reader { text, at: 0 };
-    if reader.next_token() != Some(b'{') {
-        return Err(Malformed);
-    }
-    reader.object(MAX_DEPTH, member)?;
-    if reader.next_token().is_some() { Err(Malformed) } else { Ok(()) }
+    let reader = Reader { text };
+    let at = reader.object(reader.open(b'{')?, MAX_DEPTH, member)?;
+    if reader.next(at).0.is_some() { Err(Malformed) } else { Ok(()) }
 }
 
 /// The items of a [`Value::Array`].
 pub(crate) fn array(text: &str) -> Result<Vec<Value<'_>>, Malformed> {
-    let mut reader = Reader { text, at: 0 };
-    if reader.next_token() != Some(b'[') {
-        return Err(Malformed);
-    }
-    let mut items = Vec::new();
-    reader.array(MAX_DEPTH, |item| items.push(item))?;
+    let (reader, mut items) = (Reader { text }, Vec::new());
+    reader.array(reader.open(b'[')?, MAX_DEPTH, |item| items.push(item))?;
     Ok(items)
 }
 
+/// Everything is read from where it begins, and answers where it ends: a place that goes from hand to hand stays in a register,
+/// and what comes next waits for it.
+#[derive(Clone, Copy)]
 struct Reader<'j> {
     text: &'j str,
-    at: usize,
 }
 
 impl<'j> Reader<'j> {
-    fn rest(&self) -> &'j [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    fn get(self, at: usize) -> Option<u8> {
+        self.text.as_bytes().get(at).copied()
     }
 
-    /// What comes after white space; it is not consumed.
+    fn rest(self, at: usize) -> &'j [u8] {
+        self.text.as_bytes().get(at..).unwrap_or_default()
+    }
+
+    /// What comes after white space, and where.
     #[inline(always)]
-    fn next_token(&mut self) -> Option<u8> {
+    fn next(self, mut at: usize) -> (Option<u8>, usize) {
         loop {
-            match self.text.as_bytes().get(self.at) {
-                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                other => return other.copied(),
+            match self.get(at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => at += 1,
+                other => return (other, at),
             }
         }
     }
 
-    fn value(&mut self, depth: u8) -> Result<Value<'j>, Malformed> {
-        let first = self.next_token().ok_or(Malformed)?;
-        let start = self.at;
-        match first {
-            b'"' => self.string().map(Value::String),
-            b'-' | b'0'..=b'9' => self.number(),
+    /// Where this bracket is, before which is nothing.
+    fn open(self, bracket: u8) -> Result<usize, Malformed> {
+        let (first, at) = self.next(0);
+        if first == Some(bracket) { Ok(at) } else { Err(Malformed) }
+    }
+
+    #[inline(never)]
+    fn value(self, at: usize, depth: u8) -> Result<(Value<'j>, usize), Malformed> {
+        let (first, start) = self.next(at);
+        match first.ok_or(Malformed)? {
+            b'"' => self.string(start).map(|(text, end)| (Value::String(text), end)),
+            b'-' | b'0'..=b'9' => self.number(start),
             b'{' => {
-                self.object(depth, |_, _, _| ())?;
-                Ok(Value::Object(&self.text[start..self.at]))
+                let end = self.object(start, depth, |_, _, _| ())?;
+                Ok((Value::Object(&self.text[start..end]), end))
             }
             b'[' => {
-                self.array(depth, |_| ())?;
-                Ok(Value::Array(&self.text[start..self.at]))
+                let end = self.array(start, depth, |_| ())?;
+                Ok((Value::Array(&self.text[start..end]), end))
             }
-            b't' => self.literal("true", Value::Bool),
-            b'f' => self.literal("false", Value::Bool),
-            b'n' => self.literal("null", Value::Null),
+            b't' => self.literal(start, "true", Value::Bool),
+            b'f' => self.literal(start, "false", Value::Bool),
+            b'n' => self.literal(start, "null", Value::Null),
             _ => Err(Malformed),
         }
     }
 
-    fn literal(&mut self, name: &str, value: Value<'j>) -> Result<Value<'j>, Malformed> {
-        if !self.rest().starts_with(name.as_bytes()) {
-            return Err(Malformed);
-        }
-        self.at += name.len();
-        Ok(value)
+    fn literal(self, at: usize, name: &str, value: Value<'j>) -> Result<(Value<'j>, usize), Malformed> {
+        if self.rest(at).starts_with(name.as_bytes()) { Ok((value, at + name.len())) } else { Err(Malformed) }
     }
 
     /// From the bracket on.
-    fn array(&mut self, depth: u8, mut keep: impl FnMut(Value<'j>)) -> Result<(), Malformed> {
+    fn array(self, at: usize, depth: u8, mut keep: impl FnMut(Value<'j>)) -> Result<usize, Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed)?;
-        self.at += 1;
-        if self.next_token() == Some(b']') {
-            self.at += 1;
-            return Ok(());
+        let (first, mut at) = self.next(at + 1);
+        if first == Some(b']') {
+            return Ok(at + 1);
         }
         loop {
-            keep(self.value(depth)?);
-            let next = self.next_token();
-            self.at += 1;
+            let (value, end) = self.value(at, depth)?;
+            keep(value);
+            let (next, end) = self.next(end);
+            at = end + 1;
             match next {
                 Some(b',') => {}
-                Some(b']') => return Ok(()),
+                Some(b']') => return Ok(at),
                 _ => return Err(Malformed),
             }
         }
@@ -193,39 +203,36 @@ impl<'j> Reader<'j> {
 
     /// From the brace on.
     fn object(
-        &mut self,
+        self,
+        at: usize,
         depth: u8,
         mut member: impl FnMut(Text<'j>, Value<'j>, Range<usize>),
-    ) -> Result<(), Malformed> {
+    ) -> Result<usize, Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed)?;
-        self.at += 1;
-        if self.next_token() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
+        let (first, mut at) = self.next(at + 1);
+        if first == Some(b'}') {
+            return Ok(at + 1);
         }
         let mut seen = Seen::default();
         loop {
-            if self.next_token() != Some(b'"') {
+            let (Some(b'"'), start) = self.next(at) else { return Err(Malformed) };
+            let (name, end) = self.string(start)?;
+            let (Some(b':'), colon) = self.next(end) else { return Err(Malformed) };
+            if seen.twice(name) {
                 return Err(Malformed);
             }
-            let name = self.string()?;
-            if seen.twice(&name) || self.next_token() != Some(b':') {
-                return Err(Malformed);
-            }
-            self.at += 1;
-            let _ = self.next_token();
-            let start = self.at;
-            let value = match self.text.as_bytes().get(start) {
-                Some(b'"') => Value::String(self.string()?),
-                Some(b'1'..=b'9') => self.number()?,
-                _ => self.value(depth)?,
+            let (first, start) = self.next(colon + 1);
+            let (value, end) = match first {
+                Some(b'"') => self.string(start).map(|(text, end)| (Value::String(text), end))?,
+                Some(b'1'..=b'9') => self.number(start)?,
+                _ => self.value(start, depth)?,
             };
-            member(name, value, start..self.at);
-            let next = self.next_token();
-            self.at += 1;
+            member(name, value, start..end);
+            let (next, end) = self.next(end);
+            at = end + 1;
             match next {
                 Some(b',') => {}
-                Some(b'}') => return Ok(()),
+                Some(b'}') => return Ok(at),
                 _ => return Err(Malformed),
             }
         }
@@ -233,40 +240,34 @@ impl<'j> Reader<'j> {
 
     /// From the quote on.
     #[inline(always)]
-    fn string(&mut self) -> Result<Text<'j>, Malformed> {
-        let start = self.at + 1;
-        let end = start + plain(self.text.as_bytes().get(start..).unwrap_or_default());
-        match self.text.get(start..end) {
-            Some(text) if self.text.as_bytes().get(end) == Some(&b'"') => {
-                self.at = end + 1;
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            _ => self.escaped(start - 1, end),
+    fn string(self, at: usize) -> Result<(Text<'j>, usize), Malformed> {
+        let end = at + 1 + plain(self.rest(at + 1));
+        match self.text.get(at + 1..end) {
+            Some(text) if self.get(end) == Some(b'"') => Ok((Text::Plain(text), end + 1)),
+            _ => self.escaped(at, end),
         }
     }
 
     /// A string whose quote is at `start`, and `at` the first that is not as it stands.
     #[cold]
     #[inline(never)]
-    fn escaped(&mut self, start: usize, at: usize) -> Result<Text<'j>, Malformed> {
-        self.at = at;
+    fn escaped(self, start: usize, mut at: usize) -> Result<(Text<'j>, usize), Malformed> {
         loop {
-            match self.rest() {
+            match self.rest(at) {
                 [b'"', ..] => break,
                 // Whatever is escaped is one byte or more, and the first of them no end of the string.
-                [b'\\', next, ..] if next.is_ascii() => self.at += 2,
+                [b'\\', next, ..] if next.is_ascii() => at += 2,
                 _ => return Err(Malformed),
             }
-            self.at += plain(self.rest());
+            at += plain(self.rest(at));
         }
-        self.at += 1;
-        let text = serde_json::from_str(&self.text[start..self.at]).map_err(|_| Malformed)?;
-        Ok(Text(Cow::Owned(text)))
+        let text = &self.text[start..=at];
+        unescaped(text).map(|_| (Text::Escaped(text), at + 1))
     }
 
     #[inline]
-    fn number(&mut self) -> Result<Value<'j>, Malformed> {
-        let rest = self.rest();
+    fn number(self, at: usize) -> Result<(Value<'j>, usize), Malformed> {
+        let rest = self.rest(at);
         let (mut sum, mut digits) = match rest.first_chunk().and_then(eight_digits) {
             Some(sum) => (sum, 8),
             None => (0, 0),
@@ -279,19 +280,17 @@ impl<'j> Reader<'j> {
         }
         let ends = matches!(rest.get(digits), Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
         if !ends || digits == 0 || (rest[0] == b'0' && digits > 1) {
-            return self.any_number();
+            return self.any_number(at);
         }
-        self.at += digits;
-        Ok(Value::Integer(sum))
+        Ok((Value::Integer(sum), at + digits))
     }
 
     #[cold]
     #[inline(never)]
-    fn any_number(&mut self) -> Result<Value<'j>, Malformed> {
+    fn any_number(self, at: usize) -> Result<(Value<'j>, usize), Malformed> {
         let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        let length = self.rest().iter().take_while(|byte| part(byte)).count();
-        let text = &self.text[self.at..self.at + length];
-        self.at += length;
+        let end = at + self.rest(at).iter().take_while(|byte| part(byte)).count();
+        let text = &self.text[at..end];
         let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
         let whole = match digits {
             // `-0` is a number with a sign that integers do not have.
@@ -300,9 +299,9 @@ impl<'j> Reader<'j> {
             _ => false,
         };
         if let (true, Ok(number)) = (whole, text.parse()) {
-            return Ok(Value::Integer(number));
+            return Ok((Value::Integer(number), end));
         }
-        serde_json::from_str(text).map(Value::Float).map_err(|_| Malformed)
+        serde_json::from_str(text).map(|number| (Value::Float(number), end)).map_err(|_| Malformed)
     }
 }
 
@@ -323,22 +322,28 @@ fn eight_digits(digits: &[u8; 8]) -> Option<i64> {
 /// How many bytes come before the first quote, backslash or control character, or the end.
 #[inline(never)]
 fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let (words, end) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // The high bit of each byte that is zero, exact up to and with the first.
-        let control = word.wrapping_sub(ONES * 0x20);
-        let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
-        let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
-        let found = (control | quote | backslash) & !word & HIGH;
-        if found != 0 {
-            return number * 8 + found.trailing_zeros() as usize / 8;
+        if let Some(end) = end_within(word) {
+            return number * 8 + end;
         }
     }
     let plain = end.iter().take_while(|byte| **byte >= 0x20 && !matches!(**byte, b'"' | b'\\')).count();
     words.len() * 8 + plain
+}
+
+/// Where the first quote, backslash or control character is.
+#[inline(always)]
+fn end_within(word: &[u8; 8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(*word);
+    // The high bit of each byte that is zero, exact up to and with the first.
+    let control = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    let found = (control | quote | backslash) & !word & HIGH;
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
 /// The names of one object.
@@ -349,14 +354,13 @@ struct Seen<'j> {
     few: [&'j str; FEW],
     count: usize,
     /// All names, once there are many or one has escapes.
-    many: Option<HashSet<Text<'j>>>,
+    many: Option<HashSet<Cow<'j, str>>>,
 }
 
 impl<'j> Seen<'j> {
     #[inline]
-    fn twice(&mut self, name: &Text<'j>) -> bool {
-        if let (None, Cow::Borrowed(text), Some(place)) = (&self.many, &name.0, self.few.get_mut(self.count))
-        {
+    fn twice(&mut self, name: Text<'j>) -> bool {
+        if let (None, Text::Plain(text), Some(place)) = (&self.many, name, self.few.get_mut(self.count)) {
             *place = text;
             let sum = match text.as_bytes() {
                 [first, .., last] => u64::from(*first) + u64::from(*last) * 3,
@@ -366,10 +370,16 @@ impl<'j> Seen<'j> {
             let known = self.kinds & kind != 0;
             self.kinds |= kind;
             self.count += 1;
-            return known && self.few[..self.count - 1].contains(text);
+            return known && self.few[..self.count - 1].contains(&text);
         }
-        let few = self.few.iter().take(self.count).map(|name| Text(Cow::Borrowed(name)));
-        !self.many.get_or_insert_with(|| few.collect()).insert(name.clone())
+        self.twice_among_many(name)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn twice_among_many(&mut self, name: Text<'j>) -> bool {
+        let few = self.few.iter().take(self.count).map(|name| Cow::Borrowed(*name));
+        !self.many.get_or_insert_with(|| few.collect()).insert(name.into_cow())
     }
 }
 

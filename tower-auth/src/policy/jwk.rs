@@ -1,5 +1,7 @@
 //! Keys, checked before any backend sees them (RFC 7517, RFC 7518 §6, RFC 8037 §2, RFC 8725 §3.5).
 
+use std::borrow::Cow;
+
 use super::json::{self, Value};
 use super::{der, jws};
 use crate::keys::{Algorithm, Family, KeyFault};
@@ -137,11 +139,11 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
     let get = |name: &str| members.iter().find(|(member, _)| member == name).map(|(_, value)| value);
     let text = |name: &str| match get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(Value::String(text)) => Ok(Some(text.into_cow())),
         Some(_) => Err(KeyFault::Malformed),
     };
     let bytes =
-        |name: &str| jws::decode(text(name)?.ok_or(KeyFault::Malformed)?).map_err(|_| KeyFault::Malformed);
+        |name: &str| jws::decode(&text(name)?.ok_or(KeyFault::Malformed)?).map_err(|_| KeyFault::Malformed);
     if text("use")?.is_some_and(|purpose| purpose != "sig") {
         return Err(KeyFault::Purpose);
     }
@@ -155,15 +157,15 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
         }
         Some(_) => return Err(KeyFault::Malformed),
     }
-    let (shape, curve_size) = match text("kty")?.ok_or(KeyFault::Malformed)? {
+    let (shape, curve_size) = match &*text("kty")?.ok_or(KeyFault::Malformed)? {
         "oct" => (Shape::Hmac { secret: bytes("k")? }, None),
         "RSA" => (Shape::Rsa { n: bytes("n")?, e: bytes("e")? }, None),
-        "EC" => match text("crv")? {
+        "EC" => match text("crv")?.as_deref() {
             Some("P-256") => (Shape::Ec { x: bytes("x")?, y: bytes("y")? }, Some(32)),
             Some("P-384") => (Shape::Ec { x: bytes("x")?, y: bytes("y")? }, Some(48)),
             _ => return Err(KeyFault::Unsupported),
         },
-        "OKP" if text("crv")? == Some("Ed25519") => (Shape::Ed25519 { x: bytes("x")? }, None),
+        "OKP" if text("crv")?.as_deref() == Some("Ed25519") => (Shape::Ed25519 { x: bytes("x")? }, None),
         _ => return Err(KeyFault::Unsupported),
     };
     shape.check()?;
@@ -175,12 +177,12 @@ pub(crate) fn parse(json: &[u8]) -> Result<Parsed, KeyFault> {
     let algorithms = match text("alg")? {
         None => shape.algorithms(),
         Some(name) => {
-            let algorithm = Algorithm::from_name(name).ok_or(KeyFault::Unsupported)?;
+            let algorithm = Algorithm::from_name(&name).ok_or(KeyFault::Unsupported)?;
             if !shape.fits(algorithm) {
                 return Err(KeyFault::Algorithm);
             }
             vec![algorithm]
         }
     };
-    Ok(Parsed { kid: text("kid")?.map(str::to_owned), shape, algorithms })
+    Ok(Parsed { kid: text("kid")?.map(Cow::into_owned), shape, algorithms })
 }

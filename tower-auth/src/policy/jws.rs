@@ -38,10 +38,10 @@ pub(crate) fn split(token: &str) -> Result<Split<'_>, TokenFault> {
     if token.len() > MAX_TOKEN {
         return Err(TokenFault::TooLarge);
     }
-    let (header, rest) = token.split_once('.').ok_or(TokenFault::Malformed)?;
-    let (payload, signature) = rest.split_once('.').ok_or(TokenFault::Malformed)?;
+    let (header, rest) = split_at_dot(token).ok_or(TokenFault::Malformed)?;
+    let (payload, signature) = split_at_dot(rest).ok_or(TokenFault::Malformed)?;
     // A third dot would be JWE (five parts) or something unknown.
-    if signature.contains('.') || header.is_empty() {
+    if split_at_dot(signature).is_some() || header.is_empty() {
         return Err(TokenFault::Malformed);
     }
     if header.len() > MAX_HEADER || signature.len() > MAX_SIGNATURE {
@@ -52,6 +52,18 @@ pub(crate) fn split(token: &str) -> Result<Split<'_>, TokenFault> {
     }
     let signed = &token[..header.len() + 1 + payload.len()];
     Ok(Split { signed, header, payload, signature })
+}
+
+/// What is before the first dot, and what is behind it. Sixteen characters at once, because most are none.
+fn split_at_dot(text: &str) -> Option<(&str, &str)> {
+    let dot = |characters: &[u8]| characters.iter().position(|character| *character == b'.');
+    let (steps, rest) = text.as_bytes().as_chunks::<16>();
+    let has_one = |step: &[u8; 16]| step.iter().fold(false, |any, character| any | (*character == b'.'));
+    let at = match steps.iter().position(has_one) {
+        Some(number) => number * 16 + dot(&steps[number])?,
+        None => steps.len() * 16 + dot(rest)?,
+    };
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Canonical base64url without padding (RFC 7515 §2), so that one signature has one spelling.
@@ -76,15 +88,15 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenFault> {
     let members = json::object(bytes).map_err(|_| TokenFault::Malformed)?;
     let (mut algorithm, mut kid, mut typ) = (None, None, None);
     for (name, value) in members {
-        match (name.as_str(), value) {
+        match (&*name.into_cow(), value) {
             ("alg", Value::String(name)) => {
-                algorithm = Some(Algorithm::from_name(&name).ok_or(TokenFault::Algorithm)?);
+                algorithm = Some(Algorithm::from_name(&name.into_cow()).ok_or(TokenFault::Algorithm)?);
             }
             ("alg", _) => return Err(TokenFault::Algorithm),
-            ("kid", Value::String(id)) if id.len() <= MAX_KID => kid = Some(id.into()),
+            ("kid", Value::String(id)) if id.into_cow().len() <= MAX_KID => kid = Some(id.into()),
             ("typ", Value::String(name)) => typ = Some(name.into()),
             // Nested tokens (RFC 7519 §5.2) are not read.
-            ("cty", Value::String(name)) if !name.eq_ignore_ascii_case("JWT") => {}
+            ("cty", Value::String(name)) if !name.into_cow().eq_ignore_ascii_case("JWT") => {}
             // `crit` names what must be understood, and nothing that could be named is (RFC 7515 §4.1.11; `b64`, RFC
             // 7797). `zip` and `enc` belong to JWE (RFC 7516 §4.1).
             ("crit" | "b64" | "zip" | "enc" | "kid" | "typ" | "cty", _) => return Err(TokenFault::Header),

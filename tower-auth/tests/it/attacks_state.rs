@@ -1,10 +1,10 @@
 //! Attacks by order and time: what was verified once is asked again.
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tower_auth::keys::Algorithm;
+use tower_auth::keys::{Algorithm, KeySource, Lookup};
 use tower_auth::{AuthError, AuthLayer, Authenticator, Issuer, StaticKeys, TokenFault};
 
 use crate::attacks::{
@@ -134,6 +134,58 @@ async fn a_key_of_one_issuer_signs_nothing_for_another() {
                 assert_refused(&send(&layer, &changed).await, &TokenFault::UnknownKey.into(), what);
             }
         }
+    }
+}
+
+/// What a header led to at one issuer, or before the key of this name was another, says nothing: tokens of each with one
+/// header, none of them seen before.
+#[tokio::test]
+async fn one_header_for_two_secrets() {
+    let secrets: [&[u8]; 2] = [SECRET, &[8; 32]];
+    let names = ["https://issuer.example", "https://second.example"];
+    for backend in backends() {
+        let keys = secrets.map(|secret| StaticKeys::hmac(Algorithm::Hs256, secret).unwrap());
+        let current = Arc::new(Mutex::new(keys[0].clone()));
+        let authenticator = |issuers: Vec<Issuer>| {
+            let mut issuers = issuers.into_iter();
+            let builder = Authenticator::builder().issuer(issuers.next().unwrap());
+            let builder = issuers.fold(builder, tower_auth::AuthenticatorBuilder::issuer);
+            AuthLayer::new(
+                builder.audience("api").realm("example").backend(backend).wall_clock(clock).build().unwrap(),
+            )
+        };
+        let two = authenticator(vec![
+            Issuer::new(names[0], keys[0].clone()),
+            Issuer::new(names[1], keys[1].clone()),
+        ]);
+        let changing = authenticator(vec![Issuer::new(names[0], Changing(Arc::clone(&current)))]);
+        let mut number = 0;
+        let mut token = |secret: usize, issuer: usize| {
+            number += 1;
+            let claims =
+                CLAIMS.replace(names[0], names[issuer]).replacen('{', &format!(r#"{{"number":{number},"#), 1);
+            fields(&forge(Algorithm::Hs256, secrets[secret], HEADER, claims))
+        };
+        for round in 0..6 {
+            let (one, other) = (round % 2, 1 - round % 2);
+            *current.lock().unwrap() = keys[one].clone();
+            for (layer, issuer) in [(&two, one), (&changing, 0)] {
+                assert_accepted(&send(layer, &token(one, issuer)).await, "its own");
+                assert_refused(
+                    &send(layer, &token(other, issuer)).await,
+                    &TokenFault::Signature.into(),
+                    "another's",
+                );
+            }
+        }
+    }
+}
+
+struct Changing(Arc<Mutex<StaticKeys>>);
+
+impl KeySource for Changing {
+    fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, waited: bool) -> Lookup {
+        self.0.lock().unwrap().lookup(kid, algorithm, waited)
     }
 }
 
