@@ -5,7 +5,8 @@
 //! knows the newest version alone; the version that was asked for stays in [`ApiVersion`](crate::ApiVersion).
 //!
 //! The layer stands inside of [`VersionLayer`](crate::VersionLayer), which resolves the version, and outside of what
-//! it serves: a router, or a cache of the newest version.
+//! it serves: a router, or a cache of the newest version. Around `VersionLayer` it sees no version and translates nothing; of
+//! two layers given to axum's `Router::layer` the later one is outside.
 //!
 //! # What passes untouched
 //! Requests of which no change is about, that have no version, that are gRPC or CONNECT: nothing is buffered, and

@@ -37,6 +37,7 @@ mod sources;
 mod suites;
 mod support;
 mod versions;
+mod ways;
 
 #[cfg(feature = "axum")]
 mod mounting;
