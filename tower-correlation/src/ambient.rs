@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -47,7 +47,9 @@ impl<'a> Entered<'a> {
 
     #[inline]
     fn swap(&mut self) {
-        *self.0 = replace(self.0.take());
+        let before = replace(self.0.take());
+        // Nothing is left there to drop, which the compiler does not always see.
+        mem::forget(mem::replace(self.0, before));
     }
 }
 

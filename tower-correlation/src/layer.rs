@@ -211,6 +211,9 @@ impl Config {
     }
 
     /// Decides and tells everybody inside: the extension, and the request's fields for layers that know no extension.
+    ///
+    /// In line, as what it returns is read at once: by way of memory that takes longer.
+    #[inline(always)]
     fn identify<B>(&self, request: &mut Request<B>) -> Identified {
         if let Some(known) = request.extensions().get::<Correlation>() {
             let known = known.clone();
@@ -317,14 +320,13 @@ where
         let Identified { correlation, value, again } = self.config.identify(&mut request);
         let span = if again { Span::none() } else { Span::new(&correlation) };
         let mut slot = Some(correlation);
-        let (name, traceresponse) = (self.config.response.clone(), self.config.traceresponse);
-        // Last of all, as what comes between a future and its place has it moved once more.
         let inner = {
             let _span = span.enter();
             let _current = Entered::new(&mut slot);
-            Some(self.inner.call(request))
+            self.inner.call(request)
         };
-        ResponseFuture { inner, slot, span, name, echo: Some(value), traceresponse }
+        let (name, traceresponse) = (self.config.response.clone(), self.config.traceresponse);
+        ResponseFuture { inner: Some(inner), slot, span, name, echo: Some(value), traceresponse }
     }
 }
 
@@ -362,7 +364,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let polled = {
+        // Looked at where it is, as moving a response costs as much as a field.
+        let mut polled = {
             let _span = this.span.enter();
             let _current = Entered::new(this.slot);
             // Invariant: it is there until it has answered, and nobody polls a future again after that.
@@ -373,27 +376,25 @@ where
             }
             polled
         };
-        let trace = this.slot.as_ref().filter(|_| *this.traceresponse).map(Correlation::trace);
-        // Moved to where it stays before it is changed, and changed there: what was just written takes longer to move.
-        let mut polled = polled.map_ok(|response| {
-            let (slot, span) = (this.slot.take(), this.span.take());
-            response.map(|body| ResponseBody::new(body, slot, span))
-        });
         match &mut polled {
-            Poll::Pending => {}
+            Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_)) => this.span.failed(),
             Poll::Ready(Ok(response)) => {
                 let headers = response.headers_mut();
                 if let Some(value) = this.echo.take() {
                     this.name.write(headers, value);
                 }
-                if let Some(trace) = trace
-                    && let Ok(value) = HeaderValue::from_bytes(&trace.to_bytes())
+                if *this.traceresponse
+                    && let Some(correlation) = this.slot
+                    && let Ok(value) = HeaderValue::from_bytes(&correlation.trace().to_bytes())
                 {
                     headers.insert(&TRACERESPONSE, value);
                 }
             }
         }
-        polled
+        polled.map_ok(|response| {
+            let (slot, span) = (this.slot.take(), this.span.take());
+            response.map(|body| ResponseBody::new(body, slot, span))
+        })
     }
 }
