@@ -70,9 +70,10 @@ where
             *request.extensions_mut() = extensions;
             seen
         };
-        Metrics::count(&bound.registered, Event::Served { entry: spelling.entry, past_sunset: false });
         request.extensions_mut().insert(version);
         let says = Says::of(bound, spelling.entry, 1, successor, Moment::from_unix(0));
+        // Last: what comes after an atomic addition waits for it, and the extensions lie in memory that is waited for.
+        Metrics::count(&bound.registered, Event::Served { entry: spelling.entry, past_sunset: false });
         ResponseFuture::new(says, || inner.call(request))
     }
 }
