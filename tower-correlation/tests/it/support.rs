@@ -11,7 +11,7 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Outp
 
 /// To be called before one thread listens to what it logs. While there is one subscriber alone, `tracing` asks whichever
 /// thread comes by a line first whether anybody wants it, and a thread that does not listen says no for all.
-#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", any(feature = "tokio", feature = "observe")))]
 pub(crate) fn others_listen() {
     use std::sync::LazyLock;
 
