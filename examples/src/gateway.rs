@@ -75,7 +75,8 @@ pub async fn build(context: Context, config: Config) -> Result<Component, BoxErr
     let cache = Cache::builder()
         .name(&context.name)
         .store(crate::service::cache_store(&config.layers, &context.name, CACHE_BYTES)?)
-        // The version is no part of the path any more where the cache stands.
+        // The version is no part of the path any more where the cache stands, and one by path and by header is the same.
+        .without_original_path()
         .partition(|parts: &Parts, key: &mut Partition<'_>| {
             if let Some(version) = parts.extensions.get::<ApiVersion>() {
                 key.add(version.version().to_string());

@@ -125,6 +125,16 @@ impl CacheBuilder {
         self
     }
 
+    /// The path of the key is the one that the layer sees, also where axum's `OriginalUri` says that the request came
+    /// with another. For layers that rewrite paths and leave in the extensions what they decided, which is a
+    /// [`partition`](Self::partition) then: so the same version of a thing is one entry, asked for by path or by header.
+    /// Default: the original path is part of the key where it differs, as that is what tells nested routers apart.
+    #[cfg(feature = "axum")]
+    pub fn without_original_path(mut self) -> Self {
+        self.keys.without_original_path = true;
+        self
+    }
+
     /// Query parameters that are no part of the key, so that their values share stored responses; a name that ends in
     /// `*` stands for all that start with the rest: `ignore_query(["utm_*"])`. The origin still sees them. A
     /// parameter with `;` or `?` in it stays in the key: some origins divide there, and another could hide in it.

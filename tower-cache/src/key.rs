@@ -143,6 +143,9 @@ pub(crate) struct KeyRules {
     pub(crate) ignored: Vec<Box<str>>,
     /// The order of query parameters means nothing.
     pub(crate) sorted: bool,
+    /// The path is the one that the layer sees, also where the request came with another.
+    #[cfg(feature = "axum")]
+    pub(crate) without_original_path: bool,
     pub(crate) partitions: Vec<Box<PartitionFn>>,
 }
 
@@ -158,7 +161,9 @@ impl KeyRules {
         let uri = bytes.len();
         push_forwarded(&mut bytes, request);
         #[cfg(feature = "axum")]
-        crate::axum::push_original(&mut bytes, request);
+        if !self.without_original_path {
+            crate::axum::push_original(&mut bytes, request);
+        }
         for partition in &self.partitions {
             partition(request, &mut Partition { bytes: &mut bytes });
         }
@@ -428,7 +433,7 @@ mod tests {
     #[test]
     fn queries_without_what_means_nothing() {
         let ignored = ["utm_*", "sid"].map(Into::into).into();
-        let rules = KeyRules { ignored, sorted: true, partitions: Vec::new() };
+        let rules = KeyRules { ignored, sorted: true, ..KeyRules::default() };
         let of = |uri: &str| rules.of_uri(&uri.parse().unwrap()).unwrap();
         for (uri, key) in [
             ("http://a.example/x", "http://a.example/x"),

@@ -144,7 +144,8 @@ macro_rules! server {
             async move { Ok::<_, Infallible>(response.body(body).unwrap()) }
         });
         let breaker = Breaker::builder("handler").build().unwrap();
-        let cache = Cache::builder().partition(by_extensions($apart)).build().unwrap();
+        let cache = Cache::builder().without_original_path().partition(by_extensions($apart));
+        let cache = cache.build().unwrap();
         let stack = tower::ServiceBuilder::new()
             .layer(CorrelationLayer::new())
             .layer(AuthLayer::new(authenticator()))

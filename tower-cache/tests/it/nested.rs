@@ -58,6 +58,20 @@ async fn a_partition_tells_nested_routers_apart() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
+async fn a_rewritten_path_is_the_only_one_where_it_is_said_to_be() {
+    let app = |builder: tower_cache::CacheBuilder| {
+        let cached = router("things").layer(CacheLayer::new(builder.build().unwrap()));
+        Router::new().nest("/v2", cached.clone()).fallback_service(cached)
+    };
+    for (builder, one) in [(Cache::builder(), false), (Cache::builder().without_original_path(), true)] {
+        let app = app(builder);
+        assert_eq!(ask(&app, Method::GET, "/v2/7").await.0, "things 7");
+        assert_eq!(ask(&app, Method::GET, "/7").await.1 == Some(CacheOutcome::Hit), one);
+    }
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
 async fn with_the_feature_the_prefix_is_part_of_the_key() {
     assert_apart(&inside(&Cache::builder().build().unwrap())).await;
     // Parameters that are no part of the key do not come back through the original URI, and one that is served below
