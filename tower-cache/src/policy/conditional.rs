@@ -112,14 +112,7 @@ pub(crate) fn confirms(newer: &HeaderMap, stored: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::policy::map;
 
     #[test]
     fn entity_tags_compare_weakly_and_win_over_dates() {

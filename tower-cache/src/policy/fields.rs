@@ -68,14 +68,7 @@ pub(crate) fn update(stored: &mut HeaderMap, newer: &HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::policy::map;
 
     #[test]
     fn connection_fields_and_withheld_fields_stay_out() {

@@ -25,3 +25,13 @@ pub(crate) enum Mode {
     /// It belongs to one user.
     Private,
 }
+
+/// Fields, for the tests of the rules.
+#[cfg(test)]
+pub(crate) fn map(fields: &[(&'static str, &str)]) -> http::HeaderMap {
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(*name, value.parse().unwrap());
+    }
+    headers
+}

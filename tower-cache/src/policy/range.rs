@@ -189,14 +189,7 @@ pub(crate) fn content_range(part: Option<&Range<u64>>, length: u64) -> Option<He
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::policy::map;
 
     fn then() -> std::time::SystemTime {
         std::time::UNIX_EPOCH

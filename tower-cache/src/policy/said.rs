@@ -140,14 +140,7 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::policy::map;
 
     #[test]
     fn one_pass_finds_what_looks_by_name_find() {
