@@ -1,13 +1,15 @@
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use tower_cache::Cache;
+use tower_cache::key::CacheKey;
+use tower_cache::store::{Entry, Lookup, Purge, Stamp, StoreFuture};
+use tower_cache::{Cache, MemoryStore, Store};
 
 use crate::support::{Got, Origin, Piece, TestBody, URI, answer, get, request, seconds, settle};
 
@@ -237,4 +239,44 @@ async fn a_body_that_breaks_off_is_an_error_for_all_who_read_it() {
     let (first, second) = tokio::join!(ask(), ask());
     assert!(first.is_err() && second.is_err());
     assert_eq!(origin.calls(), 1);
+}
+
+/// What is done between the store's answer and the next step of who has asked it.
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+struct Interrupted(MemoryStore, Meanwhile);
+
+impl Store for Interrupted {
+    fn lookup(&self, key: &CacheKey) -> StoreFuture<Lookup> {
+        let lookup = self.0.lookup(key);
+        let meanwhile = self.1.lock().unwrap().take();
+        meanwhile.into_iter().for_each(|meanwhile| meanwhile());
+        lookup
+    }
+
+    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+        self.0.commit(entry, stamp)
+    }
+
+    fn purge(&self, purge: &Purge) -> StoreFuture<()> {
+        self.0.purge(purge)
+    }
+}
+
+#[tokio::test]
+async fn what_another_thread_has_stored_since_the_lookup_is_not_fetched_again() {
+    let origin = Origin::sends(&[("cache-control", "max-age=10")]);
+    let meanwhile = Meanwhile::default();
+    let store = Interrupted(MemoryStore::new(1 << 20), Arc::clone(&meanwhile));
+    let service = origin.behind(Cache::builder().store(store));
+    let other = service.clone();
+    *meanwhile.lock().unwrap() = Some(Box::new(move || {
+        let body = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(get(&other, &[])).body
+        });
+        assert_eq!(body.join().unwrap(), "1");
+    }));
+    let got = get(&service, &[]).await;
+    assert_eq!((got.outcome(), &*got.body, origin.calls()), ("hit", "1", 1));
 }
