@@ -11,6 +11,7 @@ use http::{Extensions, response::Parts};
 
 use super::metrics::{Red, Routes};
 use super::{ConfigError, Counts, FieldOf, Observe, Output, PeerOf, RouteOf, Shared};
+use crate::policy::ended::Seen;
 use crate::policy::record::NAMES;
 use crate::policy::sampling::{Always, Bucket, Threshold};
 
@@ -254,8 +255,8 @@ impl ObserveBuilder {
         };
         let routes = || Routes::new(self.max_routes, |route| rate_of(&route_rates, route), self.summary);
         let shared = Shared {
-            server: Red::new("http_server_request_duration_seconds", true, routes()),
-            client: Red::new("http_client_request_duration_seconds", false, routes()),
+            server: Red::new(Seen::ByServer, routes()),
+            client: Red::new(Seen::ByClient, routes()),
             output: self.output,
             rate: AtomicU64::new(rate.to_bits()),
             always: Always { statuses: self.statuses, slower_than: self.slower_than, failed: self.failed },

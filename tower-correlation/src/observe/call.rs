@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName, Method, Request, Response, response::Parts};
 use http_body::Body;
 
-use super::metrics::{RouteIndex, Status, method_index};
+use super::metrics::{RouteIndex, method_index};
 use super::{FieldOf, Output, Shared, Side};
 use crate::context::Correlation;
 use crate::fields::extract;
 use crate::generate::random;
+use crate::policy::ended::grpc_failed;
 use crate::policy::record::{Outcome, Record};
 use crate::policy::sampling::{self, End, Kept, Threshold};
 use crate::policy::state::TraceState;
@@ -242,14 +243,8 @@ impl Call {
         let duration = now() - self.begun;
         let red = self.shared.red(self.side);
         let route = red.routes.get(self.route);
-        let status = match (self.status, outcome) {
-            (Some(code), _) => Status::Code(code),
-            (None, Outcome::Dropped) => Status::Dropped,
-            (None, _) => Status::Error,
-        };
-        red.end(self.method, route, status, duration);
-        // OpenTelemetry, "Semantic conventions for gRPC": the codes that mean that the server failed.
-        let grpc_failed = matches!(self.grpc_status, Some(2 | 4 | 12 | 13 | 14 | 15));
+        red.end(self.method, route, (self.status, self.grpc_status), outcome, duration);
+        let grpc_failed = self.grpc_status.is_some_and(grpc_failed);
         let unfinished = outcome != Outcome::Complete;
         if let Some(tally) = &route.summary {
             let server_error = self.status.is_some_and(|status| status >= 500);

@@ -1,13 +1,15 @@
-//! RED metrics with handles that are looked up by index: route in a bounded table, method, status.
+//! RED metrics with handles that are looked up by index: route in a bounded table, method, end.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
-use metrics::{Gauge, Histogram};
+use metrics::{Gauge, Histogram, Label};
 
+use crate::policy::ended::{EndLabels, Ended, Seen};
 use crate::policy::quantiles;
+use crate::policy::record::Outcome;
 use crate::policy::sampling::Threshold;
 
 /// Requests that matched no route.
@@ -35,40 +37,11 @@ pub(crate) fn method_index(method: &Method) -> u8 {
     known.iter().position(|known| *known == method).unwrap_or(known.len()) as u8
 }
 
-/// Status labels: 100 to 999, then those of calls without a response.
-const STATUSES: usize = 900;
-/// A hundred statuses share a block, which is made when the first of them occurs.
-const BLOCKS: usize = 10;
+/// A hundred ends share a block, which is made when the first of them occurs.
+const BLOCK: usize = 100;
+const BLOCKS: usize = Ended::COUNT.div_ceil(BLOCK);
 
-/// What stands in for the status where there was no response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    Code(u16),
-    /// The service returned an error.
-    Error,
-    /// The caller gave up before there was a response.
-    Dropped,
-}
-
-impl Status {
-    fn index(self) -> usize {
-        match self {
-            Self::Code(code) => usize::from(code.clamp(100, 999)) - 100,
-            Self::Error => STATUSES,
-            Self::Dropped => STATUSES + 1,
-        }
-    }
-
-    fn label(self) -> String {
-        match self {
-            Self::Code(code) => code.to_string(),
-            Self::Error => "_error".to_owned(),
-            Self::Dropped => "_dropped".to_owned(),
-        }
-    }
-}
-
-type Block = [OnceLock<Histogram>; 100];
+type Block = [OnceLock<Histogram>; BLOCK];
 type Blocks = [OnceLock<Box<Block>>; BLOCKS];
 
 /// What is known of one route.
@@ -90,21 +63,12 @@ impl Route {
         }
     }
 
-    /// The histogram of a method and a status; made on first use, so that a recorder installed at start-up is found.
-    pub(crate) fn duration(&self, metric: &'static str, method: u8, status: Status) -> &Histogram {
-        let (method, index) = (usize::from(method), status.index());
+    /// The histogram of a method and an end; made on first use, so that a recorder installed at start-up is found.
+    fn duration(&self, red: &Red, method: u8, ended: Ended) -> &Histogram {
+        let (method, index) = (usize::from(method), ended.index());
         let blocks = self.durations[method].get_or_init(|| Box::new([const { OnceLock::new() }; BLOCKS]));
-        let block = blocks[index / 100].get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
-        block[index % 100].get_or_init(|| {
-            let what = "Duration of calls to the end of the body";
-            metrics::describe_histogram!(metric, metrics::Unit::Seconds, what);
-            metrics::histogram!(
-                metric,
-                "http_request_method" => METHODS[method],
-                "http_route" => String::from(&*self.name),
-                "http_response_status_code" => status.label(),
-            )
-        })
+        let block = blocks[index / BLOCK].get_or_init(|| Box::new([const { OnceLock::new() }; BLOCK]));
+        block[index % BLOCK].get_or_init(|| red.register(METHODS[method], &self.name, ended))
     }
 }
 
@@ -220,21 +184,40 @@ fn hash(name: &str) -> usize {
 
 /// The metrics of one side.
 pub(crate) struct Red {
-    metric: &'static str,
-    active: Option<[OnceLock<Gauge>; METHODS.len()]>,
+    seen: Seen,
+    active: [OnceLock<Gauge>; METHODS.len()],
     pub(crate) routes: Routes,
 }
 
 const ACTIVE: &str = "http_server_active_requests";
 
 impl Red {
-    pub(crate) fn new(metric: &'static str, active: bool, routes: Routes) -> Self {
-        Self { metric, active: active.then_some([const { OnceLock::new() }; METHODS.len()]), routes }
+    pub(crate) fn new(seen: Seen, routes: Routes) -> Self {
+        Self { seen, active: [const { OnceLock::new() }; METHODS.len()], routes }
     }
 
+    fn register(&self, method: &'static str, route: &str, ended: Ended) -> Histogram {
+        let metric = match self.seen {
+            Seen::ByServer => "http_server_request_duration_seconds",
+            Seen::ByClient => "http_client_request_duration_seconds",
+        };
+        let what = "Duration of calls to the end of the body";
+        metrics::describe_histogram!(metric, metrics::Unit::Seconds, what);
+        let EndLabels { status, grpc, error } = ended.labels(self.seen);
+        let mut labels =
+            vec![Label::new("http_request_method", method), Label::new("http_route", route.to_owned())];
+        labels.extend(status.map(|status| Label::new("http_response_status_code", status)));
+        labels.extend(grpc.map(|status| Label::new("rpc_response_status_code", status)));
+        labels.extend(error.map(|error| Label::new("error_type", error)));
+        metrics::histogram!(metric, labels)
+    }
+
+    /// The gauge of servers; clients have none.
     fn active(&self, method: u8) -> Option<&Gauge> {
-        let gauges = self.active.as_ref()?;
-        Some(gauges[usize::from(method)].get_or_init(|| {
+        if self.seen == Seen::ByClient {
+            return None;
+        }
+        Some(self.active[usize::from(method)].get_or_init(|| {
             metrics::describe_gauge!(ACTIVE, "Requests in flight, to the end of their bodies");
             metrics::gauge!(ACTIVE, "http_request_method" => METHODS[usize::from(method)])
         }))
@@ -246,11 +229,20 @@ impl Red {
         }
     }
 
-    pub(crate) fn end(&self, method: u8, route: &Route, status: Status, duration: Duration) {
+    /// `status` is that of HTTP, `grpc` the one of gRPC.
+    pub(crate) fn end(
+        &self,
+        method: u8,
+        route: &Route,
+        (status, grpc): (Option<u16>, Option<u16>),
+        outcome: Outcome,
+        duration: Duration,
+    ) {
         if let Some(gauge) = self.active(method) {
             gauge.decrement(1.0);
         }
-        route.duration(self.metric, method, status).record(duration.as_secs_f64());
+        let ended = Ended::of(self.seen, status, grpc, outcome);
+        route.duration(self, method, ended).record(duration.as_secs_f64());
     }
 }
 
@@ -298,14 +290,5 @@ mod tests {
         found.dedup();
         assert_eq!(found.len(), 66);
         assert_eq!(routes.taken.load(Ordering::Relaxed), 64);
-    }
-
-    #[test]
-    fn statuses_have_distinct_places() {
-        let mut all: Vec<usize> = (100..=999).map(|code| Status::Code(code).index()).collect();
-        all.extend([Status::Error.index(), Status::Dropped.index()]);
-        all.dedup();
-        assert_eq!(all.len(), 902);
-        assert!(all.iter().all(|index| index / 100 < BLOCKS));
     }
 }

@@ -2,6 +2,8 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub(crate) mod baggage;
+#[cfg(feature = "observe")]
+pub(crate) mod ended;
 pub(crate) mod id;
 pub(crate) mod inbound;
 #[cfg(feature = "observe")]

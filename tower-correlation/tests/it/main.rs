@@ -24,6 +24,8 @@ mod observe_corners;
 #[cfg(feature = "observe")]
 mod observe_ends;
 #[cfg(feature = "observe")]
+mod observe_errors;
+#[cfg(feature = "observe")]
 mod observe_lines;
 #[cfg(feature = "observe")]
 mod observe_metrics;

@@ -117,15 +117,8 @@ async fn an_error_and_a_call_given_up_before_the_head_have_no_status() {
         ["error", "dropped"]
     );
     assert!(all.iter().all(|line| line.get("status").is_none()));
-    let mut statuses: Vec<String> = recorded
-        .all()
-        .into_iter()
-        .flat_map(|(_, labels, _)| labels)
-        .filter(|(name, _)| name == "http_response_status_code")
-        .map(|(_, value)| value)
-        .collect();
-    statuses.sort();
-    assert_eq!(statuses, ["_dropped", "_error"]);
+    let labels: Vec<_> = recorded.all().into_iter().flat_map(|(_, labels, _)| labels).collect();
+    assert!(labels.iter().all(|(name, _)| name != "http_response_status_code"), "{labels:?}");
 }
 
 #[tokio::test]
