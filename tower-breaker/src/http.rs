@@ -108,7 +108,7 @@ impl<S: Clone, C> HttpBreakerService<S, C> {
 impl<S, C> HttpBreakerService<S, C> {
     /// A call that may not pass at once.
     #[inline(never)]
-    fn refuse_or_ask<B>(&mut self, request: Request<B>) -> ResponseFuture<S::Future, C>
+    fn refuse_or_ask<B>(&mut self, request: Request<B>) -> HttpResponseFuture<S::Future, C>
     where
         S: Service<Request<B>>,
         C: Clone,
@@ -116,16 +116,16 @@ impl<S, C> HttpBreakerService<S, C> {
         if let Some(rejected) = self.gate.refuse_at_once() {
             self.released();
             let response = reject(&*self.render, rejected, request);
-            return ResponseFuture { kind: Kind::Rejected { response: Some(response) } };
+            return HttpResponseFuture { kind: Kind::Rejected { response: Some(response) } };
         }
         match self.gate.admit() {
             Ok(permit) => {
-                ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
+                HttpResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone())
             }
             Err(rejected) => {
                 self.released();
                 let response = reject(&*self.render, rejected, request);
-                ResponseFuture { kind: Kind::Rejected { response: Some(response) } }
+                HttpResponseFuture { kind: Kind::Rejected { response: Some(response) } }
             }
         }
     }
@@ -160,7 +160,7 @@ where
 {
     type Response = Response<ResponseBody<GuardedBody<ResB, C>>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, C>;
+    type Future = HttpResponseFuture<S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.gate.poll_ready(&mut self.inner, cx)
@@ -168,7 +168,7 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         if let Some(permit) = self.gate.admit_at_once() {
-            return ResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
+            return HttpResponseFuture::start(&mut self.inner, request, Some(permit), self.classify.clone());
         }
         self.refuse_or_ask(request)
     }
@@ -176,7 +176,7 @@ where
 
 pin_project! {
     /// The future of [`HttpBreakerService`]. Dropped before its end, it is a cancelled call.
-    pub struct ResponseFuture<F, C> {
+    pub struct HttpResponseFuture<F, C> {
         #[pin]
         kind: Kind<F, C>,
     }
@@ -190,7 +190,7 @@ pin_project! {
     }
 }
 
-impl<S, B, C> Start<S, Request<B>, C> for ResponseFuture<S::Future, C>
+impl<S, B, C> Start<S, Request<B>, C> for HttpResponseFuture<S::Future, C>
 where
     S: Service<Request<B>>,
 {
@@ -200,16 +200,16 @@ where
     }
 }
 
-impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+impl<F, C> fmt::Debug for HttpResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::Guarded { .. } => "ResponseFuture(guarded)",
-            Kind::Rejected { .. } => "ResponseFuture(rejected)",
+            Kind::Guarded { .. } => "HttpResponseFuture(guarded)",
+            Kind::Rejected { .. } => "HttpResponseFuture(rejected)",
         })
     }
 }
 
-impl<F, C, B, E> Future for ResponseFuture<F, C>
+impl<F, C, B, E> Future for HttpResponseFuture<F, C>
 where
     F: Future<Output = Result<Response<B>, E>>,
     C: ClassifyHttp,

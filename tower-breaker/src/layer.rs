@@ -13,6 +13,7 @@ use crate::breaker::Breaker;
 use crate::classify::{Classify, ErrorIsFailure};
 use crate::error::{Error, Rejected};
 use crate::gate::{Gate, Mode};
+pub use crate::http::{HttpBreakerService, HttpResponseFuture};
 use crate::permit::Permit;
 
 /// Puts a [`Breaker`] before any service; for clients. Rejections are [`Error::Rejected`].

@@ -15,6 +15,7 @@ mod gate;
 mod grpc;
 mod guarded;
 mod hot;
+mod http;
 mod metrics;
 mod name;
 mod observer;
@@ -31,7 +32,6 @@ pub mod bulkhead;
 pub mod classify;
 pub mod clock;
 pub mod fallback;
-pub mod http;
 pub mod keyed;
 pub mod layer;
 #[cfg(loom)]

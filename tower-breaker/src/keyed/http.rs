@@ -21,7 +21,7 @@ use crate::body::ResponseBody;
 use crate::bulkhead::BulkheadBody;
 use crate::classify::{ClassifyHttp, HttpClassifier};
 use crate::guarded::GuardedBody;
-use crate::http::ResponseFuture;
+use crate::http::HttpResponseFuture;
 use crate::rejection::{Negotiated, RenderRejection, reject};
 
 /// Puts a [`KeyedBreaker`] before an HTTP service. Rejections are 503 with `Retry-After` (or gRPC unavailable), so the
@@ -118,7 +118,7 @@ pin_project! {
     /// The future of [`HttpKeyedBreakerService`]. Dropped before its end, it is a cancelled call.
     pub struct HttpKeyedResponseFuture<S, B, C, F> {
         #[pin]
-        way: Way<S, Request<B>, C, ResponseFuture<F, C>>,
+        way: Way<S, Request<B>, C, HttpResponseFuture<F, C>>,
         render: Arc<dyn RenderRejection>,
     }
 }

@@ -102,7 +102,7 @@ where
             parts.extensions.insert(deadline);
         }
         let attempt = Attempt::first();
-        let body = ReplayBody::with_limit(body, policy.body_limit);
+        let body = ReplayBody::with_limit(body, policy.max_body);
         let spare = (policy.max_attempts > 1 && !policy::takes_over(&parts)).then(|| Spare {
             idempotent: policy.idempotent(&parts),
             parts: parts.clone(),
@@ -162,31 +162,10 @@ where
                         return Poll::Ready(result);
                     }
                 }
-                StateProj::Reads { response, octets, resume } => {
-                    let Some(kept) = response.as_mut() else { return Poll::Pending };
-                    let ahead = match kept.body_mut().poll_ahead(cx) {
-                        Poll::Ready(ahead) => Some(ahead),
-                        Poll::Pending => {
-                            ready!(this.sleep.poll(cx));
-                            None
-                        }
-                    };
-                    let Some(resume) = *resume else {
-                        let Some(response) = response.take() else { return Poll::Pending };
-                        if let Some(result) = self.as_mut().looked(response, ahead.as_ref()) {
-                            return Poll::Ready(result);
-                        }
-                        continue;
-                    };
-                    if let Some(Ahead::Data(more)) = ahead {
-                        *octets += more.max(FRAME);
-                        if *octets <= DRAIN {
-                            continue;
-                        }
+                StateProj::Reads { .. } => {
+                    if let Some(result) = ready!(self.as_mut().read(cx)) {
+                        return Poll::Ready(result);
                     }
-                    let whole = matches!(ahead, Some(Ahead::End | Ahead::Trailers));
-                    let failed = response.take().filter(|_| whole).map(Ok);
-                    self.as_mut().wait(failed, resume);
                 }
                 StateProj::Waits { failed } => {
                     ready!(this.sleep.as_mut().poll(cx));
@@ -253,6 +232,37 @@ where
             }
             result => self.decide(result, ended),
         }
+    }
+
+    /// Reads a response ahead: until one sees whether it failed, or to its end before it is given up for another attempt.
+    /// `None` when it is not the caller's yet.
+    fn read(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome<R, S::Error>>> {
+        let this = self.as_mut().project();
+        let StateProj::Reads { response, octets, resume } = this.state.project() else {
+            return Poll::Ready(None);
+        };
+        let Some(kept) = response.as_mut() else { return Poll::Pending };
+        let ahead = match kept.body_mut().poll_ahead(cx) {
+            Poll::Ready(ahead) => Some(ahead),
+            Poll::Pending => {
+                ready!(this.sleep.poll(cx));
+                None
+            }
+        };
+        let Some(resume) = *resume else {
+            let Some(response) = response.take() else { return Poll::Pending };
+            return Poll::Ready(self.looked(response, ahead.as_ref()));
+        };
+        if let Some(Ahead::Data(more)) = ahead {
+            *octets += more.max(FRAME);
+            if *octets <= DRAIN {
+                return Poll::Ready(None);
+            }
+        }
+        let whole = matches!(ahead, Some(Ahead::End | Ahead::Trailers));
+        let failed = response.take().filter(|_| whole).map(Ok);
+        self.wait(failed, resume);
+        Poll::Ready(None)
     }
 
     /// The beginning of a gRPC response was looked at.

@@ -63,11 +63,11 @@ pub enum ReplayError {
 
 impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inner(error) => error.fmt(f),
-            Self::Superseded => f.write_str("another attempt sends the content now"),
-            Self::Gone => f.write_str("the content is longer than what is kept for another attempt"),
-        }
+        f.write_str(match self {
+            Self::Inner(_) => "the content could not be read",
+            Self::Superseded => "another attempt sends the content now",
+            Self::Gone => "the content is longer than what is kept for another attempt",
+        })
     }
 }
 

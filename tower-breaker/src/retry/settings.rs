@@ -38,7 +38,7 @@ pub struct HttpPolicy {
     pub(super) budget: Option<SharedBudget>,
     pub(super) longest: Duration,
     pub(super) backoff: Backoff,
-    pub(super) body_limit: usize,
+    pub(super) max_body: usize,
     pub(super) attempt: Option<Duration>,
     pub(super) total: Option<Duration>,
     pub(super) peek: Duration,
@@ -67,7 +67,7 @@ impl HttpPolicy {
             budget: None,
             longest: Duration::from_secs(1),
             backoff: Backoff { base: Duration::from_millis(25), max: Duration::from_secs(2) },
-            body_limit: DEFAULT_LIMIT,
+            max_body: DEFAULT_LIMIT,
             attempt: Some(Duration::from_secs(10)),
             total: Some(Duration::from_secs(30)),
             peek: Duration::from_millis(50),
@@ -147,8 +147,8 @@ impl HttpPolicy {
     /// Octets of a request body that are recorded for another attempt; a request with more is sent once. Default: 64 KiB
     /// ([`DEFAULT_LIMIT`]).
     #[must_use]
-    pub fn body_limit(self, octets: usize) -> Self {
-        Self { body_limit: octets, ..self }
+    pub fn max_body(self, octets: usize) -> Self {
+        Self { max_body: octets, ..self }
     }
 
     /// How long one attempt may take until its response begins; then it counts as a 504. `None`: as long as it likes.
@@ -271,7 +271,7 @@ impl fmt::Debug for HttpPolicy {
             .field("retry_after_up_to", &self.longest)
             .field("backoff", &self.backoff.base)
             .field("backoff_up_to", &self.backoff.max)
-            .field("body_limit", &self.body_limit)
+            .field("max_body", &self.max_body)
             .field("attempt_timeout", &self.attempt)
             .field("total_timeout", &self.total)
             .field("peek_for", &self.peek)

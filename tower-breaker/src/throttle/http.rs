@@ -78,10 +78,10 @@ impl fmt::Debug for HttpThrottleLayer {
 }
 
 impl<S> Layer<S> for HttpThrottleLayer {
-    type Service = HttpThrottle<S>;
+    type Service = HttpThrottleService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        HttpThrottle {
+        HttpThrottleService {
             inner,
             admission: Admission::new(self.throttle.clone()),
             overloaded: self.overloaded,
@@ -92,23 +92,23 @@ impl<S> Layer<S> for HttpThrottleLayer {
 
 /// What [`HttpThrottleLayer`] builds.
 #[derive(Clone)]
-pub struct HttpThrottle<S> {
+pub struct HttpThrottleService<S> {
     inner: S,
     admission: Admission,
     overloaded: fn(StatusCode, &HeaderMap) -> bool,
     render: Arc<dyn RenderRejection>,
 }
 
-impl<S: fmt::Debug> fmt::Debug for HttpThrottle<S> {
+impl<S: fmt::Debug> fmt::Debug for HttpThrottleService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpThrottle")
+        f.debug_struct("HttpThrottleService")
             .field("inner", &self.inner)
             .field("admission", &self.admission)
             .finish_non_exhaustive()
     }
 }
 
-impl<S, ReqB, ResB> Service<Request<ReqB>> for HttpThrottle<S>
+impl<S, ReqB, ResB> Service<Request<ReqB>> for HttpThrottleService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     ResB: Body<Data = Bytes>,
@@ -140,7 +140,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`HttpThrottle`]. Dropped before its end, the request counts nothing.
+    /// The future of [`HttpThrottleService`]. Dropped before its end, the request counts nothing.
     pub struct HttpThrottleFuture<F> {
         #[pin]
         state: State<F>,

@@ -16,7 +16,7 @@ use std::time::Duration;
 mod http;
 mod layer;
 
-pub use http::{HttpThrottle, HttpThrottleFuture, HttpThrottleLayer};
+pub use http::{HttpThrottleFuture, HttpThrottleLayer, HttpThrottleService};
 pub use layer::{ThrottleFuture, ThrottleLayer, ThrottleService};
 
 use crate::breaker::now;

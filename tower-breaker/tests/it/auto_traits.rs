@@ -7,9 +7,8 @@ use tower_breaker::classify::HttpClassifier;
 use tower_breaker::fallback::{
     FallbackBody, FallbackLayer, FallbackService, HttpFallbackLayer, HttpFallbackService,
 };
-use tower_breaker::http::HttpBreakerService;
 use tower_breaker::keyed::{ByKey, HttpKeyedBreakerService, KeyedBreakerService};
-use tower_breaker::layer::{BreakerService, ResponseFuture};
+use tower_breaker::layer::{BreakerService, HttpBreakerService, ResponseFuture};
 use tower_breaker::{
     Breaker, BreakerBuilder, BreakerLayer, Bulkhead, BulkheadLayer, ConfigError, Error, GuardedBody,
     HttpBreakerLayer, HttpBulkheadLayer, HttpKeyedBreakerLayer, KeyedBreaker, KeyedBreakerLayer, Permit,

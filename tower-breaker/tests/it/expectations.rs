@@ -187,3 +187,16 @@ async fn permits_services_and_waits_outlive_the_handle() {
     timer.now_or_never().expect("the last handle is gone");
     assert!(states.changed().await.is_ok() && states.changed().await.is_err());
 }
+
+#[test]
+fn an_error_and_its_sources_say_each_thing_once() {
+    fn said(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
+    }
+    let down = Error::Inner(Error::Inner(std::io::Error::other("down")));
+    assert_eq!(said(&down), ["the call failed", "the call failed", "down"]);
+    let breaker = touchy("orders").build().unwrap();
+    breaker.force_open();
+    let rejected = Error::<std::io::Error>::Rejected(breaker.try_acquire().unwrap_err());
+    assert_eq!(said(&rejected), ["the call was not made", "circuit breaker `orders` was opened by hand"]);
+}

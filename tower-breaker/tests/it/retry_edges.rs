@@ -173,7 +173,7 @@ async fn trailers_count_among_the_octets_that_are_kept() {
         let body = StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, std::convert::Infallible>)));
         request(Method::PUT, "").map(|_| body.boxed_unsync())
     };
-    let policy = || HttpPolicy::new().body_limit(16);
+    let policy = || HttpPolicy::new().max_body(16);
     let fails = || then_well(|| Whole(503, &[]));
     assert_eq!(outcome(policy(), fails(), sent("1234567")).await, (Some(200), 2));
     assert_eq!(outcome(policy(), fails(), sent("12345678")).await, (Some(503), 1));

@@ -49,7 +49,7 @@ async fn data_and_trailers_are_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_beyond_the_limit_is_sent_once_and_whole() {
-    let limited = || HttpPolicy::new().body_limit(1000);
+    let limited = || HttpPolicy::new().max_body(1000);
     let fails = || then_well(|| Whole(503, &[]));
     assert_eq!(outcome(limited(), fails(), put(octets(1000))).await, (Some(200), 2));
     let upstream = Upstream::new(fails());
@@ -60,9 +60,9 @@ async fn a_stream_beyond_the_limit_is_sent_once_and_whole() {
     assert_eq!(outcome(HttpPolicy::new(), fails(), put(octets((64 << 10) + 1))).await, (Some(503), 1));
     // A length that is known from the start is not recorded at all.
     let known = request(Method::PUT, "twelve chars");
-    assert_eq!(outcome(HttpPolicy::new().body_limit(12), fails(), known).await, (Some(200), 2));
+    assert_eq!(outcome(HttpPolicy::new().max_body(12), fails(), known).await, (Some(200), 2));
     let known = request(Method::PUT, "twelve chars");
-    assert_eq!(outcome(HttpPolicy::new().body_limit(11), fails(), known).await, (Some(503), 1));
+    assert_eq!(outcome(HttpPolicy::new().max_body(11), fails(), known).await, (Some(503), 1));
 }
 
 #[tokio::test(start_paused = true)]

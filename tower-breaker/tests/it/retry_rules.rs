@@ -259,7 +259,7 @@ fn each_retry_and_each_reason_against_one_is_counted() {
             outcome(policy(), fails(), request(Method::GET, "")).await;
             outcome(policy(), fails(), request(Method::POST, "")).await;
             outcome(policy().budget(0, 0).unwrap(), fails(), request(Method::GET, "")).await;
-            outcome(policy().body_limit(1), |_| Whole(503, &[]), request(Method::PUT, "ab")).await;
+            outcome(policy().max_body(1), |_| Whole(503, &[]), request(Method::PUT, "ab")).await;
             outcome(policy(), |_| Whole(503, &[("retry-after", "2")]), request(Method::GET, "")).await;
         });
     });
