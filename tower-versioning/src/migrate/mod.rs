@@ -64,8 +64,8 @@ pub struct Migrations {
 
 pub(crate) struct Shared {
     pub(crate) changes: Changes,
-    pub(crate) request_limit: usize,
-    pub(crate) response_limit: usize,
+    pub(crate) max_request_body: usize,
+    pub(crate) max_response_body: usize,
     pub(crate) metrics: Metrics,
 }
 
@@ -78,7 +78,7 @@ impl fmt::Debug for Migrations {
 impl Migrations {
     /// No changes yet.
     pub fn builder() -> MigrationsBuilder {
-        MigrationsBuilder { changes: Vec::new(), request_limit: LIMIT, response_limit: LIMIT }
+        MigrationsBuilder { changes: Vec::new(), max_request_body: LIMIT, max_response_body: LIMIT }
     }
 }
 
@@ -87,8 +87,8 @@ impl Migrations {
 #[must_use]
 pub struct MigrationsBuilder {
     changes: Vec<(Version, Change)>,
-    request_limit: usize,
-    response_limit: usize,
+    max_request_body: usize,
+    max_response_body: usize,
 }
 
 impl MigrationsBuilder {
@@ -100,14 +100,14 @@ impl MigrationsBuilder {
     }
 
     /// How many octets of the body of a request are buffered. Default: 2 MiB.
-    pub fn request_limit(mut self, octets: usize) -> Self {
-        self.request_limit = octets;
+    pub fn max_request_body(mut self, octets: usize) -> Self {
+        self.max_request_body = octets;
         self
     }
 
     /// How many octets of the body of a response are buffered. Default: 2 MiB.
-    pub fn response_limit(mut self, octets: usize) -> Self {
-        self.response_limit = octets;
+    pub fn max_response_body(mut self, octets: usize) -> Self {
+        self.max_response_body = octets;
         self
     }
 
@@ -117,15 +117,17 @@ impl MigrationsBuilder {
     /// When changes are not in the order of their versions, one changes nothing, a path is no pattern, or a limit is
     /// zero.
     pub fn build(self) -> Result<Migrations, ConfigError> {
-        let Self { changes, request_limit, response_limit } = self;
-        for (field, limit) in [("request_limit", request_limit), ("response_limit", response_limit)] {
+        let Self { changes, max_request_body, max_response_body } = self;
+        for (field, limit) in
+            [("max_request_body", max_request_body), ("max_response_body", max_response_body)]
+        {
             if limit == 0 {
                 return Err(ConfigError::new(field, "nothing could be translated"));
             }
         }
         let changes = Changes::new(changes)?;
         let metrics = Metrics::default();
-        Ok(Migrations { shared: Arc::new(Shared { changes, request_limit, response_limit, metrics }) })
+        Ok(Migrations { shared: Arc::new(Shared { changes, max_request_body, max_response_body, metrics }) })
     }
 }
 

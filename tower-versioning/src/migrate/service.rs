@@ -60,7 +60,7 @@ where
                 // The instance that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let service = Some((std::mem::replace(&mut self.inner, clone), parts));
-                let body = Gather::new(body, self.shared.request_limit);
+                let body = Gather::new(body, self.shared.max_request_body);
                 ResponseFuture { state: State::Raising { service, body, task } }
             }
             Err(response) => ResponseFuture { state: State::Refused { response: Some(*response) } },
@@ -334,7 +334,7 @@ where
                             return Poll::Ready(Ok(Response::from_parts(parts, MigrateBody::passed(body))));
                         }
                         Ok(Down::Read) => {
-                            let body = Gather::new(body, task.shared.response_limit);
+                            let body = Gather::new(body, task.shared.max_response_body);
                             State::Lowering { parts: Some((parts, status)), body, task: Some(task) }
                         }
                         Err(response) => State::Refused { response: Some(*response) },

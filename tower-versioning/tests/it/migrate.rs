@@ -357,8 +357,8 @@ fn wrong_changes_are_found_when_they_are_built() {
     for pattern in ["", "a", "/{", "/{}", "/{*}", "/{*a}/b", "/a{b}", "/{a}b", "/a?b"] {
         assert_eq!(field(good().change(V3, signing("d").path(pattern))), "path", "{pattern}");
     }
-    assert_eq!(field(good().request_limit(0)), "request_limit");
-    assert_eq!(field(good().response_limit(0)), "response_limit");
+    assert_eq!(field(good().max_request_body(0)), "max_request_body");
+    assert_eq!(field(good().max_response_body(0)), "max_response_body");
 }
 
 /// The problem document of an answer, and the error in its extensions.
@@ -373,7 +373,7 @@ pub(crate) fn problem(head: &http::response::Parts, body: &[u8]) -> (MigrateErro
 
 #[tokio::test]
 async fn a_request_beyond_the_limit_is_413() {
-    let migrations = one(signing("a")).request_limit(20).build().unwrap();
+    let migrations = one(signing("a")).max_request_body(20).build().unwrap();
     let fits = json!({"signed": [], "x": 1});
     assert_eq!(fits.to_string().len(), 19);
     let answer = |_: &Arrived| json_answer(&json!({"signed": []}));
@@ -388,7 +388,7 @@ async fn a_request_beyond_the_limit_is_413() {
 
 #[tokio::test]
 async fn a_response_beyond_the_limit_is_500() {
-    let migrations = one(signing("a")).response_limit(20).build().unwrap();
+    let migrations = one(signing("a")).max_response_body(20).build().unwrap();
     let (head, ..) =
         send_to(&migrations, get(V1, "/"), |_| json_answer(&json!({"signed": [], "x": 1}))).await;
     assert_eq!(head.status, 200);
@@ -407,7 +407,7 @@ async fn a_response_beyond_the_limit_is_500() {
 /// Without an announced length too, and in pieces.
 #[tokio::test]
 async fn the_limit_holds_for_streams_of_pieces() {
-    let migrations = one(signing("a")).request_limit(20).build().unwrap();
+    let migrations = one(signing("a")).max_request_body(20).build().unwrap();
     let inner = service_fn(async |request: Request<_>| {
         let body = BodyExt::collect(request.into_body()).await.ok().unwrap().to_bytes();
         Ok::<_, Infallible>(Response::new(Full::new(body)))

@@ -150,7 +150,7 @@ impl http_body::Body for Announced {
 
 #[tokio::test]
 async fn what_is_announced_as_too_large_is_not_read() {
-    let migrations = one(Change::new("c").request_body(|_| Ok(()))).request_limit(20).build().unwrap();
+    let migrations = one(Change::new("c").request_body(|_| Ok(()))).max_request_body(20).build().unwrap();
     let inner = service_fn(async |_: http::Request<MigrateBody<Announced>>| {
         Ok::<_, std::convert::Infallible>(json_answer(&order()))
     });

@@ -377,7 +377,7 @@ fn what_was_translated_and_what_failed_is_counted() {
     metrics::with_local_recorder(&recorder, || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let migrations = one(renamed()).request_limit(30).response_limit(30).build().unwrap();
+            let migrations = one(renamed()).max_request_body(30).max_response_body(30).build().unwrap();
             for body in [json!({"name": "Ada"}), json!({"name": "Ada Augusta King of Lovelace"}), Value::Null]
             {
                 let sent = request(V1, Method::POST, "/", &body);
