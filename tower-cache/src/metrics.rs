@@ -96,7 +96,7 @@ mod with {
                     .map(|outcome| counter!("tower_cache_requests_total", "outcome" => outcome)),
                 failures: ["lookup", "commit", "purge"].map(failure),
                 fills: ["stored", "abandoned", "too_large", "unstored"]
-                    .map(|result| counter!("tower_cache_fills_total", "result" => result)),
+                    .map(|outcome| counter!("tower_cache_fills_total", "outcome" => outcome)),
                 bytes: gauge!("tower_cache_stored_bytes"),
                 evictions: counter!("tower_cache_evictions_total"),
             }

@@ -29,18 +29,19 @@ fn requests_and_fills_are_counted() {
     });
     let mut counted = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        let labels: Vec<_> = key.key().labels().map(|label| label.value().to_owned()).collect();
+        let labels: Vec<_> =
+            key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let DebugValue::Counter(value) = value else { continue };
         if value > 0 {
             counted.insert(format!("{} {}", key.key().name(), labels.join(" ")).trim().to_owned(), value);
         }
     }
     let expected = [
-        ("tower_cache_fills_total stored", 1),
-        ("tower_cache_requests_total bypass", 1),
-        ("tower_cache_requests_total hit", 2),
-        ("tower_cache_requests_total miss", 1),
-        ("tower_cache_requests_total not_cached", 1),
+        ("tower_cache_fills_total outcome=stored", 1),
+        ("tower_cache_requests_total outcome=bypass", 1),
+        ("tower_cache_requests_total outcome=hit", 2),
+        ("tower_cache_requests_total outcome=miss", 1),
+        ("tower_cache_requests_total outcome=not_cached", 1),
     ];
     assert_eq!(counted, expected.map(|(name, value)| (name.to_owned(), value)).into());
 }
