@@ -77,7 +77,8 @@ impl Requests {
 
     #[cfg(feature = "metrics")]
     fn lookup(&self, index: usize) {
-        handles(&self.lookups, "tower_auth_token_cache_total", "result", ["hit", "miss"])[index].increment(1);
+        handles(&self.lookups, "tower_auth_token_cache_total", "outcome", ["hit", "miss"])[index]
+            .increment(1);
     }
 
     #[cfg(not(feature = "metrics"))]

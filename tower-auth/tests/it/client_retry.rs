@@ -218,6 +218,10 @@ async fn without_another_token_the_first_answer_stands() {
     // The rejected token is gone, so the next call says that there is none.
     let error = service.clone().oneshot(get()).await.unwrap_err();
     assert!(matches!(find_rejection(&error), Some(Rejected::TokenUnavailable { .. })));
+    // The error and its sources say each thing once.
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let said: Vec<_> = causes.map(ToString::to_string).collect();
+    assert_eq!(said, ["the call was not made", "no access token could be obtained"]);
     let fixed = BearerLayer::new(StaticToken::new("t9").unwrap()).layer(api(&world));
     assert_eq!(fixed.oneshot(get()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(world.lock().unwrap().calls, ["Bearer t1", "Bearer t1", "Bearer t9"]);

@@ -133,7 +133,7 @@ async fn a_cold_start_without_the_issuer_is_503() {
 #[tokio::test(start_paused = true)]
 async fn a_hundred_thousand_invented_ids_in_a_minute() {
     let idp = Idp::new(&["one"]);
-    let source = idp.remote(|remote| remote.refresh_every(Duration::from_secs(300))).source().unwrap();
+    let source = idp.remote(|remote| remote.refresh_every(Duration::from_secs(300))).build().unwrap();
     let look = |kid: &str, waited| source.lookup(Some(kid), Algorithm::EdDsa, waited);
     let Lookup::Wait(first) = look("one", false) else { panic!("nothing is there yet") };
     let issuer = Issuer::new("i", Arc::clone(&source));
@@ -216,7 +216,7 @@ async fn more_keys_than_allowed_are_left_out() {
     assert_eq!(auth.verify(&ed25519("k40", CLAIMS)).await.unwrap_err(), TokenFault::UnknownKey.into());
     for wrong in [0, 10_001] {
         let remote = Idp::new(&[]).remote(|remote| remote.max_keys(wrong));
-        assert_eq!(remote.source().err().unwrap().field(), "max_keys");
+        assert_eq!(remote.build().err().unwrap().field(), "max_keys");
     }
 }
 
@@ -226,7 +226,7 @@ async fn chained_keys() {
     let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"own","x":"{ED_X}"}}"#);
     let own = StaticKeys::jwk(jwk.as_bytes()).unwrap();
     for first in [true, false] {
-        let fetched = idp.remote(|remote| remote).source().unwrap();
+        let fetched = idp.remote(|remote| remote).build().unwrap();
         let chain = if first {
             ChainedKeys::new(own.clone()).then(fetched)
         } else {
@@ -245,7 +245,7 @@ async fn chained_keys() {
         assert_eq!(idp.fetches(), before + 2);
     }
     idp.set(None);
-    let chain = ChainedKeys::new(own).then(idp.remote(|remote| remote).source().unwrap());
+    let chain = ChainedKeys::new(own).then(idp.remote(|remote| remote).build().unwrap());
     let issuer = Issuer::new("https://issuer.example", chain);
     let auth = Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock).build().unwrap();
     assert!(auth.verify(&ed25519("own", CLAIMS)).await.is_ok());
@@ -264,7 +264,7 @@ async fn a_key_without_an_id_is_the_last_resort_of_a_chain() {
         Authenticator::builder().issuer(issuer).audience("api").wall_clock(clock).build().unwrap()
     };
     let both = |idp: &Idp, first: bool, own: StaticKeys| {
-        let fetched = idp.remote(|remote| remote).source().unwrap();
+        let fetched = idp.remote(|remote| remote).build().unwrap();
         verifier(if first {
             ChainedKeys::new(own).then(fetched)
         } else {

@@ -153,9 +153,10 @@ async fn a_token_after_two_spaces_is_remembered_like_any_other() {
     for spaces in ["  ", "   ", " ", "  "] {
         assert_eq!(send(&layer, &[&format!("Bearer{spaces}{token}")]).await.3, "alice");
     }
-    let lookups = |result: &str| {
+    let lookups = |outcome: &str| {
         let of = |key: &metrics::Key| {
-            key.name() == "tower_auth_token_cache_total" && key.labels().any(|label| label.value() == result)
+            let mut labels = key.labels().map(|label| (label.key(), label.value()));
+            key.name() == "tower_auth_token_cache_total" && labels.any(|label| label == ("outcome", outcome))
         };
         let metrics = snapshotter.snapshot().into_vec();
         let found = metrics.into_iter().find(|(key, ..)| of(key.key())).map(|(.., value)| value);

@@ -164,7 +164,7 @@ impl<S> RemoteJwks<S> {
     /// # Errors
     ///
     /// Names the setting that cannot work.
-    pub fn source<B, R>(self) -> Result<Arc<dyn KeySource>, ConfigError>
+    pub fn build<B, R>(self) -> Result<Arc<dyn KeySource>, ConfigError>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
         S::Future: Send,
