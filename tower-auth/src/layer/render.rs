@@ -10,12 +10,15 @@ use crate::problem::Problem;
 
 /// Makes the response to a refused request. The layer adds `WWW-Authenticate`, `Retry-After` and `Cache-Control`
 /// afterwards where the response has none, so that a rendering cannot forget them.
-pub trait RenderRejection {
+pub trait RenderRejection: Send + Sync + 'static {
     /// The response to this request.
     fn render(&self, rejection: &AuthError, request: &Parts) -> Response<Bytes>;
 }
 
-impl<F: Fn(&AuthError, &Parts) -> Response<Bytes>> RenderRejection for F {
+impl<F> RenderRejection for F
+where
+    F: Fn(&AuthError, &Parts) -> Response<Bytes> + Send + Sync + 'static,
+{
     fn render(&self, rejection: &AuthError, request: &Parts) -> Response<Bytes> {
         self(rejection, request)
     }

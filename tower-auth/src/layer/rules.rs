@@ -26,7 +26,7 @@ use crate::token::{Claims, Verified};
 /// What both layers of this module share.
 #[derive(Clone)]
 struct Guard {
-    render: Arc<dyn RenderRejection + Send + Sync>,
+    render: Arc<dyn RenderRejection>,
     checks: Arc<RuleChecks>,
 }
 
@@ -76,7 +76,7 @@ impl<C> RequireClaims<C> {
 
     /// How refusals look. [`Negotiated`] by default.
     #[must_use]
-    pub fn render_with(mut self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+    pub fn render_with(mut self, render: impl RenderRejection) -> Self {
         self.guard.render = Arc::new(render);
         self
     }
@@ -176,7 +176,7 @@ impl<F, C> Authorize<F, C> {
 
     /// How refusals look. [`Negotiated`] by default.
     #[must_use]
-    pub fn render_with(mut self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+    pub fn render_with(mut self, render: impl RenderRejection) -> Self {
         self.guard.render = Arc::new(render);
         self
     }

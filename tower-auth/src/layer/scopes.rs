@@ -24,7 +24,7 @@ use crate::policy::challenge::is_scope;
 #[derive(Clone)]
 pub struct RequireScopes {
     rule: Arc<Rule>,
-    render: Arc<dyn RenderRejection + Send + Sync>,
+    render: Arc<dyn RenderRejection>,
 }
 
 struct Rule {
@@ -81,7 +81,7 @@ impl RequireScopes {
 
     /// How refusals look. [`Negotiated`] by default.
     #[must_use]
-    pub fn render_with(mut self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+    pub fn render_with(mut self, render: impl RenderRejection) -> Self {
         self.render = Arc::new(render);
         self
     }
@@ -164,7 +164,7 @@ impl RequireRoles {
 
     /// How refusals look. [`Negotiated`] by default.
     #[must_use]
-    pub fn render_with(self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+    pub fn render_with(self, render: impl RenderRejection) -> Self {
         Self(self.0.render_with(render))
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Config<C> {
     optional: bool,
     skip: Option<Skip>,
     source: Option<Arc<dyn TokenSource>>,
-    render: Arc<dyn RenderRejection + Send + Sync>,
+    render: Arc<dyn RenderRejection>,
     pub(super) extras: Extras,
 }
 
@@ -89,7 +89,7 @@ impl<C> AuthLayer<C> {
 
     /// How refusals look. [`Negotiated`] by default.
     #[must_use]
-    pub fn render_with(mut self, render: impl RenderRejection + Send + Sync + 'static) -> Self {
+    pub fn render_with(mut self, render: impl RenderRejection) -> Self {
         self.config.render = Arc::new(render);
         self
     }
