@@ -4,17 +4,17 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 
-/// Fields that concern one connection only, besides those that `Connection` lists (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+/// Fields that concern one connection only, besides those that `Connection` lists (RFC 9110 §7.6.1). `Trailer` is none of
+/// them: it says what the message ends with (§6.6.2).
+const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
@@ -52,13 +52,68 @@ pub fn append_via(headers: &mut HeaderMap, version: Version, pseudonym: &str) {
     }
 }
 
-/// Whether it is clear which host a request is for: a server refuses any other by 400 (RFC 9112 §3.2).
+/// Why a request goes no further: the status to answer with, and what is wrong.
 #[must_use]
-pub fn names_one_host<B>(request: &Request<B>) -> bool {
-    match request.headers().get_all(header::HOST).iter().count() {
-        0 => request.version() != Version::HTTP_11,
-        lines => lines == 1,
+pub fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
+    if !names_one_host(request) {
+        return Some((StatusCode::BAD_REQUEST, "the request does not say for which host it is"));
     }
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some() {
+        // Sent on without its coding, the content would be another (RFC 9112 §6.1).
+        return Some((StatusCode::NOT_IMPLEMENTED, "the content has an unknown transfer coding"));
+    }
+    let traced =
+        request.method() == Method::TRACE && hops_left(request.method(), request.headers()) == Some(0);
+    if request.method() == Method::CONNECT || traced {
+        return Some((StatusCode::NOT_IMPLEMENTED, "there is no such method here"));
+    }
+    None
+}
+
+/// Whether it is clear which host a request is for: a server refuses any other by 400 (RFC 9112 §3.2).
+fn names_one_host<B>(request: &Request<B>) -> bool {
+    let mut lines = request.headers().get_all(header::HOST).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(host), None) => {
+            let authority = Authority::try_from(host.as_bytes());
+            authority.is_ok_and(|host| {
+                !host.as_str().contains('@')
+                    && host.port_u16().is_some() == host.as_str()[host.host().len()..].starts_with(':')
+            })
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// How many intermediaries may still pass it on, where TRACE or OPTIONS say so (RFC 9110 §7.6.2).
+#[must_use]
+pub fn hops_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
+    if !matches!(*method, Method::TRACE | Method::OPTIONS) {
+        return None;
+    }
+    let hops = headers.get(header::MAX_FORWARDS)?.to_str().ok()?;
+    let number = !hops.is_empty() && hops.bytes().all(|digit| digit.is_ascii_digit());
+    number.then(|| hops.parse().unwrap_or(u64::MAX))
+}
+
+/// Takes away a length that is not that of the content: one beside a transfer coding, which overrides it (RFC 9112 §6.3),
+/// or one that is said more than once (RFC 9110 §8.6). Who sends the message counts for itself.
+fn strip_doubtful_length(headers: &mut HeaderMap) {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return };
+    let one = length.as_bytes().iter().all(u8::is_ascii_digit);
+    if !one || headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+}
+
+/// Whether the request's own content is why it failed: the client broke off, or what it sent cannot be read.
+#[must_use]
+pub fn is_clients_fault(error: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.filter_map(|error| error.downcast_ref::<hyper::Error>()).any(hyper::Error::is_user)
 }
 
 /// The scheme and authority of an upstream such as `http://127.0.0.1:8080`.
@@ -133,6 +188,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let received = request.version();
+        let hops = hops_left(request.method(), request.headers());
         *request.version_mut() = Version::HTTP_11;
         let host = request.uri().authority().map(|authority| {
             let authority = authority.as_str();
@@ -152,6 +208,9 @@ where
         }
         strip_hop_by_hop(headers);
         append_via(headers, received, &self.pseudonym);
+        if let Some(hops) = hops {
+            headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));
+        }
         if let Some(sender) = request.extensions_mut().remove::<crate::interim::Sender>() {
             hyper::ext::on_informational(&mut request, move |interim| {
                 sender.send(interim.status(), interim.headers());
@@ -162,6 +221,7 @@ where
         async move {
             let mut response = answer.await?;
             let received = response.version();
+            strip_doubtful_length(response.headers_mut());
             strip_hop_by_hop(response.headers_mut());
             append_via(response.headers_mut(), received, &pseudonym);
             // The server side picks the version that the client speaks.

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
 use crate::flight::Reader;
-use crate::store::{Entry, StoredBody};
+use crate::store::{Pieces, StoredBody};
 
 pin_project! {
     /// The inner service's body, passed through untouched (data, trailers, size hint) and perhaps stored meanwhile; or
@@ -106,7 +106,7 @@ pub(crate) enum OwnBody {
     Data(Option<Bytes>),
     /// `left` octets from `skip` octets into the piece at `chunk`.
     Stored {
-        body: Arc<StoredBody>,
+        body: Arc<Pieces>,
         chunk: usize,
         skip: u64,
         left: u64,
@@ -129,20 +129,26 @@ impl OwnBody {
     }
 
     /// All of what is stored.
-    pub(crate) fn whole(entry: &Entry) -> Self {
-        match &entry.whole {
-            Some(content) => Self::Data(Some(content.clone())),
-            None => Self::stored(Arc::clone(&entry.body)),
+    pub(crate) fn stored(body: &StoredBody) -> Self {
+        match body {
+            StoredBody::Whole(content) => Self::data(content.clone()),
+            StoredBody::Pieces(body) => {
+                let (left, trailers_sent) = (body.len, body.trailers.is_none());
+                Self::Stored { body: Arc::clone(body), chunk: 0, skip: 0, left, trailers_sent }
+            }
         }
     }
 
-    pub(crate) fn stored(body: Arc<StoredBody>) -> Self {
-        let trailers_sent = body.trailers.is_none();
-        Self::Stored { left: body.len, body, chunk: 0, skip: 0, trailers_sent }
-    }
-
     /// Part of a stored body; trailers are about the whole and stay out.
-    pub(crate) fn part(body: Arc<StoredBody>, part: &Range<u64>) -> Self {
+    pub(crate) fn part(body: &StoredBody, part: &Range<u64>) -> Self {
+        let body = match body {
+            StoredBody::Whole(content) => {
+                // Both fit: neither is larger than the content.
+                let [start, end] = [part.start, part.end].map(|place| place.min(content.len() as u64) as usize);
+                return Self::data(content.slice(start.min(end)..end));
+            }
+            StoredBody::Pieces(body) => Arc::clone(body),
+        };
         let (mut chunk, mut skip) = (0, part.start);
         while let Some(length) =
             body.chunks.get(chunk).map(|data| data.len() as u64).filter(|length| skip >= *length)
@@ -192,7 +198,13 @@ impl OwnBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Data(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
-            Self::Stored { left, .. } => SizeHint::with_exact(*left),
+            Self::Stored { left, trailers_sent: true, .. } => SizeHint::with_exact(*left),
+            // HTTP/1 has no place for trailers behind a content whose length was announced (RFC 9112 §7.1.2).
+            Self::Stored { left, .. } => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(*left);
+                hint
+            }
             Self::Reading { length: Some(length), .. } => SizeHint::with_exact(*length),
             Self::Reading { length: None, .. } => SizeHint::default(),
         }

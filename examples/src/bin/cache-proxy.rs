@@ -111,13 +111,26 @@ async fn answer(
     if let Some(sender) = &sender {
         request.extensions_mut().insert(sender.clone());
     }
-    let response = if proxy::names_one_host(&request) {
-        site.answer(request).await.unwrap_or_else(|error| {
-            eprintln!("cache-proxy: upstream: {error}");
-            problem(StatusCode::BAD_GATEWAY, "the upstream did not answer")
-        })
+    let response = if let Some((status, title)) = proxy::refusal(&request) {
+        problem(status, title)
+    } else if proxy::hops_left(request.method(), request.headers()) == Some(0) {
+        // OPTIONS that is to go no further: there is nothing to say about this proxy (RFC 9110 §9.3.7).
+        empty()
     } else {
-        problem(StatusCode::BAD_REQUEST, "the request does not say for which host it is")
+        match site.answer(request).await {
+            // No upgrade was asked for: the upstream does not know what it says (RFC 9110 §7.8).
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                problem(StatusCode::BAD_GATEWAY, "the upstream changed the protocol unasked")
+            }
+            Ok(response) => response,
+            Err(error) if proxy::is_clients_fault(&error) => {
+                problem(StatusCode::BAD_REQUEST, "the content of the request broke off or cannot be read")
+            }
+            Err(error) => {
+                eprintln!("cache-proxy: upstream: {error}");
+                problem(StatusCode::BAD_GATEWAY, "the upstream did not answer")
+            }
+        }
     };
     if let Some(sender) = sender {
         sender.end().await;
@@ -167,6 +180,10 @@ fn redis(arguments: &Arguments) -> Result<CacheLayer, String> {
         true => "this program was built without it; build it with `--features redis`".into(),
         false => "`memory` or an address such as redis://127.0.0.1:6379".into(),
     })
+}
+
+fn empty() -> Response<Content> {
+    Response::new(UnsyncBoxBody::new(Full::default().map_err(|never: Infallible| match never {})))
 }
 
 fn problem(status: StatusCode, title: &str) -> Response<Content> {

@@ -1,6 +1,8 @@
 //! The caching reverse proxy as a program: what comes in, what goes out, how it ends.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod messages;
+
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

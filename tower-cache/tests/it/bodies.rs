@@ -34,6 +34,18 @@ async fn data_and_trailers_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hit_announces_its_length_unless_trailers_follow() {
+    let plain: fn() -> Vec<Piece> = || vec![data("one "), data("two")];
+    let trailed: fn() -> Vec<Piece> = || vec![data("one "), data("two"), Piece::Trailers(trailers())];
+    for (body, exact) in [(plain, Some(7)), (trailed, None)] {
+        let cache = pieces(FRESH, body).behind(Cache::builder());
+        assert_eq!(get(&cache, &[]).await.outcome(), "miss");
+        let hit = cache.clone().oneshot(request(Method::GET, URI, &[])).await.unwrap().into_body();
+        assert_eq!((hit.size_hint().exact(), hit.size_hint().lower()), (exact, 7));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_octet_goes_out_before_the_last_has_come() {
     let origin = pieces(FRESH, || vec![data("first"), Piece::Pause(Duration::from_secs(10)), data("last")]);
     let cache = origin.behind(Cache::builder());
