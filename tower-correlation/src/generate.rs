@@ -106,6 +106,13 @@ impl Bits for u64 {
     }
 }
 
+impl Bits for [u8; 16] {
+    #[inline]
+    fn take(pool: &mut Pool) -> Self {
+        pool.take()
+    }
+}
+
 impl Bits for u128 {
     #[inline]
     fn take(pool: &mut Pool) -> Self {

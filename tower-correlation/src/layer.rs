@@ -261,8 +261,8 @@ impl Config {
             let state = state.filter(|_| parent.is_some_and(|parent| parent.trace_id() == trace.trace_id()));
             Box::new(More { cause: None, parent, state, baggage })
         });
+        let value = same.unwrap_or_else(|| id.value());
         let correlation = Correlation::new(Inner { id, origin, trace, more });
-        let value = same.unwrap_or_else(|| correlation.value());
         let untouched = !refused.leaves(request.headers_mut());
         self.tell(request, &value, says_so && untouched, ids);
         request.extensions_mut().insert(correlation.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderName, Request};
+use http::{Extensions, HeaderName, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -95,11 +95,27 @@ pub struct Propagate<S> {
     config: Arc<Config>,
 }
 
+/// The span of a call that goes out, in its request's extensions: left there by who has begun to record it, for who writes
+/// the fields.
+#[cfg(feature = "observe")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallSpan(pub(crate) TraceParent);
+
+#[cfg(feature = "observe")]
+fn observed(extensions: &mut Extensions) -> Option<TraceParent> {
+    extensions.remove().map(|CallSpan(span)| span)
+}
+
+#[cfg(not(feature = "observe"))]
+fn observed(_: &mut Extensions) -> Option<TraceParent> {
+    None
+}
+
 impl Config {
     fn stamp<B>(&self, request: &mut Request<B>) {
         let correlation = request.extensions().get::<Correlation>().cloned().or_else(current);
-        // A span that a tracing SDK made for this very call.
-        let own = request.extensions().get::<TraceParent>().copied();
+        // A span that was made for this very call, by an observation outside of this or by a tracing SDK.
+        let own = observed(request.extensions_mut()).or_else(|| request.extensions().get().copied());
         let headers = request.headers_mut();
         let correlation = correlation.as_ref();
         if let (Some(correlation), Some((last, others))) = (correlation, self.outbound.split_last()) {

@@ -11,15 +11,13 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, response::Parts};
 use http_body::Body;
 
 use super::metrics::{RouteIndex, method_index};
+use super::place::{Known, Place};
 use super::{FieldOf, Output, Shared, Side};
 use crate::context::Correlation;
-use crate::fields::extract;
-use crate::generate::random;
 use crate::policy::ended::grpc_failed;
 use crate::policy::record::{Outcome, Record};
-use crate::policy::sampling::{self, End, Kept, Threshold};
+use crate::policy::sampling::{End, Kept, Threshold};
 use crate::policy::state::TraceState;
-use crate::policy::trace::TraceParent;
 
 /// What the wrapper of a request body has counted; in the extensions of the request when asked for.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +35,7 @@ enum BytesIn {
 #[derive(Debug)]
 struct Identity {
     correlation: Option<Correlation>,
-    trace: Option<TraceParent>,
+    place: Place,
     method: Method,
     peer: Option<IpAddr>,
     bytes_in: BytesIn,
@@ -143,22 +141,17 @@ impl Call {
         let given = request.extensions().get::<Correlation>();
         let ambient = if given.is_none() { crate::current() } else { None };
         let correlation = given.or(ambient.as_ref());
-        let extracted = if correlation.is_none() { extract(request.headers()) } else { None };
-        let (trace, state) = match (correlation, &extracted) {
-            (Some(correlation), _) => (Some(correlation.trace()), correlation.tracestate()),
-            (None, Some((trace, state))) => (Some(*trace), state.as_ref()),
-            (None, None) => (None, None),
-        };
-        self.randomness = match trace {
-            Some(trace) => sampling::randomness(trace, state),
-            // Nothing that another service would see too.
-            None => random::<u64>() >> 8,
-        };
+        let known = Known::of(self.side, request, correlation);
+        let state = known.state(correlation);
+        self.randomness = known.randomness(state);
         self.inherit(shared, state);
         self.sampled = self.threshold.keeps(self.randomness);
         // The response may bring a route whose rate is another.
         let open = self.route == RouteIndex::Unmatched && !shared.route_rates.is_empty();
-        if !self.sampled && !open && !shared.always.may_keep(None) {
+        let may_keep = self.sampled || open || shared.always.may_keep(None);
+        let correlation = if may_keep { correlation.cloned() } else { None };
+        known.tell(request);
+        if !may_keep {
             return;
         }
         let bytes_in = match (shared.count_requests, request.body().size_hint().exact()) {
@@ -167,8 +160,8 @@ impl Call {
             (false, None) => BytesIn::Unknown,
         };
         let identity = Identity {
-            correlation: correlation.cloned(),
-            trace,
+            place: known.settle(self.side, request, correlation.as_ref()),
+            correlation,
             method: request.method().clone(),
             peer: shared.peer.as_ref().and_then(|peer| peer(request.extensions())),
             bytes_in,
@@ -287,8 +280,9 @@ impl Call {
             constant: &self.shared.constant,
             side: self.side.as_str(),
             correlation_id: correlation.map(|correlation| correlation.id().as_str()),
-            trace_id: identity.trace.map(|trace| trace.trace_id()),
-            span_id: identity.trace.map(|trace| trace.parent_id()),
+            trace_id: identity.place.trace_id,
+            span_id: identity.place.span_id,
+            parent_span_id: identity.place.parent_span_id,
             method: identity.method.as_str(),
             route: &self.shared.red(self.side).routes.get(self.route).name,
             status: self.status,

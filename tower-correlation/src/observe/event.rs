@@ -16,6 +16,7 @@ pub(super) fn event(record: &Record<'_>) {
             record.fields.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         fields.join(" ")
     });
+    let span = |id| tracing::field::display(format!("{id:016x}"));
     tracing::info!(
         target: TARGET,
         service = constant("service"),
@@ -24,7 +25,8 @@ pub(super) fn event(record: &Record<'_>) {
         side = record.side,
         correlation_id = record.correlation_id,
         trace_id = record.trace_id.map(|id| tracing::field::display(format!("{id:032x}"))),
-        span_id = record.span_id.map(|id| tracing::field::display(format!("{id:016x}"))),
+        span_id = record.span_id.map(span),
+        parent_span_id = record.parent_span_id.map(span),
         method = record.method,
         route = record.route,
         status = record.status,

@@ -42,7 +42,8 @@ impl ObserveLayer {
         Self { shared: observe.shared, side: Side::Server, route: None }
     }
 
-    /// For calls that are made here; stands outside of [`PropagateLayer`](crate::PropagateLayer).
+    /// For calls that are made here; stands outside of [`PropagateLayer`](crate::PropagateLayer), or inside: either way the
+    /// line names the span that is sent.
     #[must_use]
     pub fn client(observe: Observe) -> Self {
         Self { shared: observe.shared, side: Side::Client, route: None }

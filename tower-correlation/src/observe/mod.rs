@@ -3,8 +3,9 @@
 //! [`ObserveLayer`] watches a call to the end of its body, and then, once: records it in the RED metrics, decides whether
 //! it is written down, and writes the line. Whoever gives up, at whatever point, ends the call as well.
 //!
-//! The layer stands inside [`CorrelationLayer`](crate::CorrelationLayer) on servers and outside of
-//! [`PropagateLayer`](crate::PropagateLayer) on clients; without them it works too, but its lines have no id.
+//! The layer stands inside [`CorrelationLayer`](crate::CorrelationLayer) on servers, and beside
+//! [`PropagateLayer`](crate::PropagateLayer) on clients, outside of what is to be measured; without them it works too, but its
+//! lines have no id.
 
 mod body;
 mod builder;
@@ -13,6 +14,7 @@ mod call;
 mod event;
 mod layer;
 mod metrics;
+mod place;
 mod request;
 mod summary;
 

@@ -62,11 +62,15 @@ impl CorrelationId {
         Self { short: Short { bytes, length: length as u8 }, long: None }
     }
 
-    /// 128 bits as 32 lower-case hexadecimal digits.
+    /// 16 bytes as 32 lower-case hexadecimal digits.
     #[inline]
-    pub(crate) fn hex(bits: u128) -> Self {
+    pub(crate) fn hex(bits: [u8; 16]) -> Self {
+        let digit = |nibble: u8| nibble + if nibble > 9 { b'a' - 10 } else { b'0' };
         let mut bytes = [0; INLINE];
-        hex(bits, &mut bytes[..32]);
+        // From memory to memory, which compilers do for many bytes at once.
+        for (pair, byte) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(bits) {
+            *pair = [digit(byte >> 4), digit(byte & 0x0f)];
+        }
         Self::inline(32, bytes)
     }
 

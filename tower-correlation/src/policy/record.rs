@@ -31,7 +31,7 @@ impl Outcome {
 }
 
 /// Names of the fields that every line may have; others must not be called so.
-pub(crate) const NAMES: [&str; 23] = [
+pub(crate) const NAMES: [&str; 24] = [
     "timestamp",
     "level",
     "message",
@@ -42,6 +42,7 @@ pub(crate) const NAMES: [&str; 23] = [
     "correlation_id",
     "trace_id",
     "span_id",
+    "parent_span_id",
     "method",
     "route",
     "status",
@@ -68,6 +69,7 @@ pub(crate) struct Record<'a> {
     pub(crate) correlation_id: Option<&'a str>,
     pub(crate) trace_id: Option<u128>,
     pub(crate) span_id: Option<u64>,
+    pub(crate) parent_span_id: Option<u64>,
     pub(crate) method: &'a str,
     pub(crate) route: &'a str,
     pub(crate) status: Option<u16>,
@@ -100,8 +102,10 @@ impl Record<'_> {
         if let Some(id) = self.trace_id {
             raw(out, "trace_id", format_args!("\"{id:032x}\""));
         }
-        if let Some(id) = self.span_id {
-            raw(out, "span_id", format_args!("\"{id:016x}\""));
+        for (name, id) in [("span_id", self.span_id), ("parent_span_id", self.parent_span_id)] {
+            if let Some(id) = id {
+                raw(out, name, format_args!("\"{id:016x}\""));
+            }
         }
         text(out, "method", self.method);
         text(out, "route", self.route);

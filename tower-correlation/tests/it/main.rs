@@ -34,6 +34,8 @@ mod observe_outcomes;
 #[cfg(feature = "observe")]
 mod observe_sampling;
 #[cfg(feature = "observe")]
+mod observe_spans;
+#[cfg(feature = "observe")]
 mod observe_threshold;
 #[cfg(feature = "observe")]
 mod observed;

@@ -303,6 +303,7 @@ async fn a_line_has_all_fields() {
         ("side", "server"),
         ("correlation_id", "id-1"),
         ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
+        ("parent_span_id", "b7ad6b7169203331"),
         ("method", "POST"),
         ("route", "/orders"),
         ("outcome", "complete"),
