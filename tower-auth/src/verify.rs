@@ -3,13 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier};
 
 use crate::error::TokenFault;
 use crate::keys::{Algorithm, Key, KeySet};
 use crate::policy::jws::{self, Header, Split};
+
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc;
 
 /// What computes signatures. Both features may be on; the choice is made per
 /// [`Authenticator`](crate::Authenticator), never for the whole process.
@@ -40,7 +43,7 @@ impl Backend {
     fn provider(self) -> &'static CryptoProvider {
         match self {
             #[cfg(feature = "aws-lc-rs")]
-            Self::AwsLcRs => &jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER,
+            Self::AwsLcRs => &aws_lc::PROVIDER,
             #[cfg(feature = "rust-crypto")]
             Self::RustCrypto => &jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER,
         }
@@ -83,25 +86,30 @@ impl Backend {
     }
 
     /// Whether `signature` over `signed` is good. An error of the backend is a signature that is not good.
-    fn good(self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &Vec<u8>) -> bool {
+    fn good(self, key: &Arc<Key>, algorithm: Algorithm, signed: &[u8], signature: &Vec<u8>) -> bool {
         let prepare =
             || (self.provider().verifier_factory)(&algorithm.to_jsonwebtoken(), key.decoding()).ok();
         let verify = |verifier: &dyn JwtVerifier| verifier.verify(signed, signature).is_ok();
         let once = || prepare().is_some_and(|verifier| verify(&*verifier));
-        let Some(id) = key.id() else { return once() };
+        // A key that comes with what it verifies is not seen again.
+        if key.id().is_none() {
+            return once();
+        }
         PREPARED
             .try_with(|prepared| {
-                let (mut prepared, wanted) = (prepared.borrow_mut(), (id, algorithm, self));
-                match prepared.iter().position(|(known, _)| *known == wanted) {
+                let mut prepared = prepared.borrow_mut();
+                match prepared.iter().position(|known| known.is(key, algorithm, self)) {
                     // The one used last is found first.
                     Some(position) => prepared[..=position].rotate_right(1),
                     None => {
                         let Some(verifier) = prepare() else { return false };
+                        prepared.retain(|known| known.key.strong_count() > 0);
                         prepared.truncate(MOST_PREPARED - 1);
-                        prepared.insert(0, (wanted, verifier));
+                        let key = Arc::downgrade(key);
+                        prepared.insert(0, Prepared { key, algorithm, backend: self, verifier });
                     }
                 }
-                verify(&*prepared[0].1)
+                verify(&*prepared[0].verifier)
             })
             // This thread is about to end.
             .unwrap_or_else(|_| once())
@@ -111,11 +119,23 @@ impl Backend {
 /// How many verifiers a thread keeps: a rotation of keys for each of two issuers.
 const MOST_PREPARED: usize = 4;
 
-type Prepared = ((NonZeroU64, Algorithm, Backend), Box<dyn JwtVerifier>);
+struct Prepared {
+    /// As long as this is here, no other key comes to the same place.
+    key: Weak<Key>,
+    algorithm: Algorithm,
+    backend: Backend,
+    verifier: Box<dyn JwtVerifier>,
+}
+
+impl Prepared {
+    fn is(&self, key: &Arc<Key>, algorithm: Algorithm, backend: Backend) -> bool {
+        self.key.as_ptr() == Arc::as_ptr(key) && self.algorithm == algorithm && self.backend == backend
+    }
+}
 
 thread_local! {
-    /// Verifiers used last. They cannot be kept with their keys, because they cannot go from thread to thread. The id in
-    /// front is never given to another key.
+    /// Verifiers used last. They cannot be kept with their keys, because they cannot go from thread to thread. Those of keys
+    /// that are gone go when the next one is prepared.
     static PREPARED: RefCell<Vec<Prepared>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -179,7 +199,7 @@ pub(crate) fn key_for<'k>(
 /// With the key for its header. With `once`, the key that verified exactly this token before, nothing is computed if that
 /// is still the one.
 pub(crate) fn verify_with(
-    key: &Key,
+    key: &Arc<Key>,
     algorithm: Algorithm,
     split: &Split<'_>,
     signature: &Signature,
@@ -221,6 +241,8 @@ impl Drop for Signature {
     }
 }
 
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 #[cfg(feature = "test-servers")]
 mod wycheproof;
