@@ -17,7 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::{Layer, ServiceExt};
-use tower_correlation::{CorrelationLayer, PropagateLayer, current};
+use tower_correlation::{Correlation, CorrelationLayer, PropagateLayer, current};
 
 #[path = "../matrix/reqwest_service.rs"]
 mod reqwest_service;
@@ -147,5 +147,37 @@ async fn one_id_over_axum_hyper_reqwest_tonic_and_spawned_tasks() {
         callers.sort_unstable();
         callers.dedup();
         assert_eq!((noted[0].3, callers.len()), (None, 3));
+    }
+}
+
+/// reqwest follows redirects below the layer, and takes along every field but credentials, to whoever it is sent: as the
+/// README of tower-correlation says. A client that follows none leaves that to whoever stands outside of the layer.
+#[tokio::test]
+async fn redirects_that_reqwest_follows_take_the_fields_to_the_next_host() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let notes = seen.clone();
+    let stranger = async move |headers: http::HeaderMap| notes.lock().unwrap().push(headers);
+    let stranger = serve(Router::new().route("/", get(stranger))).await;
+    let moved = axum::response::Redirect::temporary(&format!("http://{stranger}/"));
+    let moved = serve(Router::new().route("/", get(async move || moved))).await;
+    for (policy, status) in
+        [(reqwest::redirect::Policy::none(), 307), (reqwest::redirect::Policy::default(), 200)]
+    {
+        assert!(seen.lock().unwrap().is_empty());
+        let client = reqwest::Client::builder().redirect(policy).build().unwrap();
+        let client = PropagateLayer::new().layer(ReqwestService(client));
+        let mut request = to(moved);
+        request.headers_mut().insert("authorization", "Bearer x".parse().unwrap());
+        let work = Correlation::generate();
+        let id = work.id().to_string();
+        let response = tower_correlation::scope(work, client.oneshot(request)).await.unwrap();
+        assert_eq!(response.status(), status);
+        if let Some(fields) = seen.lock().unwrap().pop() {
+            assert_eq!(fields["x-request-id"], id);
+            assert!(fields.contains_key("traceparent") && !fields.contains_key("authorization"));
+            assert_eq!(status, 200);
+        } else {
+            assert_eq!(status, 307);
+        }
     }
 }

@@ -197,7 +197,7 @@ impl ObserveBuilder {
     }
 
     /// Whether a [`CountRequestLayer`](super::CountRequestLayer) inside counts what is read of requests. Default: no;
-    /// `bytes_in` is then the announced size, and absent for requests that announce none.
+    /// `bytes_in` is then the announced size, as it is where there is no such layer, and absent for requests that announce none.
     pub fn count_requests(mut self, count: bool) -> Self {
         self.count_requests = count;
         self

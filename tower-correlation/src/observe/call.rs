@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, Method, Request, Response, response::Parts};
@@ -12,24 +12,13 @@ use http_body::Body;
 
 use super::metrics::{RouteIndex, method_index};
 use super::place::{Known, Place};
+use super::request::Received;
 use super::{FieldOf, Output, Shared, Side};
 use crate::context::Correlation;
 use crate::policy::ended::grpc_failed;
 use crate::policy::record::{Outcome, Record};
 use crate::policy::sampling::{End, Kept, Threshold};
 use crate::policy::state::TraceState;
-
-/// What the wrapper of a request body has counted; in the extensions of the request when asked for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Received(pub(crate) Arc<AtomicU64>);
-
-/// How much of the request was read.
-#[derive(Debug)]
-enum BytesIn {
-    Known(u64),
-    Counted(Received),
-    Unknown,
-}
 
 /// What is needed only for calls that may be written down.
 #[derive(Debug)]
@@ -38,7 +27,9 @@ struct Identity {
     place: Place,
     method: Method,
     peer: Option<IpAddr>,
-    bytes_in: BytesIn,
+    /// The size of the request that its body announced.
+    announced: Option<u64>,
+    received: Option<Received>,
     first_byte: Option<Duration>,
     fields: Vec<(&'static str, String)>,
 }
@@ -154,23 +145,20 @@ impl Call {
         if !may_keep {
             return;
         }
-        let bytes_in = match (shared.count_requests, request.body().size_hint().exact()) {
-            (true, _) => BytesIn::Counted(Received::default()),
-            (false, Some(size)) => BytesIn::Known(size),
-            (false, None) => BytesIn::Unknown,
-        };
+        let received = shared.count_requests.then(Received::default);
+        if let Some(received) = &received {
+            request.extensions_mut().insert(received.clone());
+        }
         let identity = Identity {
             place: known.settle(self.side, request, correlation.as_ref()),
             correlation,
             method: request.method().clone(),
             peer: shared.peer.as_ref().and_then(|peer| peer(request.extensions())),
-            bytes_in,
+            announced: request.body().size_hint().exact(),
+            received,
             first_byte: None,
             fields: Vec::new(),
         };
-        if let BytesIn::Counted(received) = &identity.bytes_in {
-            request.extensions_mut().insert(received.clone());
-        }
         self.identity = Some(Box::new(identity));
     }
 
@@ -290,11 +278,7 @@ impl Call {
             outcome,
             duration,
             first_byte: identity.first_byte,
-            bytes_in: match &identity.bytes_in {
-                BytesIn::Known(bytes) => Some(*bytes),
-                BytesIn::Counted(received) => Some(received.0.load(Ordering::Relaxed)),
-                BytesIn::Unknown => None,
-            },
+            bytes_in: identity.received.as_ref().and_then(Received::bytes).or(identity.announced),
             bytes_out: self.bytes_out,
             peer: identity.peer,
             kept,

@@ -1,7 +1,8 @@
 //! Counts what is read of a request, for those who want `bytes_in` of requests that announce no size.
 
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
@@ -11,7 +12,33 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::call::Received;
+/// What was read of a request; in its extensions where that is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Received(Arc<AtomicU64>);
+
+/// More than anybody reads.
+const NOBODY_COUNTS: u64 = u64::MAX;
+
+impl Default for Received {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(NOBODY_COUNTS)))
+    }
+}
+
+impl Received {
+    fn begin(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// `None` where nobody counts.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|bytes| *bytes != NOBODY_COUNTS)
+    }
+}
 
 /// Stands inside of an [`ObserveLayer`](super::ObserveLayer) whose handle
 /// [counts requests](super::ObserveBuilder::count_requests), anywhere above what reads the body. A layer of its own, as it
@@ -54,7 +81,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let received = request.extensions_mut().remove();
+        let received: Option<Received> = request.extensions_mut().remove();
+        if let Some(received) = &received {
+            received.begin();
+        }
         self.inner.call(request.map(|inner| RequestBody { inner, received }))
     }
 }
@@ -80,8 +110,7 @@ impl<B: Body> Body for RequestBody<B> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
         if let (Some(received), Some(Ok(frame))) = (this.received, &frame) {
-            let bytes = frame.data_ref().map_or(0, Buf::remaining);
-            received.0.fetch_add(bytes as u64, Ordering::Relaxed);
+            received.add(frame.data_ref().map_or(0, Buf::remaining));
         }
         Poll::Ready(frame)
     }

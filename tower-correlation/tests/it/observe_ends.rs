@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_correlation::observe::{Observe, ObserveLayer};
+use tower_correlation::observe::{CountRequestLayer, Observe, ObserveLayer, RequestBody};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::observed::{Body, Lines, Recorded, lines, request};
+use crate::observed::{Body, Lines, Recorded, lines, request, with_method};
 
 /// Transports send the trailers and drop the body: nothing may come behind them.
 #[tokio::test]
@@ -108,4 +108,60 @@ async fn a_panic_that_is_caught_outside_is_an_error() {
     let response = service.oneshot(request("/")).await.unwrap();
     assert_eq!(response.status(), 500);
     assert_eq!(lines.one()["outcome"], "error");
+}
+
+/// A handle that was told that requests are counted, where nobody counts: what was announced is still known.
+#[tokio::test]
+async fn a_count_that_nobody_made_is_not_nothing() {
+    for counts in [true, false] {
+        let (lines, builder) = lines();
+        let layer = ObserveLayer::server(builder.count_requests(true).build().unwrap());
+        let unread = service_fn(async |_: Request<RequestBody<Body>>| {
+            Ok::<_, Infallible>(Response::new(Body::default()))
+        });
+        let answer = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::default())));
+        let call = Request::new(Body::from("five!"));
+        if counts {
+            drop(layer.layer(CountRequestLayer::new().layer(unread)).oneshot(call).await.unwrap());
+        } else {
+            drop(layer.layer(answer).oneshot(call).await.unwrap());
+        }
+        assert_eq!(lines.one()["bytes_in"], if counts { 0 } else { 5 }, "counted: {counts}");
+    }
+}
+
+/// Bodies that nobody looks at, whatever they would have been.
+#[tokio::test]
+async fn a_body_dropped_before_its_first_frame_is_what_it_announced() {
+    let stream = |status: u16| {
+        let frames = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"abc")))]);
+        Response::builder().status(status).body(StreamBody::new(frames).boxed()).unwrap()
+    };
+    let sized = |status: u16, body: &'static str| {
+        Response::builder().status(status).body(Body::from(body).boxed()).unwrap()
+    };
+    for (method, answer, outcome) in [
+        ("GET", stream(200), "dropped"),
+        ("GET", sized(200, "abc"), "dropped"),
+        ("GET", sized(500, "abc"), "dropped"),
+        ("GET", sized(200, ""), "complete"),
+        ("GET", sized(101, ""), "complete"),
+        // What these are followed by is no body (RFC 9110 §6.4.1).
+        ("GET", stream(101), "complete"),
+        ("GET", stream(204), "complete"),
+        ("GET", sized(304, "abc"), "complete"),
+        ("HEAD", stream(200), "complete"),
+        ("HEAD", sized(500, "abc"), "complete"),
+    ] {
+        let (lines, builder) = lines();
+        let status = answer.status();
+        let mut answer = Some(answer);
+        let mut service =
+            ObserveLayer::server(builder.build().unwrap()).layer(service_fn(move |_: Request<Body>| {
+                std::future::ready(Ok::<_, Infallible>(answer.take().unwrap()))
+            }));
+        drop(service.call(with_method(method)).await.unwrap());
+        let line = lines.one();
+        assert_eq!((&line["outcome"], &line["bytes_out"]), (&outcome.into(), &0.into()), "{method} {status}");
+    }
 }
