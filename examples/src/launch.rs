@@ -300,6 +300,9 @@ fn registered(file: &Path) -> Result<Vec<RegisteredClient>, BoxError> {
         };
         clients.push(RegisteredClient { id, secret, scopes: words.collect() });
     }
+    if clients.is_empty() {
+        return Err(format!("{}: there is no client in it", file.display()).into());
+    }
     Ok(clients)
 }
 

@@ -116,6 +116,20 @@ pub fn is_clients_fault(error: &(dyn std::error::Error + 'static)) -> bool {
     chain.filter_map(|error| error.downcast_ref::<hyper::Error>()).any(hyper::Error::is_user)
 }
 
+/// An upstream such as `http://127.0.0.1:8080`, as command lines name it.
+///
+/// # Errors
+///
+/// Says what is wrong with the address: also with a path, which nothing would be put below of.
+pub fn upstream_url(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
+    let (_, authority) = upstream(&uri)?;
+    match uri.path() == "/" && uri.query().is_none() && !authority.as_str().contains('@') {
+        true => Ok(uri),
+        false => Err(format!("`{text}` is not of the form http://HOST:PORT")),
+    }
+}
+
 /// The scheme and authority of an upstream such as `http://127.0.0.1:8080`.
 ///
 /// # Errors

@@ -11,12 +11,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
 use examples::interim::{self, Senders};
 use examples::proxy::{self, Forward};
+use examples::with_causes;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -37,11 +39,11 @@ type Content = UnsyncBoxBody<Bytes, BoxError>;
 /// Caching reverse proxy.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Address to listen on.
+    /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT")]
     listen: SocketAddr,
     /// The site behind the proxy.
-    #[arg(long, value_name = "http://HOST:PORT")]
+    #[arg(long, value_name = "http://HOST:PORT", value_parser = proxy::upstream_url)]
     upstream: Uri,
     /// Where answers are kept: in this process, in Redis or Valkey (several nodes of a cluster with commas between), or
     /// nowhere, to see what the cache costs and saves.
@@ -56,18 +58,26 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
-    let arguments = Arguments::parse();
-    let cache = layer(&arguments).unwrap_or_else(|error| {
-        eprintln!("cache-proxy: --store {}: {error}", arguments.store);
-        std::process::exit(2);
-    });
+async fn main() -> ExitCode {
+    match serve(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cache-proxy: {}", with_causes(&*error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn serve(arguments: Arguments) -> Result<(), BoxError> {
+    let cache = layer(&arguments).map_err(|error| format!("--store {}: {error}", arguments.store))?;
     let forward = Forward::<Incoming>::new(&arguments.upstream, "cache-proxy")?;
     let site = match cache {
         Some(cache) => Site::Cached(cache.layer(forward)),
         None => Site::Plain(forward),
     };
-    let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
+    let listener = tokio::net::TcpListener::bind(arguments.listen)
+        .await
+        .map_err(|error| format!("--listen {}: {error}", arguments.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     let server = auto::Builder::new(TokioExecutor::new());
     let graceful = GracefulShutdown::new();
@@ -127,7 +137,7 @@ async fn answer(
                 problem(StatusCode::BAD_REQUEST, "the content of the request broke off or cannot be read")
             }
             Err(error) => {
-                eprintln!("cache-proxy: upstream: {error}");
+                eprintln!("cache-proxy: upstream: {}", with_causes(&error));
                 problem(StatusCode::BAD_GATEWAY, "the upstream did not answer")
             }
         }

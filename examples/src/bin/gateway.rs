@@ -7,14 +7,14 @@ use examples::cli::Arguments;
 use examples::component::Running;
 use examples::launch::{self, System, url};
 use examples::tour::load::Load;
-use examples::{BoxError, demo, secret, tour};
+use examples::{BoxError, demo, secret, tour, with_causes};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("gateway: {error}");
+            eprintln!("gateway: {}", with_causes(&*error));
             ExitCode::from(2)
         }
     }

@@ -9,12 +9,14 @@
 //! `scripts/trace-context-suite` runs the suite against it.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::{Json, Router, routing::post};
 use clap::Parser;
+use examples::with_causes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -54,7 +56,7 @@ async fn relay(State(client): State<Outbound>, body: Bytes) -> Result<Json<Value
             .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         match tokio::time::timeout(PATIENCE, client.clone().oneshot(request)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err((StatusCode::BAD_GATEWAY, error.to_string())),
+            Ok(Err(error)) => return Err((StatusCode::BAD_GATEWAY, with_causes(&error))),
             Err(_) => return Err((StatusCode::GATEWAY_TIMEOUT, format!("no answer from {}", call.url))),
         }
     }
@@ -62,11 +64,21 @@ async fn relay(State(client): State<Outbound>, body: Bytes) -> Result<Json<Value
 }
 
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match serve(arguments.listen).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trace-relay: {}: {error}", arguments.listen);
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn serve(address: SocketAddr) -> std::io::Result<()> {
     let client = PropagateLayer::new().layer(Client::builder(TokioExecutor::new()).build_http());
     let app = Router::new().route("/test", post(relay)).with_state(client).layer(CorrelationLayer::new());
-    let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
+    let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app)
         .with_graceful_shutdown(async {

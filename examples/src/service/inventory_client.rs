@@ -26,8 +26,8 @@ use tower_versioning::Version;
 use tower_versioning::client::ClientVersionLayer;
 
 use super::Layers;
-use crate::BoxError;
 use crate::cli::Layer;
+use crate::{BoxError, with_causes};
 
 /// How long one call may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -151,7 +151,7 @@ impl InventoryClient {
 
 async fn in_time(answer: impl Future<Output = Result<Stock, BoxError>>) -> Result<Stock, String> {
     match tokio::time::timeout(TIMEOUT, answer).await {
-        Ok(answer) => answer.map_err(|error| format!("inventory: {error}")),
+        Ok(answer) => answer.map_err(|error| format!("inventory: {}", with_causes(&*error))),
         Err(_) => Err("inventory: no answer in time".to_owned()),
     }
 }
@@ -226,29 +226,10 @@ fn calls(config: &Config, observe: &Observe) -> Result<Http, BoxError> {
         http = BoxCloneSyncService::new(ClientVersionLayer::new(INVENTORY).layer(http));
     }
     if config.layers.has(Layer::Auth) {
-        let issuer = config.issuer.to_string();
-        let token_endpoint = format!("{}/token", issuer.trim_end_matches('/')).parse()?;
-        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let tokens =
-            ClientCredentials::builder(token_endpoint, &config.client_id, &config.client_secret, client)
-                .scope("inventory:read")
-                .build()?;
-        http = BoxCloneSyncService::new(
-            BearerLayer::new(tokens).layer(http).map_err(tower_auth::client::Error::into_box),
-        );
+        http = with_token(config, http)?;
     }
     if config.layers.has(Layer::Breaker) {
-        let standard = StandardLayer::builder("inventory")
-            .total_timeout(TIMEOUT)
-            .attempt_timeout(TIMEOUT)
-            .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
-            // Behind the gateway, which has tried another replica already.
-            .max_attempts(2)?
-            .build()?
-            .boxed_errors();
-        let inner = http.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));
-        let stack = standard.layer(inner).map_response(|response| response.map(Body::new));
-        http = BoxCloneSyncService::new(stack);
+        http = guarded(http)?;
     }
     http = match config.layers.has(Layer::Correlation) {
         true => {
@@ -259,6 +240,32 @@ fn calls(config: &Config, observe: &Observe) -> Result<Http, BoxError> {
         false => http,
     };
     Ok(http)
+}
+
+/// With a token of this service's own.
+fn with_token(config: &Config, http: Http) -> Result<Http, BoxError> {
+    let issuer = config.issuer.to_string();
+    let token_endpoint = format!("{}/token", issuer.trim_end_matches('/')).parse()?;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let tokens = ClientCredentials::builder(token_endpoint, &config.client_id, &config.client_secret, client)
+        .scope("inventory:read")
+        .build()?;
+    let bearer = BearerLayer::new(tokens).layer(http);
+    Ok(BoxCloneSyncService::new(bearer.map_err(tower_auth::client::Error::into_box)))
+}
+
+/// In a bulkhead, behind a breaker, with another attempt.
+fn guarded(http: Http) -> Result<Http, BoxError> {
+    let standard = StandardLayer::builder("inventory")
+        .total_timeout(TIMEOUT)
+        .attempt_timeout(TIMEOUT)
+        .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
+        // Behind the gateway, which has tried another replica already.
+        .max_attempts(2)?
+        .build()?
+        .boxed_errors();
+    let inner = http.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));
+    Ok(BoxCloneSyncService::new(standard.layer(inner).map_response(|response| response.map(Body::new))))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use crate::with_causes;
+
 /// Longest time the tour waits for one answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -116,8 +118,8 @@ impl Http {
         request.headers_mut().clone_from(&call.headers);
         let begun = Instant::now();
         let exchange = async {
-            let (parts, body) = self.client.request(request).await.map_err(|e| chain(&e))?.into_parts();
-            let body = body.collect().await.map_err(|e| chain(&e))?.to_bytes();
+            let (parts, body) = self.client.request(request).await.map_err(|e| with_causes(&e))?.into_parts();
+            let body = body.collect().await.map_err(|e| with_causes(&e))?.to_bytes();
             Ok(Answer { status: parts.status, headers: parts.headers, body, took: begun.elapsed() })
         };
         match tokio::time::timeout(DEADLINE, exchange).await {
@@ -125,16 +127,4 @@ impl Http {
             Err(_) => Err(unanswered(format!("none within {DEADLINE:?}"))),
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

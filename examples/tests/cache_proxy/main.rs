@@ -194,20 +194,30 @@ async fn open_requests_end_before_it_does() {
 }
 
 #[test]
-fn an_unknown_store_is_a_usage_error() {
-    let unknown = |store: &str| {
+fn what_cannot_work_is_a_usage_error_that_names_the_flag() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let redis = if cfg!(feature = "redis") { "redis://" } else { "redis://127.0.0.1:1" };
+    for (flag, value) in [
+        ("--listen", taken.as_str()),
+        ("--listen", "localhost"),
+        ("--upstream", "127.0.0.1:1"),
+        ("--upstream", "https://127.0.0.1:1"),
+        ("--upstream", "http://127.0.0.1:1/below"),
+        ("--upstream", "http://me@127.0.0.1:1"),
+        ("--store", "disk"),
+        ("--store", redis),
+        ("--max-bytes", "-1"),
+    ] {
+        let mut arguments = vec![("--listen", "127.0.0.1:0"), ("--upstream", "http://127.0.0.1:1")];
+        arguments.retain(|(name, _)| *name != flag);
+        arguments.push((flag, value));
         let mut command = Command::new(env!("CARGO_BIN_EXE_cache-proxy"));
-        command.args(["--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--store", store]);
-        let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
-    let (code, message) = unknown("disk");
-    assert_eq!(code, Some(2), "{message}");
-    #[cfg(not(feature = "redis"))]
-    {
-        let (code, message) = unknown("redis://127.0.0.1:1");
-        assert_eq!(code, Some(2), "{message}");
-        assert!(message.contains("--features redis"), "{message}");
+        let output =
+            command.args(arguments.iter().map(|(name, value)| format!("{name}={value}"))).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flag}={value}: {message}");
+        assert!(message.contains(flag), "{flag}={value}: {message}");
     }
 }
 
