@@ -17,6 +17,7 @@ use crate::error::ConfigError;
 use crate::fetch::{self, Spawn, Task};
 use crate::form::{AuthMethod, Endpoint, encode};
 use crate::metrics::Fetches;
+use crate::policy::challenge;
 
 /// A token is dropped at most so often because a server rejected it: a server that rejects every token must not make us
 /// ask the issuer for each request.
@@ -33,7 +34,7 @@ pub struct ClientCredentials {
 /// Builds [`ClientCredentials`].
 pub struct ClientCredentialsBuilder<S> {
     endpoint: Endpoint<S>,
-    scope: Option<String>,
+    scopes: Vec<String>,
     audience: Option<String>,
     ahead: Duration,
     spawn: Spawn,
@@ -83,7 +84,7 @@ impl ClientCredentials {
     ) -> ClientCredentialsBuilder<S> {
         ClientCredentialsBuilder {
             endpoint: Endpoint::new(uri, id.into(), secret.into(), service),
-            scope: None,
+            scopes: Vec::new(),
             audience: None,
             ahead: Duration::from_secs(60),
             spawn: fetch::tokio_spawn(),
@@ -106,14 +107,16 @@ impl<S> fmt::Debug for ClientCredentialsBuilder<S> {
 }
 
 impl<S> ClientCredentialsBuilder<S> {
-    /// The scopes asked for, separated by spaces. Not sent by default.
+    /// A scope to ask for, or several with spaces between them (RFC 6749 §3.3). May be said for several: each adds to what
+    /// is asked for. None by default; then the issuer grants what it has for this client.
     #[must_use]
-    pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
+    pub fn scope(mut self, scope: impl AsRef<str>) -> Self {
+        let scopes = scope.as_ref().split(' ').filter(|scope| !scope.is_empty());
+        self.scopes.extend(scopes.map(str::to_owned));
         self
     }
 
-    /// The audience asked for, which several providers need. Not sent by default.
+    /// The audience asked for, which several providers need: one, the last that is said. Not sent by default.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
@@ -181,6 +184,10 @@ impl<S> ClientCredentialsBuilder<S> {
         R::Error: Send,
     {
         self.endpoint.check()?;
+        if !self.scopes.iter().all(|scope| challenge::is_scope(scope)) {
+            let reason = "only printable ASCII without quotes and backslashes (RFC 6749 §3.3)";
+            return Err(ConfigError::new("scope", reason));
+        }
         let form = self.form();
         #[cfg(feature = "dpop")]
         let scheme = if self.dpop { "DPoP" } else { "Bearer" };
@@ -200,8 +207,8 @@ impl<S> ClientCredentialsBuilder<S> {
     fn form(&self) -> String {
         let mut form = String::from("grant_type=client_credentials");
         let mut add = |name: &str, value: &str| form.extend(["&", name, "=", &encode(value)]);
-        if let Some(scope) = &self.scope {
-            add("scope", scope);
+        if !self.scopes.is_empty() {
+            add("scope", &self.scopes.join(" "));
         }
         if let Some(audience) = &self.audience {
             add("audience", audience);

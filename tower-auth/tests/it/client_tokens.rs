@@ -8,7 +8,8 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_auth::client::{
-    AccessToken, AuthMethod, BearerLayer, ClientCredentials, Rejected, StaticToken, find_rejection,
+    AccessToken, AuthMethod, BearerLayer, ClientCredentials, ClientCredentialsBuilder, Rejected, StaticToken,
+    find_rejection,
 };
 
 #[derive(Default)]
@@ -22,6 +23,7 @@ struct World {
 
 type Shared = Arc<Mutex<World>>;
 type Http = tower::util::BoxCloneSyncService<Request<Full<Bytes>>, Response<Full<Bytes>>, Infallible>;
+type Builder = ClientCredentialsBuilder<Http>;
 
 fn issuer(world: &Shared) -> Http {
     let world = Arc::clone(world);
@@ -51,7 +53,7 @@ fn issuer(world: &Shared) -> Http {
     }))
 }
 
-fn setup() -> (Shared, tower_auth::client::ClientCredentialsBuilder<Http>) {
+fn setup() -> (Shared, Builder) {
     let world = Shared::default();
     world.lock().unwrap().slow = Duration::from_millis(10);
     let url = "https://issuer.example/token".parse().unwrap();
@@ -157,6 +159,20 @@ async fn how_the_client_proves_who_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_scope_adds_to_what_is_asked_for() {
+    let asked = async |change: fn(Builder) -> Builder| {
+        let (world, builder) = setup();
+        assert!(call(&change(builder).build().unwrap()).await.is_ok());
+        let (_, form) = world.lock().unwrap().forms.pop().unwrap();
+        form.strip_prefix("grant_type=client_credentials").unwrap().to_owned()
+    };
+    assert_eq!(asked(|builder| builder).await, "");
+    assert_eq!(asked(|builder| builder.scope("")).await, "");
+    assert_eq!(asked(|builder| builder.scope("read").scope("write")).await, "&scope=read+write");
+    assert_eq!(asked(|builder| builder.scope(" a:b  c ").scope("d")).await, "&scope=a%3Ab+c+d");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_change_to_an_accepted_answer_is_a_failure() {
     let good = r#"{"access_token":"abc","token_type":"Bearer","expires_in":600}"#;
     let asked = async |answer: &'static str| {
@@ -198,12 +214,13 @@ async fn secrets_are_not_shown() {
 
 #[test]
 fn settings_that_cannot_work() {
-    let field = |change: fn(
-        tower_auth::client::ClientCredentialsBuilder<Http>,
-    ) -> tower_auth::client::ClientCredentialsBuilder<Http>| {
+    let field = |change: fn(Builder) -> Builder| {
         change(setup().1).build().map(drop).map_err(|error| error.field().to_owned())
     };
-    assert_eq!(field(|builder| builder), Ok(()));
+    assert_eq!(field(|builder| builder.scope("read")), Ok(()));
+    for wrong in ["re\"ad", "re\\ad", "réad", "read\nwrite"] {
+        assert_eq!(setup().1.scope(wrong).build().unwrap_err().field(), "scope", "{wrong}");
+    }
     assert_eq!(field(|builder| builder.fetch_timeout(Duration::ZERO)), Err("fetch_timeout".into()));
     let world = Shared::default();
     let relative = ClientCredentials::builder("/token".parse().unwrap(), "orders", "s", issuer(&world));
