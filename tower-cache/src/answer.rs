@@ -1,11 +1,9 @@
 //! Responses made of stored ones.
 
-use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 
 use crate::body::OwnBody;
 use crate::cache::Inner;
@@ -41,7 +39,7 @@ pub(crate) enum Content<'a> {
 impl Content<'_> {
     fn length(&self) -> Option<u64> {
         match self {
-            Self::Stored(entry) => Some(entry.body.len),
+            Self::Stored(entry) => Some(entry.body.len()),
             Self::Reading(_, length) => *length,
         }
     }
@@ -51,7 +49,7 @@ impl Answer<'_> {
     /// The response, with this content where one is sent.
     pub(crate) fn with(self, content: Content<'_>) -> Response<OwnBody> {
         let Self { cache, head, outcome, .. } = self;
-        let mut headers = head.headers.clone();
+        let mut headers = head.headers().clone();
         self.put_own_fields(&mut headers);
         let (status, body) = self.status_and_body(&mut headers, content);
         let mut response = Response::new(body);
@@ -68,11 +66,12 @@ impl Answer<'_> {
         let name = self.cache.config.name.as_ref();
         let mut status = name.and_then(|name| status::value(name, self.outcome, details));
         let mut age = seconds(self.age);
+        let upstream_status = self.head.fields.has_upstream_status();
         // Most often both are the last two fields already, so that nothing is searched for and nothing grows.
-        for (name, value) in headers.iter_mut().skip(self.head.headers.len().saturating_sub(2)) {
+        for (name, value) in headers.iter_mut().skip(self.head.headers().len().saturating_sub(2)) {
             let own = match name {
                 name if *name == header::AGE => &mut age,
-                name if *name == CACHE_STATUS && !self.head.upstream_status => &mut status,
+                name if *name == CACHE_STATUS && !upstream_status => &mut status,
                 _ => continue,
             };
             if let Some(own) = own.take() {
@@ -84,7 +83,7 @@ impl Answer<'_> {
         }
         if let Some(status) = status {
             headers.append(CACHE_STATUS, status);
-        } else if name.is_none() && !self.head.upstream_status {
+        } else if name.is_none() && !upstream_status {
             // Another cache with the same store keeps a place for it.
             headers.remove(CACHE_STATUS);
         }
@@ -97,7 +96,7 @@ impl Answer<'_> {
             && conditional::not_modified(
                 self.request,
                 head.status,
-                &head.headers,
+                head.headers(),
                 self.cache.config.wall_clock,
             )
         {
@@ -119,42 +118,46 @@ impl Answer<'_> {
             {
                 self.part(headers, &entry.body)
             }
-            Content::Stored(entry) => (head.status, OwnBody::whole(entry)),
+            Content::Stored(entry) => (head.status, OwnBody::stored(&entry.body)),
             Content::Reading(reader, length) => (head.status, OwnBody::Reading { reader, length }),
         }
     }
 
     /// The range a request asks for.
-    fn part(&self, headers: &mut HeaderMap, body: &Arc<StoredBody>) -> (StatusCode, OwnBody) {
+    fn part(&self, headers: &mut HeaderMap, body: &StoredBody) -> (StatusCode, OwnBody) {
         if let Some(stored) = &self.head.part {
-            let all = 0..body.len;
+            let all = 0..body.len();
             let part = stored
-                .select(self.request, &self.head.headers, body.len, self.cache.config.wall_clock)
+                .select(self.request, self.head.headers(), body.len(), self.cache.config.wall_clock)
                 .unwrap_or(all.clone());
             if part == all {
-                return (self.head.status, OwnBody::stored(Arc::clone(body)));
+                return (self.head.status, OwnBody::stored(body));
             }
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
             if let Some(value) = stored.content_range(&part) {
                 headers.insert(header::CONTENT_RANGE, value);
             }
-            return (self.head.status, OwnBody::part(Arc::clone(body), &part));
+            return (self.head.status, OwnBody::part(body, &part));
         }
-        let (status, part, content) =
-            match range::select(self.request, &self.head.headers, body.len, self.cache.config.wall_clock) {
-                Selected::Whole => return (self.head.status, OwnBody::stored(Arc::clone(body))),
-                Selected::Part(part) => {
-                    let content = OwnBody::part(Arc::clone(body), &part);
-                    (StatusCode::PARTIAL_CONTENT, Some(part), content)
-                }
-                Selected::Outside => {
-                    conditional::strip_freshness(headers);
-                    (StatusCode::RANGE_NOT_SATISFIABLE, None, OwnBody::empty())
-                }
-            };
+        let (status, part, content) = match range::select(
+            self.request,
+            self.head.headers(),
+            body.len(),
+            self.cache.config.wall_clock,
+        ) {
+            Selected::Whole => return (self.head.status, OwnBody::stored(body)),
+            Selected::Part(part) => {
+                let content = OwnBody::part(body, &part);
+                (StatusCode::PARTIAL_CONTENT, Some(part), content)
+            }
+            Selected::Outside => {
+                conditional::strip_freshness(headers);
+                (StatusCode::RANGE_NOT_SATISFIABLE, None, OwnBody::empty())
+            }
+        };
         let length = part.as_ref().map_or(0, |part| part.end - part.start);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        if let Some(value) = range::content_range(part.as_ref(), body.len) {
+        if let Some(value) = range::content_range(part.as_ref(), body.len()) {
             headers.insert(header::CONTENT_RANGE, value);
         }
         (status, content)
@@ -167,92 +170,11 @@ impl Answer<'_> {
     }
 }
 
-/// The fields of a response as they are stored.
-pub(crate) struct Prepared {
-    pub(crate) headers: HeaderMap,
-    /// `Cache-Status` came with it.
-    pub(crate) upstream_status: bool,
-    /// What all values lie in.
-    pub(crate) values: Bytes,
-}
-
-impl Prepared {
-    /// Of those fields for which `kept` holds, and others; `octets` is about what their values take. Those that each
-    /// answer sets have their place already, behind all others, and all values lie in one piece, which each answer shares:
-    /// a copy of them then counts one reference up, in one place, instead of one each; and none holds the connection's
-    /// buffer any more.
-    pub(crate) fn of(
-        all: &HeaderMap,
-        kept: impl Fn(&HeaderName) -> bool,
-        others: [Option<(HeaderName, HeaderValue)>; 2],
-        octets: usize,
-        named: bool,
-    ) -> Self {
-        // Age is to be one of the last.
-        let kept = |name: &HeaderName| *name != header::AGE && kept(name);
-        let (mut values, mut count) = (Vec::with_capacity(octets), others.iter().flatten().count() + 2);
-        for (name, value) in all {
-            if kept(name) {
-                values.extend_from_slice(value.as_bytes());
-                count += 1;
-            }
-        }
-        for (_, value) in others.iter().flatten() {
-            values.extend_from_slice(value.as_bytes());
-        }
-        let values = Bytes::from(values);
-        let mut headers = HeaderMap::with_capacity(count);
-        let (mut start, mut upstream_status) = (0, false);
-        let mut add = |name: HeaderName, value: &HeaderValue| {
-            let end = start + value.len();
-            upstream_status |= name == CACHE_STATUS;
-            headers.append(name, piece(&values, start..end, value));
-            start = end;
-        };
-        for (name, value) in all {
-            if kept(name) {
-                add(name.clone(), value);
-            }
-        }
-        for (name, value) in others.into_iter().flatten() {
-            add(name, &value);
-        }
-        headers.append(header::AGE, HeaderValue::from_static("0"));
-        if named && !upstream_status {
-            headers.append(CACHE_STATUS, HeaderValue::from_static(""));
-        }
-        Self { headers, upstream_status, values }
-    }
-
-    /// Of all fields.
-    pub(crate) fn of_all(all: &HeaderMap, named: bool) -> Self {
-        Self::of(all, |_| true, [None, None], all.values().map(HeaderValue::len).sum(), named)
-    }
-}
-
-/// The value as a piece of `values`.
-fn piece(values: &Bytes, place: Range<usize>, value: &HeaderValue) -> HeaderValue {
-    let Ok(mut piece) = HeaderValue::from_maybe_shared(values.slice(place)) else { return value.clone() };
-    piece.set_sensitive(value.is_sensitive());
-    piece
-}
-
-/// Puts all values into one buffer of their own, as [`Prepared`] does.
-pub(crate) fn gather(headers: &mut HeaderMap) {
-    let values: Bytes = headers.values().flat_map(HeaderValue::as_bytes).copied().collect::<Vec<_>>().into();
-    let mut start = 0;
-    for value in headers.values_mut() {
-        let end = start + value.len();
-        *value = piece(&values, start..end, value);
-        start = end;
-    }
-}
-
-/// Takes back what [`Prepared`] did.
+/// The fields as the origin sent them, as far as they are kept.
 pub(crate) fn restore(head: &Head) -> HeaderMap {
-    let mut headers = head.headers.clone();
+    let mut headers = head.headers().clone();
     headers.remove(header::AGE);
-    if !head.upstream_status {
+    if !head.fields.has_upstream_status() {
         headers.remove(CACHE_STATUS);
     }
     if head.own_etag {

@@ -144,7 +144,8 @@ impl OwnBody {
         let body = match body {
             StoredBody::Whole(content) => {
                 // Both fit: neither is larger than the content.
-                let [start, end] = [part.start, part.end].map(|place| place.min(content.len() as u64) as usize);
+                let [start, end] =
+                    [part.start, part.end].map(|place| place.min(content.len() as u64) as usize);
                 return Self::data(content.slice(start.min(end)..end));
             }
             StoredBody::Pieces(body) => Arc::clone(body),

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
-use crate::answer::{self, Prepared};
+use crate::answer;
 use crate::cache::Inner;
 use crate::etag::Tagger;
 use crate::flight::Flight;
 use crate::metrics::FillResult;
 use crate::policy::range::Part;
-use crate::store::{Entry, Head, Lease, Purge, PurgeTarget, Stamp};
+use crate::store::{self, Entry, Fields, Head, Lease, Purge, PurgeTarget, Stamp};
 
 /// Where a body is recorded. Dropped before the end, the recording is lost and those who read along see an error.
 pub(crate) struct Recorder {
@@ -65,9 +65,9 @@ impl Recorder {
 
     /// The end of the body: it is stored, unless it is shorter or longer than it said.
     pub(crate) fn finish(mut self, mut trailers: Option<HeaderMap>) {
-        trailers.iter_mut().for_each(answer::gather);
+        trailers.iter_mut().for_each(store::gather);
         // What is behind the end of a part is none of it.
-        let part = self.head.part.as_ref().and_then(|_| Part::length(&self.head.headers));
+        let part = self.head.part.as_ref().and_then(|_| Part::length(self.head.headers()));
         let beyond = part.is_some_and(|length| self.received > length);
         if beyond || self.declared.is_some_and(|declared| declared != self.received) {
             self.close();
@@ -102,17 +102,13 @@ impl Recorder {
         let head = &*self.head;
         let mut headers = answer::restore(head);
         headers.insert(header::ETAG, etag);
-        let Prepared { headers, upstream_status, values } =
-            Prepared::of_all(&headers, self.cache.config.name.is_some());
         Arc::new(Head {
             key: head.key.clone(),
             variant: head.variant.clone(),
             status: head.status,
-            headers,
+            fields: Fields::of_all(&headers, self.cache.config.name.is_some()),
             freshness: head.freshness,
             part: head.part.clone(),
-            values,
-            upstream_status,
             own_etag: true,
             tags: head.tags.clone(),
             stored_at: head.stored_at,

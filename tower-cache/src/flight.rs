@@ -205,8 +205,8 @@ impl Flight {
 
     /// The whole response at once, which is stored already.
     pub(crate) fn supply(&self, head: Arc<Head>, body: &StoredBody) {
-        let chunks = body.chunks.iter().cloned().collect();
-        let (end, trailers) = (Some(End::Complete), body.trailers.clone());
+        let chunks = body.chunks().iter().cloned().collect();
+        let (end, trailers) = (Some(End::Complete), body.trailers().cloned());
         let content = Content { chunks, end, trailers, kept: false, ..Content::new(head) };
         self.change(|state| state.phase = Phase::Body(content));
     }

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts, response};
 use http_body::Body;
 
-use crate::answer::Prepared;
 use crate::body::{Erased, OwnBody, ResponseBody};
 use crate::cache::{self, Inner};
 use crate::error::BoxError;
@@ -26,7 +25,7 @@ use crate::policy::age::Exchange;
 use crate::policy::conditional;
 use crate::policy::storable::{self, Refusal, Requested, Storable};
 use crate::status::{self, Details};
-use crate::store::{Entry, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError};
+use crate::store::{Entry, Fields, Head, Lease, Lookup, Purge, PurgeTarget, Stamp, StoreError};
 
 /// What the store had when it was asked.
 #[derive(Debug)]
@@ -214,7 +213,7 @@ impl Lead {
     pub(crate) fn prepare(&self, request: &mut HeaderMap) {
         let Some(stored) = self.question.found.stored.as_ref() else { return };
         if stored.head.has_validator() {
-            conditional::validate(request, &stored.head.headers, stored.head.own_etag);
+            conditional::validate(request, stored.head.headers(), stored.head.own_etag);
         } else if self.background && stored.head.part.is_none() {
             // The client has its answer: what is asked for now is all of it.
             conditional::strip(request);
@@ -385,16 +384,12 @@ impl Lead {
         let octets = octets + [&date, &etag].into_iter().flatten().map(HeaderValue::len).sum::<usize>();
         let others = [date.map(|date| (header::DATE, date)), etag.map(|etag| (header::ETAG, etag))];
         let named = self.cache().config.name.is_some();
-        let Prepared { headers, upstream_status, values } =
-            Prepared::of(headers, |name| kept.has(name), others, octets, named);
         Arc::new(Head {
             key: self.question.key.clone(),
             variant,
             status,
-            headers,
+            fields: Fields::of(headers, |name| kept.has(name), others, octets, named),
             freshness: freshness.shortened(self.cache().jitter()),
-            values,
-            upstream_status,
             own_etag,
             tags,
             part,
@@ -454,7 +449,7 @@ impl Lead {
     /// What makes an entity tag, for those who have none.
     fn tagger(&self, head: &Head, stamp: Option<Stamp>) -> Option<Tagger> {
         let wanted = self.cache().config.etags && stamp.is_some() && head.status == StatusCode::OK;
-        if wanted && !head.headers.contains_key(header::ETAG) { Tagger::of(&head.headers) } else { None }
+        if wanted && !head.headers().contains_key(header::ETAG) { Tagger::of(head.headers()) } else { None }
     }
 }
 
@@ -471,15 +466,15 @@ impl Drop for Lead {
 
 impl Head {
     pub(crate) fn content_length(&self) -> Option<u64> {
-        content_length(&self.headers)
+        content_length(self.headers())
     }
 
     /// Whether there is something that the origin can validate it by.
     fn has_validator(&self) -> bool {
         if self.own_etag {
-            return self.headers.contains_key(header::LAST_MODIFIED);
+            return self.headers().contains_key(header::LAST_MODIFIED);
         }
-        conditional::has_validator(&self.headers)
+        conditional::has_validator(self.headers())
     }
 }
 

@@ -248,7 +248,7 @@ pub(crate) fn select<'a>(
     let (mut miss, mut part) = (MissReason::Uri, None);
     let mut whole: Option<&Entry> = None;
     let now = cache.config.wall_clock;
-    let date = |entry: &Entry| dates::single(&entry.head.headers, &header::DATE, now);
+    let date = |entry: &Entry| dates::single(entry.head.headers(), &header::DATE, now);
     for entry in lookup.variants.iter().filter(|entry| entry.stamp() >= lookup.purged_before) {
         if entry.key() != key {
             // Whatever answers one question with the answer to another is not to be believed.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 
-use crate::answer::{self, Answer, Content, Prepared};
+use crate::answer::{self, Answer, Content};
 use crate::body::OwnBody;
 use crate::cache;
 use crate::flight::Release;
@@ -18,7 +18,7 @@ use crate::policy::fields;
 use crate::policy::freshness::Freshness;
 use crate::policy::said::Said;
 use crate::policy::storable::{self, Refusal};
-use crate::store::{Entry, Head, Lease, Purge, PurgeTarget};
+use crate::store::{Entry, Fields, Head, Lease, Purge, PurgeTarget};
 
 impl Lead {
     /// 304: what is stored is the answer, with the newer fields (RFC 9111 §4.3.4).
@@ -40,7 +40,7 @@ impl Lead {
             (own, None)
         };
         // What must not be kept any longer, and fields that must not, are good for this once.
-        let kept = head.filter(|head| headers.keys().all(|name| head.headers.contains_key(name)));
+        let kept = head.filter(|head| headers.keys().all(|name| head.headers().contains_key(name)));
         let head = kept.unwrap_or_else(|| self.once(&stored.head, &headers, exchange, now));
         let age = head.freshness.age(Duration::ZERO);
         self.stored_answer(stored, &head, age, CacheOutcome::Revalidated, Some(newer.status))
@@ -51,16 +51,12 @@ impl Lead {
         let said = Said::of(headers, &[]);
         let initial_age = age::initial(&said, said.date.date(exchange.received), exchange);
         let freshness = Freshness { initial_age, ..stored.freshness };
-        let Prepared { headers, upstream_status, values } =
-            Prepared::of_all(headers, self.cache().config.name.is_some());
         Arc::new(Head {
             key: stored.key.clone(),
             variant: stored.variant.clone(),
             status: stored.status,
-            headers,
+            fields: Fields::of_all(headers, self.cache().config.name.is_some()),
             freshness,
-            values,
-            upstream_status,
             own_etag: false,
             tags: stored.tags.clone(),
             part: stored.part.clone(),
@@ -76,7 +72,7 @@ impl Lead {
         if newer.status != stored.head.status {
             return;
         }
-        if conditional::describes(&newer.headers, &answer::restore(&stored.head), stored.body.len) {
+        if conditional::describes(&newer.headers, &answer::restore(&stored.head), stored.body.len()) {
             self.update(&stored, &newer.headers, exchange, now);
         } else {
             let key = self.question.key.clone();
@@ -104,7 +100,7 @@ impl Lead {
         let rules = &self.cache().config.storage;
         let mut storable =
             storable::decide(&self.request, self.requested(), status, &headers, exchange, rules);
-        if storable::withdraws(&stored.head.headers, &headers, rules) {
+        if storable::withdraws(stored.head.headers(), &headers, rules) {
             storable = Err(Refusal::Private);
         }
         let cache = Arc::clone(self.cache());
@@ -115,7 +111,7 @@ impl Lead {
                 // It is the part that it was, whatever of it was asked for now.
                 storable.part.clone_from(&stored.head.part);
                 // The content is the same, and so is the tag that was made of it.
-                let etag = stored.head.headers.get(header::ETAG).filter(|_| stored.head.own_etag);
+                let etag = stored.head.headers().get(header::ETAG).filter(|_| stored.head.own_etag);
                 let newer = headers.contains_key(header::ETAG) && storable.kept.has(&header::ETAG);
                 let etag = etag.filter(|_| !newer).cloned();
                 let head = self.head(storable, status, &headers, tags, etag, now);

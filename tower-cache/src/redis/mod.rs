@@ -41,7 +41,7 @@ use crate::error::ConfigError;
 use crate::key::CacheKey;
 use crate::policy::conditional;
 use crate::store::{Entry, Head, Kept, Lease, Lookup, Purge, PurgeTarget, Stamp, Store, StoreError};
-use crate::store::{StoreFuture, StoredBody, Variants};
+use crate::store::{StoreFuture, Variants};
 
 /// Responses in Redis or Valkey. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -333,7 +333,7 @@ impl Shared {
     }
 
     async fn load(&self, entry: &Entry) -> Result<Option<Arc<Entry>>, StoreError> {
-        let Some(kept) = &entry.body.kept else { return Ok(None) };
+        let Some(kept) = entry.body.kept() else { return Ok(None) };
         let names = self.layout.names(entry.key());
         let operation = self.link.operation();
         let pieces = (0..kept.pieces).map(|index| {
@@ -348,16 +348,14 @@ impl Shared {
         operation.end();
         let chunks: Option<Vec<Bytes>> = pieces.into_iter().collect();
         let len = |chunks: &Vec<Bytes>| chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-        let Some(chunks) = chunks.filter(|chunks| len(chunks) == entry.body.len) else { return Ok(None) };
-        let StoredBody { len, trailers, kept, .. } = &*entry.body;
-        let body =
-            StoredBody { chunks: chunks.into(), len: *len, trailers: trailers.clone(), kept: kept.clone() };
+        let Some(chunks) = chunks.filter(|chunks| len(chunks) == entry.body.len()) else { return Ok(None) };
+        let body = entry.body.with(chunks.into(), Some(kept.clone()));
         Ok(Some(Arc::new(Entry::new(Arc::clone(&entry.head), body, entry.stamp))))
     }
 
     /// Writes a response; where only its fields are new, its content stays where it is.
     async fn commit(&self, entry: &Entry, at: Stamp, touch: bool) -> Result<(), StoreError> {
-        if entry.body.len > self.max_body {
+        if entry.body.len() > self.max_body {
             return Ok(());
         }
         let names = self.layout.names(entry.key());
@@ -365,16 +363,15 @@ impl Shared {
         let operation = self.link.operation();
         let (generation, count) = parts(at);
         self.keep_tags(&operation, entry, count, ttl).await?;
-        let kept = entry.body.kept.clone().filter(|_| touch);
+        let kept = entry.body.kept().cloned().filter(|_| touch);
         let kept = match kept {
             Some(kept) if self.extend(&operation, &names, &kept, ttl).await? => Some(kept),
-            _ if entry.body.len > wire::INLINE => {
+            _ if entry.body.len() > wire::INLINE => {
                 Some(self.write_pieces(&operation, &names, entry, ttl).await?)
             }
             _ => None,
         };
-        let StoredBody { chunks, len, trailers, .. } = &*entry.body;
-        let body = StoredBody { chunks: chunks.clone(), len: *len, trailers: trailers.clone(), kept };
+        let body = entry.body.with(entry.body.chunks().into(), kept);
         let entry = Entry::new(Arc::clone(&entry.head), body, at);
         let field = layout::hash(&wire::variant(&entry));
         let value = wire::encode(&entry, at, Now::read());
@@ -394,7 +391,7 @@ impl Shared {
         entry: &Entry,
         ttl: u64,
     ) -> Result<Kept, StoreError> {
-        let pieces = wire::pieces(&entry.body.chunks);
+        let pieces = wire::pieces(entry.body.chunks());
         // Bounded by `max_body`, which is less than that many pieces.
         let kept = Kept { id: random(), pieces: pieces.len() as u32 };
         // One after another: others have their turn at the server in between.
@@ -515,7 +512,7 @@ const FRESH: u128 = 1;
 fn retention(head: &Head) -> Duration {
     let freshness = &head.freshness;
     let fresh = freshness.lifetime.saturating_sub(freshness.initial_age);
-    let validated = if conditional::has_validator(&head.headers) { Duration::from_secs(DAY) } else { HOUR };
+    let validated = if conditional::has_validator(head.headers()) { Duration::from_secs(DAY) } else { HOUR };
     let stale = freshness.stale_while_revalidate.max(freshness.stale_if_error);
     fresh.saturating_add(stale.max(freshness.stale_if_unreachable).max(validated))
 }

@@ -12,7 +12,7 @@ use crate::key::CacheKey;
 use crate::policy::freshness::Freshness;
 use crate::policy::range::Part;
 use crate::policy::vary::Variant;
-use crate::store::{Entry, Head, Kept, Stamp, StoredBody};
+use crate::store::{Entry, Fields, Head, Kept, Pieces, Stamp, StoredBody};
 
 /// What is written now, and all that is read. A change of the form changes it; processes of both versions then share a
 /// server without understanding each other, and each replaces what it cannot read.
@@ -63,7 +63,7 @@ pub(super) fn encode(entry: &Entry, stamp: Stamp, now: Now) -> Vec<u8> {
     out.0.push(VERSION);
     out.0.extend_from_slice(&stamp.get().to_be_bytes());
     out.0.extend_from_slice(&Now::milliseconds(received).to_be_bytes());
-    let kept = entry.body.kept.as_ref();
+    let kept = entry.body.kept();
     out.0.extend_from_slice(&kept.map_or(0, |kept| kept.pieces).to_be_bytes());
     out.0.extend_from_slice(&kept.map_or(0, |kept| kept.id).to_be_bytes());
     out.number(head.tags.len() as u64);
@@ -73,7 +73,7 @@ pub(super) fn encode(entry: &Entry, stamp: Stamp, now: Now) -> Vec<u8> {
     out.bytes(head.key.as_bytes());
     out.number(head.key.uri().len() as u64);
     out.number(u64::from(head.status.as_u16()));
-    out.bool(head.upstream_status);
+    out.bool(head.fields.has_upstream_status());
     out.bool(head.own_etag);
     out.freshness(&head.freshness);
     let mut names = 0;
@@ -90,14 +90,14 @@ pub(super) fn encode(entry: &Entry, stamp: Stamp, now: Now) -> Vec<u8> {
         out.number(first);
         out.number(total);
     }
-    out.fields(&head.headers);
-    out.bool(entry.body.trailers.is_some());
-    if let Some(trailers) = &entry.body.trailers {
+    out.fields(head.headers());
+    out.bool(entry.body.trailers().is_some());
+    if let Some(trailers) = entry.body.trailers() {
         out.fields(trailers);
     }
-    out.number(entry.body.len);
+    out.number(entry.body.len());
     if kept.is_none() {
-        for chunk in &entry.body.chunks {
+        for chunk in entry.body.chunks() {
             out.0.extend_from_slice(chunk);
         }
     }
@@ -154,16 +154,15 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
         key,
         variant: Variant::from_raw(variant),
         status,
-        headers,
+        fields: Fields::ready(headers, upstream_status),
         freshness,
         part,
-        values: Bytes::new(),
-        upstream_status,
         own_etag,
         tags: tags.into(),
         stored_at: now.monotonic,
     };
-    let entry = Entry::new(head.into(), StoredBody { chunks, len, trailers, kept }, stamp);
+    let body = StoredBody::new(Pieces { chunks, len, trailers, kept });
+    let entry = Entry::new(head.into(), body, stamp);
     Some(Stored { entry, received })
 }
 
@@ -206,15 +205,13 @@ pub(crate) fn sample(fields: &[(HeaderName, HeaderValue)], vary: &[u8], content:
         status: StatusCode::OK,
         freshness,
         part: None,
-        values: Bytes::new(),
-        upstream_status: false,
         own_etag: false,
         tags: Box::new(["a".into()]),
         stored_at: now.monotonic,
-        headers,
+        fields: Fields::ready(headers, false),
     };
     let (len, chunks) = (content.len() as u64, Box::new([Bytes::copy_from_slice(content)]));
-    let body = StoredBody { len, chunks, trailers: None, kept: None };
+    let body = StoredBody::new(Pieces { len, chunks, trailers: None, kept: None });
     encode(&Entry::new(head.into(), body, Stamp::new(5)), Stamp::new(5), now)
 }
 
@@ -437,32 +434,30 @@ mod tests {
                 never_stale: next(2) == 0,
             },
             part: part.flatten(),
-            values: Bytes::new(),
-            upstream_status: next(2) == 0,
             own_etag: next(2) == 0,
             tags: (0..next(3)).map(|n| n.to_string().into()).collect(),
             stored_at: now().monotonic,
-            headers,
+            fields: Fields::ready(headers, next(2) == 0),
         };
-        let trailers = (next(2) == 0).then(|| head.headers.clone());
-        let body = StoredBody { len: content.len() as u64, chunks: [content].into(), trailers, kept };
-        Entry::new(head.into(), body, Stamp::new(u128::from(next(1 << 30)) << 70 | 5))
+        let trailers = (next(2) == 0).then(|| head.headers().clone());
+        let body = Pieces { len: content.len() as u64, chunks: [content].into(), trailers, kept };
+        Entry::new(head.into(), StoredBody::new(body), Stamp::new(u128::from(next(1 << 30)) << 70 | 5))
     }
 
     fn same(one: &Entry, other: &Entry) {
         let (a, b) = (&one.head, &other.head);
-        assert_eq!((&a.key, &a.variant, a.status, &a.headers), (&b.key, &b.variant, b.status, &b.headers));
+        assert_eq!((&a.key, &a.variant, a.status, a.headers()), (&b.key, &b.variant, b.status, b.headers()));
         assert_eq!(
-            (a.freshness, &a.part, a.upstream_status, a.own_etag, &a.tags),
-            (b.freshness, &b.part, b.upstream_status, b.own_etag, &b.tags)
+            (a.freshness, &a.part, a.fields.has_upstream_status(), a.own_etag, &a.tags),
+            (b.freshness, &b.part, b.fields.has_upstream_status(), b.own_etag, &b.tags)
         );
         assert_eq!(
-            (one.stamp(), one.body.len, &one.body.trailers),
-            (other.stamp(), other.body.len, &other.body.trailers)
+            (one.stamp(), one.body.len(), one.body.trailers()),
+            (other.stamp(), other.body.len(), other.body.trailers())
         );
-        assert_eq!(one.body.kept, other.body.kept);
-        if one.body.kept.is_none() {
-            assert_eq!(one.body.chunks.concat(), other.body.chunks.concat());
+        assert_eq!(one.body.kept(), other.body.kept());
+        if one.body.kept().is_none() {
+            assert_eq!(one.body.chunks().concat(), other.body.chunks().concat());
         }
     }
 
@@ -480,7 +475,7 @@ mod tests {
             let read = decode(&written, now).unwrap();
             same(&entry, &read.entry);
             assert_eq!(read.received, 1_000_000_000);
-            assert_eq!(front(&written[FRONT - 12..]), entry.body.kept);
+            assert_eq!(front(&written[FRONT - 12..]), entry.body.kept().cloned());
             for end in 0..written.len() {
                 assert!(decode(&written.slice(..end), now).is_none(), "{end} of {}", written.len());
             }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
-use super::Stamp;
+use super::{Fields, Stamp, fields};
 use crate::key::CacheKey;
 use crate::policy::freshness::Freshness;
 use crate::policy::range::Part;
@@ -17,10 +17,7 @@ use crate::policy::vary::Variant;
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub(crate) head: Arc<Head>,
-    pub(crate) body: Arc<StoredBody>,
-    /// All of the content, where it is in one piece and nothing follows: what most hits are answered with, one step
-    /// nearer.
-    pub(crate) whole: Option<Bytes>,
+    pub(crate) body: StoredBody,
     pub(crate) stamp: Stamp,
 }
 
@@ -30,14 +27,10 @@ pub(crate) struct Head {
     pub(crate) key: CacheKey,
     pub(crate) variant: Variant,
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    /// What its values are pieces of; empty where they are not.
-    pub(crate) values: Bytes,
+    pub(crate) fields: Fields,
     pub(crate) freshness: Freshness,
     /// It is part of something: a 206.
     pub(crate) part: Option<Part>,
-    /// `Cache-Status` came with it, from caches nearer to the origin.
-    pub(crate) upstream_status: bool,
     /// Its `ETag` is this cache's own: good for clients, and unknown to the origin.
     pub(crate) own_etag: bool,
     /// By which it can be purged.
@@ -47,8 +40,16 @@ pub(crate) struct Head {
 }
 
 /// Content and trailers.
+#[derive(Debug, Clone)]
+pub(crate) enum StoredBody {
+    /// All of it is in one piece: nearly always.
+    Whole(Bytes),
+    Pieces(Arc<Pieces>),
+}
+
+/// A content in any number of pieces, and what belongs to it.
 #[derive(Debug, Default)]
-pub(crate) struct StoredBody {
+pub(crate) struct Pieces {
     pub(crate) chunks: Box<[Bytes]>,
     pub(crate) len: u64,
     pub(crate) trailers: Option<HeaderMap>,
@@ -67,11 +68,7 @@ pub(crate) struct Kept {
 
 impl Entry {
     pub(crate) fn new(head: Arc<Head>, body: StoredBody, stamp: Stamp) -> Self {
-        let whole = match (&*body.chunks, &body.trailers) {
-            ([chunk], None) => Some(chunk.clone()),
-            _ => None,
-        };
-        Self { head, body: Arc::new(body), whole, stamp }
+        Self { head, body, stamp }
     }
 
     /// The same content with other fields.
@@ -105,13 +102,13 @@ impl Entry {
     /// Its fields, without those of the connection.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+        self.head.headers()
     }
 
     /// Its content.
     #[must_use]
     pub fn chunks(&self) -> &[Bytes] {
-        &self.body.chunks
+        self.body.chunks()
     }
 
     /// The tags by which it can be purged.
@@ -122,25 +119,27 @@ impl Entry {
     /// Whether its content is still with the store, and to be [loaded](super::Store::load).
     #[must_use]
     pub fn is_detached(&self) -> bool {
-        // What is asked first is at hand.
-        self.whole.is_none() && self.body.kept.is_some() && self.body.chunks.is_empty() && self.body.len > 0
+        let StoredBody::Pieces(pieces) = &self.body else { return false };
+        pieces.kept.is_some() && pieces.chunks.is_empty() && pieces.len > 0
     }
 
     /// See [`Head::warm`].
     pub(super) fn warm(&self) {
-        black_box(self.whole.as_ref().is_some_and(Bytes::is_unique));
+        if let StoredBody::Whole(content) = &self.body {
+            black_box(content.is_unique());
+        }
     }
 
     /// Its trailers.
     #[must_use]
     pub fn trailers(&self) -> Option<&HeaderMap> {
-        self.body.trailers.as_ref()
+        self.body.trailers()
     }
 
     /// Whether it is part of something, and the request asks for what is in it.
     pub(crate) fn is_part_for(&self, request: &HeaderMap, now: fn() -> std::time::SystemTime) -> bool {
         let part = self.head.part.as_ref();
-        part.and_then(|part| part.select(request, &self.head.headers, self.body.len, now)).is_some()
+        part.and_then(|part| part.select(request, self.head.headers(), self.body.len(), now)).is_some()
     }
 
     /// Whether both answer the same requests, so that one takes the place of the other.
@@ -154,19 +153,14 @@ impl Entry {
     /// Octets it takes: content, fields, key, tags, what it varies by, and an estimate of what surrounds them.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        let fields = fields_weight(&self.head.headers) + self.body.trailers.as_ref().map_or(0, fields_weight);
-        let chunks = self.body.chunks.iter().map(|chunk| chunk_weight(chunk.len())).sum::<usize>();
+        let fields = self.head.fields.weight() + self.body.trailers().map_or(0, fields::weight);
+        let chunks = self.body.chunks().iter().map(|chunk| chunk_weight(chunk.len())).sum::<usize>();
         // Each has a key of its own, though all of a record are equal.
         let tags = self.head.tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum::<usize>();
         let part = self.head.part.as_ref().map_or(0, Part::weight);
         let names = self.head.key.as_bytes().len() + self.head.variant.weight() + tags + part;
         (chunks + fields + names + ENTRY_OVERHEAD) as u64
     }
-}
-
-/// A field takes a bucket of about 104 octets and a slot in the table, and its value an allocation.
-fn fields_weight(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 144).sum::<usize>() + 64
 }
 
 /// The structures themselves with their reference counts and the allocator's rounding.
@@ -188,21 +182,15 @@ fn size(length: usize) -> usize {
 }
 
 impl Head {
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.fields.map()
+    }
+
     /// Reads what an answer is made of, at once: memory that has gone cold since the last time comes together then,
     /// instead of piece after piece.
     pub(super) fn warm(&self) {
-        let fields = self.headers.values().map(HeaderValue::len).sum::<usize>();
-        let index = self.headers.contains_key(header::AGE);
-        let shared = self.values.is_unique();
-        black_box((
-            fields,
-            index,
-            shared,
-            self.key.as_bytes().first(),
-            self.status,
-            self.stored_at,
-            self.freshness,
-        ));
+        self.fields.warm();
+        black_box((self.key.as_bytes().first(), self.status, self.stored_at, self.freshness));
     }
 }
 
@@ -215,8 +203,7 @@ impl Head {
             key,
             variant: Variant::default(),
             status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            values: Bytes::new(),
+            fields: Fields::ready(HeaderMap::new(), false),
             freshness: Freshness {
                 initial_age: Duration::ZERO,
                 lifetime: Duration::from_secs(60),
@@ -227,7 +214,6 @@ impl Head {
                 never_stale: false,
             },
             part: None,
-            upstream_status: false,
             own_etag: false,
             tags: Box::default(),
             stored_at: Instant::now(),
@@ -236,6 +222,15 @@ impl Head {
 }
 
 impl StoredBody {
+    pub(crate) fn new(pieces: Pieces) -> Self {
+        match pieces {
+            Pieces { chunks, trailers: None, kept: None, .. } if chunks.len() < 2 => {
+                Self::Whole(chunks.into_iter().next().unwrap_or_default())
+            }
+            pieces => Self::Pieces(Arc::new(pieces)),
+        }
+    }
+
     /// Copies the pieces into as few as possible: they may be small, and each may pin a read buffer many times its
     /// size.
     pub(crate) fn copied<'a>(
@@ -244,13 +239,12 @@ impl StoredBody {
         trailers: Option<HeaderMap>,
     ) -> Self {
         let mut left = usize::try_from(len).unwrap_or(usize::MAX);
-        let mut chunks = Vec::with_capacity(left.div_ceil(CHUNK).min(64));
-        let mut chunk = BytesMut::new();
+        let (mut chunks, mut chunk) = (Vec::new(), BytesMut::with_capacity(size(left.min(CHUNK))));
         for mut piece in pieces.map(Bytes::as_ref) {
             while !piece.is_empty() {
                 if chunk.len() == CHUNK || chunk.capacity() == chunk.len() {
                     if !chunk.is_empty() {
-                        chunks.push(std::mem::take(&mut chunk).freeze());
+                        chunks.push(chunk.freeze());
                     }
                     chunk = BytesMut::with_capacity(size(left.clamp(1, CHUNK)));
                 }
@@ -260,10 +254,50 @@ impl StoredBody {
                 left = left.saturating_sub(taken);
             }
         }
+        if chunks.is_empty() && trailers.is_none() {
+            return Self::Whole(chunk.freeze());
+        }
         if !chunk.is_empty() {
             chunks.push(chunk.freeze());
         }
-        Self { chunks: chunks.into(), len, trailers, kept: None }
+        Self::new(Pieces { chunks: chunks.into(), len, trailers, kept: None })
+    }
+
+    pub(crate) fn chunks(&self) -> &[Bytes] {
+        match self {
+            Self::Whole(content) if content.is_empty() => &[],
+            Self::Whole(content) => std::slice::from_ref(content),
+            Self::Pieces(pieces) => &pieces.chunks,
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Whole(content) => content.len() as u64,
+            Self::Pieces(pieces) => pieces.len,
+        }
+    }
+
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Pieces(pieces) => pieces.trailers.as_ref(),
+        }
+    }
+
+    /// The same content, somewhere else.
+    #[cfg(feature = "redis")]
+    pub(crate) fn with(&self, chunks: Box<[Bytes]>, kept: Option<Kept>) -> Self {
+        Self::new(Pieces { chunks, len: self.len(), trailers: self.trailers().cloned(), kept })
+    }
+
+    /// Where the store has it, if that is not in chunks alone.
+    #[cfg(feature = "redis")]
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Pieces(pieces) => pieces.kept.as_ref(),
+        }
     }
 }
 
@@ -280,13 +314,13 @@ mod tests {
         let pieces: Vec<Bytes> = (0..5000).map(|n: u32| Bytes::from(n.to_string().repeat(20))).collect();
         let whole = pieces.concat();
         let body = StoredBody::copied(pieces.iter(), whole.len() as u64, None);
-        assert_eq!(body.chunks.concat(), whole);
-        assert_eq!(body.chunks.len(), whole.len().div_ceil(CHUNK));
+        assert_eq!(body.chunks().concat(), whole);
+        assert_eq!(body.chunks().len(), whole.len().div_ceil(CHUNK));
         for length in (0..5000).chain([CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK]) {
             assert!((length..=length + length / 8 + 8).contains(&size(length)), "{length}");
             let body = StoredBody::copied([Bytes::from(vec![b'x'; length])].iter(), length as u64, None);
-            assert_eq!(body.chunks.concat().len(), length);
+            assert_eq!(body.chunks().concat().len(), length);
         }
-        assert!(StoredBody::copied([].iter(), 0, None).chunks.is_empty());
+        assert!(StoredBody::copied([].iter(), 0, None).chunks().is_empty());
     }
 }

@@ -6,6 +6,7 @@
 //! and needs no timeouts of its own.
 
 mod entry;
+mod fields;
 mod generations;
 mod lease;
 mod memory;
@@ -23,7 +24,8 @@ use std::task::{Context, Poll};
 pub use entry::Entry;
 #[cfg(feature = "redis")]
 pub(crate) use entry::Kept;
-pub(crate) use entry::{Head, StoredBody};
+pub(crate) use entry::{Head, Pieces, StoredBody};
+pub(crate) use fields::{Fields, gather};
 #[cfg(loom)]
 pub(crate) use generations::Generations;
 pub use lease::{Held, Lease};

@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
     use crate::key::CacheKey;
-    use crate::store::{Head, Stamp, StoredBody};
+    use crate::store::{Head, Pieces, Stamp, StoredBody};
 
     /// Numbers that look random, the same in every run.
     fn scatter(number: u64) -> u64 {
@@ -190,7 +190,7 @@ mod tests {
 
     fn record(hash: u64) -> Record {
         let head = Head::plain(CacheKey::of_uri(&Uri::from_static("http://example.com/")).unwrap());
-        let entry = Entry::new(Arc::new(head), StoredBody::default(), Stamp::new(1));
+        let entry = Entry::new(Arc::new(head), StoredBody::new(Pieces::default()), Stamp::new(1));
         Record { hash, ..Record::new(entry, Box::default()) }
     }
 
