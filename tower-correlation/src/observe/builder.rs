@@ -11,8 +11,7 @@ use http::{Extensions, response::Parts};
 
 use super::metrics::{Red, Routes};
 use super::{ConfigError, Counts, FieldOf, Observe, Output, PeerOf, RouteOf, Shared};
-use crate::policy::ended::Seen;
-use crate::policy::record::NAMES;
+use crate::policy::record::{NAMES, Side};
 use crate::policy::sampling::{Always, Bucket, Threshold};
 
 /// Routes that have series of their own unless told otherwise.
@@ -255,8 +254,8 @@ impl ObserveBuilder {
         };
         let routes = || Routes::new(self.max_routes, |route| rate_of(&route_rates, route), self.summary);
         let shared = Shared {
-            server: Red::new(Seen::ByServer, routes()),
-            client: Red::new(Seen::ByClient, routes()),
+            server: Red::new(Side::Server, routes()),
+            client: Red::new(Side::Client, routes()),
             output: self.output,
             rate: AtomicU64::new(rate.to_bits()),
             always: Always { statuses: self.statuses, slower_than: self.slower_than, failed: self.failed },

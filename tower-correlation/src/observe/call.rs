@@ -266,7 +266,7 @@ impl Call {
         let record = Record {
             time: self.shared.wall_clock(),
             constant: &self.shared.constant,
-            side: self.side.as_str(),
+            side: self.side,
             correlation_id: correlation.map(|correlation| correlation.id().as_str()),
             trace_id: identity.place.trace_id,
             span_id: identity.place.span_id,

@@ -22,7 +22,7 @@ pub(super) fn event(record: &Record<'_>) {
         service = constant("service"),
         instance = constant("instance"),
         version = constant("version"),
-        side = record.side,
+        side = record.side.as_str(),
         correlation_id = record.correlation_id,
         trace_id = record.trace_id.map(|id| tracing::field::display(format!("{id:032x}"))),
         span_id = record.span_id.map(span),

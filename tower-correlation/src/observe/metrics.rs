@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::Method;
 use metrics::{Gauge, Histogram, Label};
 
-use crate::policy::ended::{EndLabels, Ended, Seen};
+use crate::policy::ended::{EndLabels, Ended};
 use crate::policy::quantiles;
-use crate::policy::record::Outcome;
+use crate::policy::record::{Outcome, Side};
 use crate::policy::sampling::Threshold;
 
 /// Requests that matched no route.
@@ -184,7 +184,7 @@ fn hash(name: &str) -> usize {
 
 /// The metrics of one side.
 pub(crate) struct Red {
-    seen: Seen,
+    side: Side,
     active: [OnceLock<Gauge>; METHODS.len()],
     pub(crate) routes: Routes,
 }
@@ -192,18 +192,18 @@ pub(crate) struct Red {
 const ACTIVE: &str = "http_server_active_requests";
 
 impl Red {
-    pub(crate) fn new(seen: Seen, routes: Routes) -> Self {
-        Self { seen, active: [const { OnceLock::new() }; METHODS.len()], routes }
+    pub(crate) fn new(side: Side, routes: Routes) -> Self {
+        Self { side, active: [const { OnceLock::new() }; METHODS.len()], routes }
     }
 
     fn register(&self, method: &'static str, route: &str, ended: Ended) -> Histogram {
-        let metric = match self.seen {
-            Seen::ByServer => "http_server_request_duration_seconds",
-            Seen::ByClient => "http_client_request_duration_seconds",
+        let metric = match self.side {
+            Side::Server => "http_server_request_duration_seconds",
+            Side::Client => "http_client_request_duration_seconds",
         };
         let what = "Duration of calls to the end of the body";
         metrics::describe_histogram!(metric, metrics::Unit::Seconds, what);
-        let EndLabels { status, grpc, error } = ended.labels(self.seen);
+        let EndLabels { status, grpc, error } = ended.labels(self.side);
         let mut labels =
             vec![Label::new("http_request_method", method), Label::new("http_route", route.to_owned())];
         labels.extend(status.map(|status| Label::new("http_response_status_code", status)));
@@ -214,7 +214,7 @@ impl Red {
 
     /// The gauge of servers; clients have none.
     fn active(&self, method: u8) -> Option<&Gauge> {
-        if self.seen == Seen::ByClient {
+        if self.side == Side::Client {
             return None;
         }
         Some(self.active[usize::from(method)].get_or_init(|| {
@@ -241,7 +241,7 @@ impl Red {
         if let Some(gauge) = self.active(method) {
             gauge.decrement(1.0);
         }
-        let ended = Ended::of(self.seen, status, grpc, outcome);
+        let ended = Ended::of(self.side, status, grpc, outcome);
         route.duration(self, method, ended).record(duration.as_secs_f64());
     }
 }

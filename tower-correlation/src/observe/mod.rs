@@ -28,7 +28,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, response::Parts};
 
 pub use crate::error::ConfigError;
-pub use crate::policy::record::Outcome;
+pub use crate::policy::record::{Outcome, Side};
 pub use body::ResponseBody;
 pub use builder::ObserveBuilder;
 pub use layer::{ObserveLayer, ObserveService, ResponseFuture};
@@ -38,26 +38,6 @@ pub use summary::RouteSummary;
 use crate::policy::sampling::{Always, Bucket, Threshold, threshold};
 use crate::policy::state::TraceState;
 use metrics::{Red, Route, RouteIndex};
-
-/// On which side of a connection a call is observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// It is answered here.
-    Server,
-    /// It is made here.
-    Client,
-}
-
-impl Side {
-    /// `server` or `client`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Client => "client",
-        }
-    }
-}
 
 /// Where lines go.
 enum Output {

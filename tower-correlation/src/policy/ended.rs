@@ -1,7 +1,7 @@
 //! How calls end as far as metrics tell it apart, and which of these ends are errors (OpenTelemetry, semantic conventions
 //! for HTTP and gRPC: the attribute `error.type`).
 
-use super::record::Outcome;
+use super::record::{Outcome, Side};
 
 /// The statuses of HTTP, 100 to 999.
 const STATUSES: usize = 900;
@@ -43,20 +43,19 @@ fn known(status: u16) -> u16 {
     if usize::from(status) < GRPC_STATUSES.len() { status } else { UNKNOWN }
 }
 
-/// On which side a call was seen: a status may be an error on one and not on the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
-    ByServer,
-    ByClient,
+/// Whether a status of HTTP is an error on this side.
+fn is_error(side: Side, status: u16) -> bool {
+    match side {
+        Side::Server => status >= 500,
+        Side::Client => status >= 400,
+    }
 }
 
-impl Seen {
-    fn is_error(self, status: u16) -> bool {
-        status >= if self == Self::ByServer { 500 } else { 400 }
-    }
-
-    fn is_grpc_error(self, status: u16) -> bool {
-        if self == Self::ByServer { grpc_failed(status) } else { status != 0 }
+/// Whether one of gRPC is.
+fn is_grpc_error(side: Side, status: u16) -> bool {
+    match side {
+        Side::Server => grpc_failed(status),
+        Side::Client => status != 0,
     }
 }
 
@@ -90,11 +89,11 @@ impl Ended {
     /// How many of them there are: one more than the last index.
     pub(crate) const COUNT: usize = GRPC + GRPC_STATUSES.len();
 
-    pub(crate) fn of(seen: Seen, status: Option<u16>, grpc: Option<u16>, outcome: Outcome) -> Self {
+    pub(crate) fn of(side: Side, status: Option<u16>, grpc: Option<u16>, outcome: Outcome) -> Self {
         match (status, outcome, grpc) {
             (Some(200), Outcome::Complete, Some(grpc)) => Self::Grpc(known(grpc)),
             (Some(status), Outcome::Complete, _) => Self::Status(status),
-            (Some(status), ..) if seen.is_error(status) => Self::Status(status),
+            (Some(status), ..) if is_error(side, status) => Self::Status(status),
             (status, Outcome::Dropped, _) => Self::Short(status, Broken::Dropped),
             (status, ..) => Self::Short(status, Broken::Error),
         }
@@ -113,15 +112,15 @@ impl Ended {
         }
     }
 
-    pub(crate) fn labels(self, seen: Seen) -> EndLabels {
+    pub(crate) fn labels(self, side: Side) -> EndLabels {
         match self {
             Self::Status(status) => {
-                let error = seen.is_error(status).then(|| status.to_string());
+                let error = is_error(side, status).then(|| status.to_string());
                 EndLabels { status: Some(status.to_string()), grpc: None, error }
             }
             Self::Grpc(status) => {
                 let name = GRPC_STATUSES[usize::from(known(status))];
-                let error = seen.is_grpc_error(status).then(|| name.to_owned());
+                let error = is_grpc_error(side, status).then(|| name.to_owned());
                 EndLabels { status: Some("200".to_owned()), grpc: Some(name), error }
             }
             Self::Short(status, broken) => {

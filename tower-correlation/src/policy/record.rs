@@ -6,6 +6,26 @@ use std::time::Duration;
 
 use super::sampling::Kept;
 
+/// On which side of a connection a call is observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// It is answered here.
+    Server,
+    /// It is made here.
+    Client,
+}
+
+impl Side {
+    /// `server` or `client`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -65,7 +85,7 @@ pub(crate) struct Record<'a> {
     pub(crate) time: Duration,
     /// Fields that are the same in all lines, such as service, instance and version.
     pub(crate) constant: &'a [(&'static str, String)],
-    pub(crate) side: &'static str,
+    pub(crate) side: Side,
     pub(crate) correlation_id: Option<&'a str>,
     pub(crate) trace_id: Option<u128>,
     pub(crate) span_id: Option<u64>,
@@ -95,7 +115,7 @@ impl Record<'_> {
         for (name, value) in self.constant {
             text(out, name, value);
         }
-        text(out, "side", self.side);
+        text(out, "side", self.side.as_str());
         if let Some(id) = self.correlation_id {
             text(out, "correlation_id", id);
         }

@@ -243,6 +243,7 @@ async fn summaries_count_failures_of_every_kind() {
         ("/grpc-13", 1),
         ("/grpc-14", 1),
         ("/grpc-15", 1),
+        ("/grpc-17", 1),
         ("/grpc-0", 0),
         ("/grpc-1", 0),
         ("/grpc-5", 0),

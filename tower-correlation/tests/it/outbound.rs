@@ -57,7 +57,13 @@ async fn what_stood_there_gives_way() {
     for (name, value) in [("x-request-id", "old"), ("x-request-id", "older"), ("tracestate", "old=1")] {
         request.headers_mut().append(name, value.parse().unwrap());
     }
+    // What gRPC and others carry beside is not ours.
+    for (name, value) in [("grpc-trace-bin", "AAA="), ("grpc-trace-bin", "BBB="), ("b3", "0")] {
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
     let headers = sent(PropagateLayer::new(), request).await;
+    let theirs: Vec<_> = headers.get_all("grpc-trace-bin").iter().chain(headers.get("b3")).collect();
+    assert_eq!(theirs, ["AAA=", "BBB=", "0"]);
     let ids: Vec<_> = headers.get_all("x-request-id").iter().collect();
     assert_eq!(ids, [correlation.id().as_str()]);
     assert!(!headers.contains_key("tracestate"), "it belonged to another trace");
