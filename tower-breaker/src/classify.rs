@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Response, StatusCode, header};
 
-use crate::error::{BoxError, Error, Rejected, find_rejection};
+use crate::error::{BoxError, Error, Rejected, find_rejection, is_content_broken};
 use crate::grpc::is_grpc;
 use crate::policy::{self, Pushback, Verdict};
 
@@ -139,8 +139,9 @@ where
 /// that ends without any is `UNKNOWN`. A failure's `Retry-After` (RFC 9110 §10.2.3) becomes the verdict's hint.
 ///
 /// A response or error that is a [`Rejected`] of this crate, from a bulkhead below say, is ignored: the upstream was not
-/// asked. Errors are looked into where they are a [`BoxError`], or an [`Error`] of one; any other [`Error`] has to be
-/// boxed (`.map_err(Into::into)`), or judged by a [`ClassifyHttp`] that knows its type.
+/// asked. So is the error of a hyper client that the request's own content broke off, which its sender did. Errors are
+/// looked into where they are a [`BoxError`], or an [`Error`] of one; any other error has to be boxed
+/// (`.map_err(Into::into)`), or judged by a [`ClassifyHttp`] that knows its type.
 #[derive(Clone, Copy)]
 pub struct HttpClassifier {
     status: fn(StatusCode) -> bool,
@@ -232,14 +233,19 @@ impl ClassifyHttp for HttpClassifier {
 
     fn error(&mut self, error: &dyn Any) -> Verdict {
         // Errors have no names here but these; a service whose own error is in an `Error` boxes it, to be understood.
-        let rejected = match error.downcast_ref::<BoxError>() {
+        let boxed = error.downcast_ref::<BoxError>().or_else(|| match error.downcast_ref() {
+            Some(Error::Inner(boxed)) => Some(boxed),
+            _ => None,
+        });
+        let rejected = match boxed {
             Some(error) => find_rejection(&**error),
             None => error.downcast_ref::<Rejected>().or_else(|| {
                 let boxed = error.downcast_ref::<Error<BoxError>>().and_then(Error::rejection);
                 boxed.or_else(|| error.downcast_ref::<Error<Infallible>>()?.rejection())
             }),
         };
-        if rejected.is_some() { Verdict::IGNORED } else { Verdict::FAILURE }
+        let own = rejected.is_some() || boxed.is_some_and(|error| is_content_broken(&**error));
+        if own { Verdict::IGNORED } else { Verdict::FAILURE }
     }
 }
 

@@ -201,3 +201,14 @@ pub fn find_rejection<'a>(error: &'a (dyn std::error::Error + 'static)) -> Optio
     }
     None
 }
+
+/// Whether the request's own content broke off while it was sent, which says nothing about the upstream. hyper's clients say
+/// so over HTTP/1; over HTTP/2 the stream was reset from this side (h2). Known by what the errors print, as this crate
+/// depends on neither: a text that changes makes it a failure again.
+pub(crate) fn is_content_broken(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    chain.any(|error| {
+        let text = error.to_string();
+        text == "error from user's Body stream" || text.starts_with("stream error sent by user: ")
+    })
+}

@@ -7,6 +7,8 @@ mod backoff;
 mod budget;
 mod bulkhead;
 mod config;
+#[cfg(feature = "retry")]
+mod grpc_timeout;
 mod keyed;
 mod machine;
 mod outcome;
@@ -27,6 +29,8 @@ pub(crate) use budget::Budget;
 pub(crate) use bulkhead::Limits;
 pub use config::CancelPolicy;
 pub(crate) use config::{Config, Rate, positive, within};
+#[cfg(feature = "retry")]
+pub(crate) use grpc_timeout::{GRPC_TIMEOUT, grpc_timeout, grpc_timeout_value};
 pub(crate) use keyed::{Leaves, Shelf, Tenant};
 pub(crate) use machine::{Admission, After, Machine, Pass, Refusal};
 pub use outcome::{Outcome, State, Verdict};

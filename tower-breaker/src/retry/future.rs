@@ -97,7 +97,9 @@ where
         shared.deposit();
         let (mut parts, body) = request.into_parts();
         let asked = Asked::new(&parts.method, &parts.headers);
-        let deadline = Deadline::sooner(&parts.extensions, policy.total);
+        let told = asked.timeout.and_then(Deadline::after);
+        let outer = parts.extensions.get::<Deadline>().copied();
+        let deadline = told.into_iter().chain(outer).chain(policy.total.and_then(Deadline::after)).min();
         if let Some(deadline) = deadline {
             parts.extensions.insert(deadline);
         }
@@ -111,20 +113,27 @@ where
         if spare.is_none() {
             body.release();
         }
-        let request = stamped(parts, body, &attempt, &shared);
+        // The caller's own word is not repeated in other units.
+        let left = deadline.filter(|_| told.is_some() && deadline != told).map(Deadline::left);
+        let request = stamped(parts, body, &attempt, &shared, left);
         let sleep = until(attempt_end(&shared, deadline));
         let state = State::Calls { future: inner.call(request) };
         Self { state, sleep, inner, asked, spare, attempt, deadline, shared, kind: PhantomData }
     }
 }
 
-/// The request of one attempt.
+/// The request of one attempt. A gRPC upstream is told what is `left` of the caller's time: it is for all attempts (gRPC
+/// proposal A6).
 fn stamped<B>(
     mut parts: Parts,
     body: ReplayBody<B>,
     attempt: &Attempt,
     shared: &Shared,
+    left: Option<Duration>,
 ) -> Request<ReplayBody<B>> {
+    if let Some(left) = left.and_then(policy::grpc_timeout_value) {
+        parts.headers.insert(policy::GRPC_TIMEOUT, left);
+    }
     parts.extensions.insert(attempt.clone());
     if let Some(name) = &shared.policy.attempt_header {
         parts.headers.insert(name, HeaderValue::from(attempt.number));
@@ -347,7 +356,8 @@ where
     fn launch(self: Pin<&mut Self>) {
         let mut this = self.project();
         let Some(spare) = &this.spare else { return };
-        let request = stamped(spare.parts.clone(), spare.body.clone(), this.attempt, this.shared);
+        let left = this.deadline.filter(|_| this.asked.timeout.is_some()).map(Deadline::left);
+        let request = stamped(spare.parts.clone(), spare.body.clone(), this.attempt, this.shared, left);
         if this.attempt.number >= this.shared.policy.max_attempts {
             spare.body.release();
         }

@@ -17,11 +17,12 @@ use crate::breaker::now;
 use crate::error::ConfigError;
 use crate::grpc;
 use crate::http::CutShort;
-use crate::policy::positive;
+use crate::policy::{self, positive};
 use crate::problem::Problem;
 
 /// When the caller's patience ends, in the extensions of a request. Set by [`TotalTimeoutLayer`] and
-/// [`RetryLayer`](super::RetryLayer); those below wait no longer.
+/// [`RetryLayer`](super::RetryLayer); those below wait no longer. A gRPC call's `grpc-timeout` counts from when they are
+/// called, where that is sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: Instant,
@@ -46,11 +47,15 @@ impl Deadline {
         self.at.saturating_duration_since(now())
     }
 
-    /// The sooner one of what the request has and `limit` from now; none when nobody sets one.
-    pub(super) fn sooner(extensions: &http::Extensions, limit: Option<Duration>) -> Option<Self> {
-        let own = limit.and_then(|limit| now().checked_add(limit)).map(Self::at);
-        let outer = extensions.get::<Self>().copied();
-        own.into_iter().chain(outer).min()
+    /// So long from now; none where no clock holds that.
+    pub(super) fn after(limit: Duration) -> Option<Self> {
+        now().checked_add(limit).map(Self::at)
+    }
+
+    /// The sooner one of what the request's extensions and its field say; none when neither does.
+    pub(super) fn given(extensions: &http::Extensions, asked: &Asked) -> Option<Self> {
+        let told = asked.timeout.and_then(Self::after);
+        told.into_iter().chain(extensions.get::<Self>().copied()).min()
     }
 }
 
@@ -144,8 +149,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let outer = request.extensions().get::<Deadline>().copied();
-        let deadline = Deadline::sooner(request.extensions(), Some(self.limit));
+        let asked = Asked::new(request.method(), request.headers());
+        let outer = Deadline::given(request.extensions(), &asked);
+        let deadline = outer.into_iter().chain(Deadline::after(self.limit)).min();
         // What ends an attempt may be the time of them all.
         let kind = if deadline == outer { TimedOut::Total } else { self.kind };
         let given = deadline.filter(|_| (self.kind, kind) == (TimedOut::Attempt, TimedOut::Total));
@@ -153,7 +159,6 @@ where
         if let (TimedOut::Total, Some(deadline)) = (self.kind, deadline) {
             request.extensions_mut().insert(deadline);
         }
-        let asked = Asked::new(request.method(), request.headers());
         AttemptTimeoutFuture {
             inner: self.inner.call(request),
             sleep: until(deadline.map(Deadline::instant)),
@@ -217,12 +222,15 @@ pub(super) struct Asked {
     method: Method,
     grpc: Option<HeaderValue>,
     id: Option<HeaderValue>,
+    /// What a gRPC call says itself.
+    pub(super) timeout: Option<Duration>,
 }
 
 impl Asked {
     pub(super) fn new(method: &Method, headers: &http::HeaderMap) -> Self {
         let grpc = grpc::is_grpc(headers).then(|| headers.get(header::CONTENT_TYPE).cloned()).flatten();
-        Self { method: method.clone(), grpc, id: headers.get("x-request-id").cloned() }
+        let timeout = grpc.as_ref().and_then(|_| policy::grpc_timeout(headers));
+        Self { method: method.clone(), grpc, id: headers.get("x-request-id").cloned(), timeout }
     }
 
     pub(super) fn is_grpc(&self) -> bool {

@@ -24,6 +24,8 @@ mod reentrant;
 #[cfg(feature = "retry")]
 mod retry_edges;
 #[cfg(feature = "retry")]
+mod retry_grpc;
+#[cfg(feature = "retry")]
 mod retry_replay;
 #[cfg(feature = "retry")]
 mod retry_rules;
@@ -41,3 +43,4 @@ mod stack_bodies;
 mod support;
 #[cfg(feature = "throttle")]
 mod throttle;
+mod uploads;
