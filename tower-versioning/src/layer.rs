@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
@@ -10,6 +9,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::kept::{self, Answer};
+use crate::misplaced::Misplaced;
 use crate::policy::decide::Sources;
 use crate::policy::path;
 use crate::policy::source::{Conflict, Source};
@@ -32,7 +32,7 @@ pub(crate) struct Config {
     pub(crate) render: Arc<dyn RenderRejection>,
     pub(crate) wall_clock: fn() -> SystemTime,
     pub(crate) reports: Reports,
-    pub(crate) misplaced: Arc<AtomicBool>,
+    pub(crate) misplaced: Misplaced,
     bound: ArcSwapOption<Bound>,
 }
 
@@ -191,7 +191,7 @@ impl VersionLayer {
             render: Arc::new(Negotiated),
             wall_clock: SystemTime::now,
             reports: Reports::All,
-            misplaced: Arc::default(),
+            misplaced: Misplaced::default(),
             bound: ArcSwapOption::empty(),
         };
         Self { config: Arc::new(config) }
@@ -234,7 +234,8 @@ impl VersionLayer {
         self.with(|config| config.neutral_paths.push(path::prefix(path)))
     }
 
-    /// How much answers say about versions. Default: [`Reports::All`].
+    /// How much answers say about versions. Default: [`Reports::All`]. `Vary` stays in any case, unless a source leaves it out
+    /// ([`Source::varies_on`]).
     #[must_use]
     pub fn reports(self, reports: Reports) -> Self {
         self.with(|config| config.reports = reports)
@@ -255,7 +256,7 @@ impl VersionLayer {
     /// Whether a path was rewritten inside of axum's `Router::layer`, where that comes too late.
     #[must_use]
     pub fn is_misplaced(&self) -> bool {
-        self.config.misplaced.load(Ordering::Relaxed)
+        self.config.misplaced.was_noticed()
     }
 }
 

@@ -17,6 +17,7 @@ mod layer;
 mod metrics;
 #[cfg(feature = "migrate")]
 pub mod migrate;
+mod misplaced;
 mod policy;
 mod problem;
 mod registry;

@@ -14,7 +14,8 @@ pub(crate) const DEPRECATED: HeaderName = HeaderName::from_static("api-deprecate
 pub(crate) const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 pub(crate) const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
-/// How much answers say about versions. `Vary` is always kept right: caches depend on it.
+/// How much answers say about versions. `Vary` is no report: caches depend on it, so each of these says it, refusals too. A
+/// service with no cache in front of it takes it out source by source, by [`varies_on([])`](crate::Source::varies_on).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reports {
@@ -24,7 +25,7 @@ pub enum Reports {
     All,
     /// The resolved version and its life, without the lists.
     NoLists,
-    /// Nothing.
+    /// Nothing but `Vary`.
     None,
 }
 

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -74,7 +73,10 @@ where
         let says = Says::of(bound, spelling.entry, 1, successor, Moment::from_unix(0));
         // Last: what comes after an atomic addition waits for it, and the extensions lie in memory that is waited for.
         Metrics::count(&bound.registered, Event::Served { entry: spelling.entry, past_sunset: false });
-        ResponseFuture::new(says, || inner.call(request))
+        // While there is something to drop if the call panics, its future is made elsewhere and moved here. What is not
+        // dropped then is leaked.
+        let says = ManuallyDrop::new(says);
+        ResponseFuture { inner: Some(inner.call(request)), says: ManuallyDrop::into_inner(says) }
     }
 }
 
@@ -93,7 +95,7 @@ impl<S> VersionService<S> {
     {
         let (mut parts, body) = request.into_parts();
         match config.admit(bound, &mut parts, misplaced) {
-            Ok(says) => ResponseFuture::new(says, || inner.call(Request::from_parts(parts, body))),
+            Ok(says) => ResponseFuture { inner: Some(inner.call(Request::from_parts(parts, body))), says },
             Err(response) => ResponseFuture { inner: None, says: Says::Refused(response) },
         }
     }
@@ -218,8 +220,8 @@ impl Config {
             Always::Nothing | Always::This(_) => None,
         };
         let Some(rest) = self.rest(uri, segment) else { return (successor, Original::Unchanged) };
-        if misplaced && !self.misplaced.swap(true, Ordering::Relaxed) {
-            say_misplaced();
+        if misplaced {
+            self.misplaced.notice(MISPLACED);
         }
         let original = path::replace(uri, rest).map_or(Original::Unchanged, |uri| keep(extensions, uri));
         (successor, original)
@@ -331,16 +333,8 @@ fn keep(extensions: &mut Extensions, uri: Uri) -> Original {
     Original::Kept(uri)
 }
 
-/// Once per layer, because nothing else tells why everything is 404.
-#[cold]
-fn say_misplaced() {
-    const MESSAGE: &str = "a path was rewritten after routing: put VersionLayer around the Router \
-                           (`layer.layer(router)`), not into `Router::layer`";
-    #[cfg(feature = "tracing")]
-    tracing::error!(target: "tower_versioning", "{MESSAGE}");
-    #[cfg(not(feature = "tracing"))]
-    eprintln!("tower-versioning: {MESSAGE}");
-}
+const MISPLACED: &str = "a path was rewritten after routing, so that everything is 404: put VersionLayer around the Router \
+                         (`layer.layer(router)`), not into `Router::layer`";
 
 /// What is to be said about an answer, by the registry that decided; or instead of one. As large as two pointers.
 #[derive(Debug)]
@@ -415,16 +409,6 @@ pin_project! {
     }
 }
 
-impl<F> ResponseFuture<F> {
-    #[inline(always)]
-    fn new(says: Says, call: impl FnOnce() -> F) -> Self {
-        // While there is something to drop if the call panics, its future is made elsewhere and moved here. What is not
-        // dropped then is leaked.
-        let says = ManuallyDrop::new(says);
-        Self { inner: Some(call()), says: ManuallyDrop::into_inner(says) }
-    }
-}
-
 impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
@@ -441,6 +425,10 @@ where
             };
         };
         match inner.poll(cx) {
+            // A branch of its own: an answer that nothing is written into is moved once.
+            Poll::Ready(Ok(response)) if matches!(this.says, Says::Nothing) => {
+                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+            }
             Poll::Ready(Ok(response)) => {
                 // In parts, which are moved once before and once after; a whole response is moved once more.
                 let (mut parts, body) = response.into_parts();

@@ -5,8 +5,9 @@
 //! knows the newest version alone; the version that was asked for stays in [`ApiVersion`](crate::ApiVersion).
 //!
 //! The layer stands inside of [`VersionLayer`](crate::VersionLayer), which resolves the version, and outside of what
-//! it serves: a router, or a cache of the newest version. Around `VersionLayer` it sees no version and translates nothing; of
-//! two layers given to axum's `Router::layer` the later one is outside.
+//! it serves: a router, or a cache of the newest version. Around `VersionLayer` it sees no version and translates nothing, which
+//! it notices by the answers and says once ([`MigrateLayer::is_misplaced`]); of two layers given to axum's `Router::layer` the
+//! later one is outside.
 //!
 //! # What passes untouched
 //! Requests of which no change is about, that have no version, that are gRPC or CONNECT: nothing is buffered, and
@@ -50,6 +51,7 @@ pub use crate::policy::migrate_query::Query;
 
 use self::metrics::Metrics;
 use crate::error::ConfigError;
+use crate::misplaced::Misplaced;
 use crate::policy::migrate::Changes;
 use crate::policy::version::Version;
 
@@ -67,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) max_request_body: usize,
     pub(crate) max_response_body: usize,
     pub(crate) metrics: Metrics,
+    pub(crate) misplaced: Misplaced,
 }
 
 impl fmt::Debug for Migrations {
@@ -126,8 +129,9 @@ impl MigrationsBuilder {
             }
         }
         let changes = Changes::new(changes)?;
-        let metrics = Metrics::default();
-        Ok(Migrations { shared: Arc::new(Shared { changes, max_request_body, max_response_body, metrics }) })
+        let (metrics, misplaced) = (Metrics::default(), Misplaced::default());
+        let shared = Shared { changes, max_request_body, max_response_body, metrics, misplaced };
+        Ok(Migrations { shared: Arc::new(shared) })
     }
 }
 
@@ -142,6 +146,15 @@ impl MigrateLayer {
     #[must_use]
     pub fn new(migrations: Migrations) -> Self {
         Self { migrations }
+    }
+
+    /// Whether this layer, or another one with the same [`Migrations`], was seen to stand around
+    /// [`VersionLayer`](crate::VersionLayer), where it translates nothing: a request came without a version, and its answer
+    /// says one in `api-version`. Said once besides, as an event of level error (feature `tracing`) or on standard error. Where
+    /// [`Reports::None`](crate::settings::Reports) keeps the version from answers it cannot be seen.
+    #[must_use]
+    pub fn is_misplaced(&self) -> bool {
+        self.migrations.shared.misplaced.was_noticed()
     }
 }
 

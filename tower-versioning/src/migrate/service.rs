@@ -18,8 +18,10 @@ use super::body::{Gather, Gathered, MigrateBody};
 use super::error::{Asked, MigrateError, MigrateErrorKind};
 use super::metrics::Event;
 use crate::grpc;
+use crate::misplaced::Misplaced;
 use crate::policy::migrate::{BodyError, Plan};
 use crate::policy::migrate_fields as fields;
+use crate::policy::source::API_VERSION;
 use crate::resolved::ApiVersion;
 
 /// What [`MigrateLayer`](super::MigrateLayer) builds. It is cloned where the body of a request is read first.
@@ -52,21 +54,46 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         match self.shared.prepare(&mut parts, &body) {
-            Ok((task, false)) => {
-                let request = Request::from_parts(parts, MigrateBody::passed(body));
-                ResponseFuture { state: State::Calling { inner: self.inner.call(request), task } }
-            }
-            Ok((task, true)) => {
+            Ok(Left::Both(task)) => {
                 // The instance that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let service = Some((std::mem::replace(&mut self.inner, clone), parts));
                 let body = Gather::new(body, self.shared.max_request_body);
-                ResponseFuture { state: State::Raising { service, body, task } }
+                ResponseFuture { state: State::Raising { service, body, task: Some(task) } }
+            }
+            Ok(left) => {
+                let request = Request::from_parts(parts, MigrateBody::passed(body));
+                ResponseFuture { state: State::Calling { inner: self.inner.call(request), left } }
             }
             Err(response) => ResponseFuture { state: State::Refused { response: Some(*response) } },
         }
     }
 }
+
+/// What is left to do for a request whose head was brought up.
+enum Left {
+    Nothing,
+    /// To see whether its answer comes from a `VersionLayer` inside, since it has no version here.
+    Watch(Misplaced),
+    /// To bring its response down.
+    Response(Box<Task>),
+    /// To bring its body up before.
+    Both(Box<Task>),
+}
+
+impl Left {
+    /// Looks at an answer that passes untouched.
+    fn see(&self, answer: &HeaderMap) {
+        if let Self::Watch(misplaced) = self
+            && answer.contains_key(API_VERSION)
+        {
+            misplaced.notice(MISPLACED);
+        }
+    }
+}
+
+const MISPLACED: &str = "a request without a version was answered with `api-version`, and nothing was translated: put VersionLayer \
+                         around MigrateLayer";
 
 /// What is to be done for a request that changes are about.
 #[derive(Debug)]
@@ -86,20 +113,17 @@ impl fmt::Debug for Shared {
 type Refusal = Box<Response<Bytes>>;
 
 impl Shared {
-    /// Brings the head up; says what is left to do, and whether the body has to be read first.
-    fn prepare<B: Body>(
-        self: &Arc<Self>,
-        parts: &mut Parts,
-        body: &B,
-    ) -> Result<(Option<Box<Task>>, bool), Refusal> {
+    /// Brings the head up.
+    fn prepare<B: Body>(self: &Arc<Self>, parts: &mut Parts, body: &B) -> Result<Left, Refusal> {
         let Some(version) = parts.extensions.get::<ApiVersion>().map(ApiVersion::version) else {
-            return Ok((None, false));
+            let seen = self.misplaced.was_noticed();
+            return Ok(if seen { Left::Nothing } else { Left::Watch(self.misplaced.clone()) });
         };
         if !self.changes.has_after(version)
             || parts.method == Method::CONNECT
             || grpc::is_grpc(&parts.headers)
         {
-            return Ok((None, false));
+            return Ok(Left::Nothing);
         }
         // As it was sent, not as changes make it.
         let has_json = !body.is_end_stream() && fields::is_json(&parts.headers);
@@ -109,7 +133,7 @@ impl Shared {
             Ok(Some(plan)) => plan,
             Ok(None) => {
                 fields::before_changing(&mut parts.headers, version);
-                return Ok((None, false));
+                return Ok(Left::Nothing);
             }
             Err(failed) => {
                 let kind = MigrateErrorKind::RequestChange;
@@ -125,7 +149,8 @@ impl Shared {
         } else {
             fields::before_changing(&mut parts.headers, version);
         }
-        Ok((Some(Box::new(Task { shared: self.clone(), plan, asked })), reads))
+        let task = Box::new(Task { shared: self.clone(), plan, asked });
+        Ok(if reads { Left::Both(task) } else { Left::Response(task) })
     }
 
     #[cold]
@@ -291,7 +316,7 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F, B, R> {
         Raising { service: Option<(S, Parts)>, #[pin] body: Gather<B>, task: Option<Box<Task>> },
-        Calling { #[pin] inner: F, task: Option<Box<Task>> },
+        Calling { #[pin] inner: F, left: Left },
         Lowering { parts: Option<(response::Parts, StatusCode)>, #[pin] body: Gather<R>, task: Option<Box<Task>> },
         Refused { response: Option<Response<Bytes>> },
     }
@@ -317,15 +342,19 @@ where
                     match task.raise(&mut parts, read) {
                         Ok(body) => {
                             let inner = service.call(Request::from_parts(parts, body));
-                            State::Calling { inner, task: Some(task) }
+                            State::Calling { inner, left: Left::Response(task) }
                         }
                         Err(response) => State::Refused { response: Some(*response) },
                     }
                 }
-                StateProj::Calling { inner, task } => {
+                StateProj::Calling { inner, left } => {
                     let response = ready!(inner.poll(cx))?;
-                    let Some(task) = task.take() else {
-                        return Poll::Ready(Ok(response.map(MigrateBody::passed)));
+                    let task = match std::mem::replace(left, Left::Nothing) {
+                        Left::Response(task) | Left::Both(task) => task,
+                        watch_or_nothing => {
+                            watch_or_nothing.see(response.headers());
+                            return Poll::Ready(Ok(response.map(MigrateBody::passed)));
+                        }
                     };
                     let (mut parts, body) = response.into_parts();
                     let status = parts.status;

@@ -209,7 +209,20 @@ impl Source {
         Kind::Custom(Arc::new(ask)).into()
     }
 
-    /// The request fields that go into `Vary` because of this source; in the place of those it would name by itself.
+    /// The request fields that go into `Vary` because of this source; in the place of those it would name by itself. Default:
+    /// the fields that the source reads, as caches need it (RFC 9110 §12.5.5).
+    ///
+    /// `varies_on([])` names none, so that a layer with such sources alone sends no `Vary`, in answers and in refusals. That
+    /// is for services of which nothing is ever stored, or where a proxy in front writes the field itself, and saves the time
+    /// of one field per answer. Where a cache does stand in front, a browser's own included, it then hands the answer of one
+    /// version to those who ask for another.
+    ///
+    /// ```
+    /// # use http::HeaderName;
+    /// # use tower_versioning::Source;
+    /// let internal = Source::header(HeaderName::from_static("api-version")).varies_on([]);
+    /// # let _ = internal;
+    /// ```
     pub fn varies_on(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.varies_on = Some(fields.into_iter().collect());
         self

@@ -188,3 +188,37 @@ async fn a_handler_that_needs_a_version_without_the_layer_is_500() {
     assert_eq!(ask(router.clone(), "/may").await.1, "false");
     assert_eq!(ask(router, "/need").await.0, StatusCode::INTERNAL_SERVER_ERROR);
 }
+
+#[cfg(feature = "migrate")]
+#[tokio::test]
+async fn changes_around_the_versions_translate_nothing_and_it_is_noticed() {
+    use tower_versioning::migrate::{Change, MigrateLayer, Migrations};
+    let stack = || {
+        let change = Change::new("users move").request(|parts| {
+            parts.uri = "/people/7".parse()?;
+            Ok(())
+        });
+        let migrate = MigrateLayer::new(Migrations::builder().change(V2, change).build().unwrap());
+        let versions =
+            VersionLayer::new(registry(&["1", "2"])).sources([Source::header(name("api-version"))]);
+        (migrate, versions.neutral_path("/health"))
+    };
+    let router = || Router::new().fallback(async |uri: http::Uri| uri.to_string());
+    let ask = async |service: Router, uri: &str| {
+        let request = Request::get(uri).header("api-version", "1").body(Body::empty()).unwrap();
+        let body = service.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+        String::from_utf8(body.to_bytes().to_vec()).unwrap()
+    };
+    // The later layer of a router is outside.
+    let (migrate, versions) = stack();
+    let right = router().layer(migrate.clone()).layer(versions);
+    assert_eq!(ask(right.clone(), "/users/7").await, "/people/7");
+    assert_eq!(ask(right, "/health").await, "/health");
+    assert!(!migrate.is_misplaced());
+    let (migrate, versions) = stack();
+    let wrong = router().layer(versions).layer(migrate.clone());
+    assert_eq!(ask(wrong.clone(), "/health").await, "/health");
+    assert!(!migrate.is_misplaced(), "nothing is known from what has no version");
+    assert_eq!(ask(wrong, "/users/7").await, "/users/7");
+    assert!(migrate.is_misplaced());
+}

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use http::HeaderMap;
+use tower_versioning::settings::Reports;
 use tower_versioning::{Source, VersionLayer};
 
 use crate::support::{Answer, get, name, registry, send, send_to, with};
@@ -43,6 +44,37 @@ async fn vary_is_appended_to_and_says_nothing_twice() {
             }
         };
         assert_eq!(send_to(&layer(), get("/v1/x"), add).await.all("vary"), expected);
+    }
+}
+
+/// Where no cache stands in front, the field can be left out, of answers and refusals alike; nothing else changes.
+#[tokio::test]
+async fn vary_stays_in_every_report_and_goes_only_with_its_sources() {
+    let header = || Source::header(name("api-version"));
+    let asked = |version: &'static str| with("/x", &[("api-version", version)]);
+    let vary = async |layer: &VersionLayer, version: &'static str| {
+        let answer = send(layer, asked(version)).await;
+        assert_eq!(answer.status.is_success(), version == "1", "{version}");
+        answer.all("vary").concat()
+    };
+    for reports in [Reports::All, Reports::NoLists, Reports::None] {
+        let layer = layer().reports(reports);
+        for version in ["1", "9", "?", ""] {
+            let kept = layer.clone().sources([header()]);
+            assert_eq!(vary(&kept, version).await, "api-version", "{reports:?} {version}");
+            let silent = layer.clone().sources([header().varies_on([])]);
+            assert_eq!(vary(&silent, version).await, "", "{reports:?} {version}");
+            // One source of several speaks for itself alone.
+            let one = [header().varies_on([]), Source::media_type("v")];
+            let some = layer.clone().sources(one);
+            assert_eq!(vary(&some, version).await, "accept, content-type", "{reports:?} {version}");
+        }
+        // What the handler says stays, and what is reported too.
+        let own = |headers: &mut HeaderMap| _ = headers.insert("vary", "origin".parse().unwrap());
+        let silent = layer.sources([header().varies_on([])]);
+        let answer = send_to(&silent, asked("1"), own).await;
+        assert_eq!(answer.all("vary"), ["origin"]);
+        assert_eq!(answer.all("api-version").len(), usize::from(reports != Reports::None));
     }
 }
 
