@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use http::header::CACHE_CONTROL;
 use http::{HeaderName, Method};
 use serde_json::Value;
@@ -33,11 +35,53 @@ pub(super) async fn one_id(guide: &mut Guide) -> Result<(), String> {
         written.await.map_err(|_| format!("no {role} has a log line of {path} with the id"))?;
         println!("  log lines with {id} for {path}: {}", at.join(", "));
     }
+    joined(guide, &id).await?;
     guide.sampling(0.1).await?;
     let sampled = sampled(guide).await;
     guide.sampling(1.0).await?;
     sampled?;
     measured(guide).await
+}
+
+/// The lines of one id are a tree: each call that was made is part of a request that was answered, and each request but the
+/// first was made by one of those calls.
+async fn joined(guide: &mut Guide, id: &str) -> Result<(), String> {
+    let mut last = Ok(0);
+    let whole = eventually(guide, "all lines of a call join", async |guide: &mut Guide| {
+        let mut lines = Vec::new();
+        for role in ["gateway", "orders", "inventory"] {
+            for instance in guide.instances(role) {
+                lines.extend(
+                    guide.logs(&instance, id).await?.into_iter().filter(|line| line["message"] == "call"),
+                );
+            }
+        }
+        last = tree(&lines);
+        Ok(last.is_ok())
+    });
+    let whole = whole.await;
+    println!("  {} calls between them, each a span that its callee names as its parent", last?);
+    whole
+}
+
+/// How many calls were made; an error where a line has no place.
+fn tree(lines: &[Value]) -> Result<usize, String> {
+    let spans = |side: &str| -> HashSet<&str> {
+        let of_side = lines.iter().filter(|line| line["side"] == side);
+        of_side.filter_map(|line| line["span_id"].as_str()).collect()
+    };
+    let (answered, made) = (spans("server"), spans("client"));
+    let mut roots = 0;
+    for line in lines {
+        let parents = if line["side"] == "server" { &made } else { &answered };
+        match line["parent_span_id"].as_str() {
+            None => roots += 1,
+            Some(parent) => expect(parents.contains(parent), || format!("nobody's child: {line}"))?,
+        }
+    }
+    let distinct = answered.len() + made.len() == lines.len() && answered.is_disjoint(&made);
+    expect(distinct && roots == 1 && !made.is_empty(), || format!("{roots} roots of {} lines", lines.len()))?;
+    Ok(made.len())
 }
 
 /// A call that the caches between the services do not answer.
