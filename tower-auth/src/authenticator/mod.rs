@@ -24,7 +24,7 @@ use crate::error::{AuthError, ConfigError, TokenFault};
 use crate::keys::{KeySource, KeysPending, Lookup, RemoteJwks};
 use crate::metrics::Requests;
 use crate::policy::claims::{self, Places, Registered};
-use crate::policy::jws::{self, Header};
+use crate::policy::jws::{self, Header, Split};
 use crate::policy::typed::Outline;
 use crate::policy::validation::Rules;
 use crate::token::{Claims, Facts, Signed, TokenFacts, Verified};
@@ -283,7 +283,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
         proof: Option<&str>,
         waited: bool,
     ) -> Result<Step<C>, AuthError> {
-        let Settings { rules, backend, places, .. } = &self.shared.settings;
+        let Settings { rules, backend, .. } = &self.shared.settings;
         let split = jws::split(token)?;
         let known = self.shared.headers.get(split.header);
         let read;
@@ -313,17 +313,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             None => verify::key_for(header, &keys, *backend)?,
         };
         verify::verify_with(by, header.algorithm, &split, &signature, *backend, once)?;
-        // One piece of memory for the payload and, in the end, the token.
-        let payload = jws::decode_with_room(split.payload, token.len())?;
-        let (mut outline, mut registered) = (Outline::new(), Registered::default());
-        claims::parse_outlined(payload, places, &mut outline, &mut registered)?;
-        // Once more, now that the payload can be believed.
-        if issuer.name.is_some() && issuer.name.as_deref() != registered.iss() {
-            return Err(TokenFault::Issuer.into());
-        }
-        rules.check(&registered, self.seconds(), proof)?;
-        self.not_revoked(&registered)?;
-        let claims = outline.claims(registered.payload()).ok_or(TokenFault::ClaimsType)?;
+        let mut registered = Registered::default();
+        let claims = self.believe(&split, token.len(), issuer, proof, &mut registered)?;
         self.shared.headers.keep(split.header, header, known.as_deref(), (position, generation, by));
         // There are fewer issuers than that.
         let signed = Signed::new(key.unwrap_or_default(), position as u32, Arc::clone(by), generation);
@@ -338,6 +329,29 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Authenticator<C> {
             cache.insert(key, &verified, by.id(), again);
         }
         Ok(Step::Done(Ok(verified)))
+    }
+
+    /// The claims of a token with a good signature, which `registered` receives too: it is empty, and moving as much takes
+    /// its time. `room` is for what is kept behind the payload in one piece of memory.
+    fn believe(
+        &self,
+        split: &Split<'_>,
+        room: usize,
+        issuer: &Issuer,
+        proof: Option<&str>,
+        registered: &mut Registered,
+    ) -> Result<C, TokenFault> {
+        let Settings { rules, places, .. } = &self.shared.settings;
+        let payload = jws::decode_with_room(split.payload, room)?;
+        let mut outline = Outline::new();
+        claims::parse_outlined(payload, places, &mut outline, registered)?;
+        // Once more, now that the payload can be believed.
+        if issuer.name.is_some() && issuer.name.as_deref() != registered.iss() {
+            return Err(TokenFault::Issuer);
+        }
+        rules.check(registered, self.seconds(), proof)?;
+        self.not_revoked(registered)?;
+        outline.claims(registered.payload()).ok_or(TokenFault::ClaimsType)
     }
 
     /// A token that the issuer is asked about.

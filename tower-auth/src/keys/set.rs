@@ -18,7 +18,7 @@ use crate::policy::jwk::{self, Parsed, Shape};
 use crate::verify::Backend;
 
 /// Most keys of one set that are looked at.
-const MAX_KEYS: usize = 10_000;
+pub(super) const MAX_KEYS: usize = 10_000;
 
 /// A key for verifying, with the algorithms it is for. Never shows its material.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use self::source::Remote;
 use super::KeySource;
+use super::set::MAX_KEYS;
 use crate::error::ConfigError;
 use crate::fetch::{self, Spawn};
 use crate::policy::document;
@@ -153,7 +154,7 @@ impl<S> RemoteJwks<S> {
         field("refresh_every", self.schedule.refresh_every.is_zero(), "zero")?;
         field("fetch_timeout", self.timeout.is_zero(), "zero")?;
         field("max_body", self.max_body == 0, "zero")?;
-        field("max_keys", !(1..=10_000).contains(&self.max_keys), "not between 1 and 10,000")?;
+        field("max_keys", !(1..=MAX_KEYS).contains(&self.max_keys), "not between 1 and 10,000")?;
         field("unknown_kid_burst", self.schedule.burst == 0 || self.schedule.refill.is_zero(), "zero")
     }
 
