@@ -102,10 +102,21 @@ pub fn hops_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
 /// Takes away a length that is not that of the content: one beside a transfer coding, which overrides it (RFC 9112 §6.3),
 /// or one that is said more than once (RFC 9110 §8.6). Who sends the message counts for itself.
 fn strip_doubtful_length(headers: &mut HeaderMap) {
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return };
-    let one = length.as_bytes().iter().all(u8::is_ascii_digit);
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lines.next() else { return };
+    let one = lines.next().is_none() && length.as_bytes().iter().all(u8::is_ascii_digit);
     if !one || headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
+    }
+}
+
+/// One line of cookies: HTTP/2 may divide it, HTTP/1 may not (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1
+        && let Ok(line) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, line);
     }
 }
 
@@ -220,7 +231,13 @@ where
         if let Some(Ok(host)) = host.map(HeaderValue::try_from) {
             headers.insert(header::HOST, host);
         }
+        strip_doubtful_length(headers);
         strip_hop_by_hop(headers);
+        if headers.contains_key(header::TE) {
+            // It is a field of this connection again (RFC 9110 §10.1.4).
+            headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+        }
+        join_cookies(headers);
         append_via(headers, received, &self.pseudonym);
         if let Some(hops) = hops {
             headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));

@@ -126,3 +126,38 @@ async fn trailers_reach_those_who_take_them_from_the_upstream_and_from_the_store
     let without = get_raw(&proxy, "/trailers", "").await;
     assert!(without.contains("hit") && !without.contains("x-sum: 7"), "{without}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_by_http2_goes_on_as_http1_wants_it() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(origin.address, &[]);
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let sent = async |fields: &[(&'static str, &'static str)]| {
+        let mut request = Request::post(format!("http://{}/a", proxy.address));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from_static(b"content"))).unwrap();
+        assert_eq!(client.request(request).await.unwrap().status(), 200);
+        let all = origin.last.lock().unwrap().clone();
+        move |name: &str| {
+            let lines = all.get_all(name).iter().map(|line| line.to_str().unwrap().to_owned());
+            lines.collect::<Vec<_>>()
+        }
+    };
+    let plain = sent(&[("cookie", "a=1; b=2"), ("content-length", "7")]).await;
+    assert_eq!((plain("cookie"), plain("content-length")), (vec!["a=1; b=2".into()], vec!["7".into()]));
+    assert_eq!((plain("te"), plain("connection")), (vec![], vec![]));
+    // RFC 9113 §8.2.3, RFC 9110 §8.6 and §10.1.4.
+    let odd = [
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+        ("content-length", "7"),
+        ("content-length", "7"),
+        ("te", "trailers"),
+    ];
+    let odd = sent(&odd).await;
+    assert_eq!(odd("cookie"), ["a=1; b=2"]);
+    assert_eq!(odd("content-length"), ["7"]);
+    assert_eq!((odd("te"), odd("connection")), (vec!["trailers".into()], vec!["TE".into()]));
+}
