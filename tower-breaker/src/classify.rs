@@ -4,13 +4,12 @@
 mod tower_http;
 
 use std::any::Any;
-use std::convert::Infallible;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Response, StatusCode, header};
 
-use crate::error::{BoxError, Error, Rejected, find_rejection, is_content_broken};
+use crate::error::{BoxError, Error, Rejected, find_rejection, says_nothing};
 use crate::grpc::is_grpc;
 use crate::policy::{self, Pushback, Verdict};
 
@@ -232,20 +231,7 @@ impl ClassifyHttp for HttpClassifier {
     }
 
     fn error(&mut self, error: &dyn Any) -> Verdict {
-        // Errors have no names here but these; a service whose own error is in an `Error` boxes it, to be understood.
-        let boxed = error.downcast_ref::<BoxError>().or_else(|| match error.downcast_ref() {
-            Some(Error::Inner(boxed)) => Some(boxed),
-            _ => None,
-        });
-        let rejected = match boxed {
-            Some(error) => find_rejection(&**error),
-            None => error.downcast_ref::<Rejected>().or_else(|| {
-                let boxed = error.downcast_ref::<Error<BoxError>>().and_then(Error::rejection);
-                boxed.or_else(|| error.downcast_ref::<Error<Infallible>>()?.rejection())
-            }),
-        };
-        let own = rejected.is_some() || boxed.is_some_and(|error| is_content_broken(&**error));
-        if own { Verdict::IGNORED } else { Verdict::FAILURE }
+        if says_nothing(error) { Verdict::IGNORED } else { Verdict::FAILURE }
     }
 }
 

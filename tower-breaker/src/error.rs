@@ -1,6 +1,8 @@
 //! Errors of this crate.
 
+use std::any::Any;
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
@@ -205,10 +207,25 @@ pub fn find_rejection<'a>(error: &'a (dyn std::error::Error + 'static)) -> Optio
 /// Whether the request's own content broke off while it was sent, which says nothing about the upstream. hyper's clients say
 /// so over HTTP/1; over HTTP/2 the stream was reset from this side (h2). Known by what the errors print, as this crate
 /// depends on neither: a text that changes makes it a failure again.
-pub(crate) fn is_content_broken(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_content_broken(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut chain = std::iter::successors(Some(error), |error| error.source());
     chain.any(|error| {
         let text = error.to_string();
         text == "error from user's Body stream" || text.starts_with("stream error sent by user: ")
     })
+}
+
+/// Whether an error says nothing about the upstream: a rejection of this side, or a request that broke off.
+pub(crate) fn says_nothing(error: &dyn Any) -> bool {
+    // Errors have no names here but these; a service whose own error is in an `Error` boxes it, to be understood.
+    let boxed = error.downcast_ref::<BoxError>().or_else(|| match error.downcast_ref() {
+        Some(Error::Inner(boxed)) => Some(boxed),
+        _ => None,
+    });
+    if let Some(error) = boxed {
+        return find_rejection(&**error).is_some() || is_content_broken(&**error);
+    }
+    error.is::<Rejected>()
+        || error.downcast_ref::<Error<BoxError>>().is_some_and(|error| error.rejection().is_some())
+        || error.downcast_ref::<Error<Infallible>>().is_some_and(|error| error.rejection().is_some())
 }

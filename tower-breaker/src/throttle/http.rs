@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::layer::Admission;
 use super::{Pass, Throttle};
 use crate::body::ResponseBody;
-use crate::error::Rejected;
+use crate::error::{Rejected, says_nothing};
 use crate::http::CutShort;
 use crate::policy::Outcome;
 use crate::rejection::{Negotiated, RenderRejection};
@@ -33,7 +33,7 @@ pub struct HttpThrottleLayer {
 impl HttpThrottleLayer {
     /// Not accepted are errors, the statuses 429, 503 and 504, and gRPC's `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED` and
     /// `UNAVAILABLE` in the header block: an upstream that refuses does so before any data. Rejections of this crate from
-    /// further in count nothing: the upstream was not asked.
+    /// further in, and boxed errors of hyper clients that the request's own content broke off, count nothing.
     #[must_use]
     pub fn new(throttle: Throttle) -> Self {
         Self { throttle, overloaded, render: Arc::new(Negotiated) }
@@ -53,9 +53,13 @@ impl HttpThrottleLayer {
 }
 
 /// An answer of this side, of a bulkhead further in say, is none of the upstream.
-fn judge<B, E>(result: &Result<Response<B>, E>, overloaded: fn(StatusCode, &HeaderMap) -> bool) -> Outcome {
+fn judge<B, E: 'static>(
+    result: &Result<Response<B>, E>,
+    overloaded: fn(StatusCode, &HeaderMap) -> bool,
+) -> Outcome {
     match result {
         Ok(response) if here(response.extensions()) => Outcome::Ignored,
+        Err(error) if says_nothing(error) => Outcome::Ignored,
         Ok(response) if !overloaded(response.status(), response.headers()) => Outcome::Success,
         _ => Outcome::Failure,
     }
@@ -110,7 +114,7 @@ impl<S: fmt::Debug> fmt::Debug for HttpThrottleService<S> {
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for HttpThrottleService<S>
 where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S: Service<Request<ReqB>, Response = Response<ResB>, Error: 'static>,
     ResB: Body<Data = Bytes>,
 {
     type Response = Response<ResponseBody<ResB>>;
@@ -167,6 +171,7 @@ impl<F> fmt::Debug for HttpThrottleFuture<F> {
 impl<F, B, E> Future for HttpThrottleFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    E: 'static,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 

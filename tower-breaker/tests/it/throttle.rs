@@ -161,6 +161,27 @@ async fn rejections_from_below_are_no_refusals_of_the_upstream() {
     drop(slot);
 }
 
+/// So in an error: a rejection, or a client that says that the request's own content broke off.
+#[tokio::test(start_paused = true)]
+async fn errors_of_this_side_are_no_refusals_of_the_upstream() {
+    let bulkhead = Bulkhead::builder("below").limit(1).build().unwrap();
+    let _slot = bulkhead.try_acquire().unwrap();
+    let rejected = bulkhead.try_acquire().unwrap_err();
+    let hyper =
+        ["error from user's Body stream", "stream error sent by user: unexpected internal error encountered"];
+    let own: [tower_breaker::BoxError; 3] = [rejected.into(), hyper[0].into(), hyper[1].into()];
+    for (error, requests) in own.into_iter().map(|own| (own, 0)).chain([("reset by peer".into(), 1)]) {
+        let (throttle, text) = (throttle(), error.to_string());
+        let mut error = Some(error);
+        let upstream = tower::service_fn(move |_: Request<()>| {
+            std::future::ready(Err::<Response<Full<Bytes>>, _>(error.take().unwrap()))
+        });
+        let service = HttpThrottleLayer::new(throttle.clone()).layer(upstream);
+        assert_eq!(service.oneshot(Request::new(())).await.unwrap_err().to_string(), text);
+        assert_eq!(throttle.snapshot().requests, requests, "{text}");
+    }
+}
+
 /// As to a breaker, what the caller's own patience cut short says nothing.
 #[cfg(feature = "retry")]
 #[tokio::test(start_paused = true)]
