@@ -163,36 +163,14 @@ fn no_call_is_summed_up_without_its_duration() {
 #[cfg(feature = "tracing")]
 #[test]
 fn summaries_say_whose_they_are() {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    crate::support::others_listen();
-    let sink = Sink::default();
-    let to = sink.clone();
-    let subscriber =
-        tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
     let builder = Observe::builder().tracing().sample(0.0).summary(true);
     let observe = builder.service("orders").instance("orders-1").version("7").build().unwrap();
     let service = ObserveLayer::server(observe.clone()).layer(service_fn(ok));
-    tracing::subscriber::with_default(subscriber, || {
+    let lines = crate::support::events_of(|| {
         drop(futures_util::FutureExt::now_or_never(service.oneshot(request("/"))).unwrap().unwrap());
         observe.write_summaries();
     });
-    let line: serde_json::Value = serde_json::from_slice(&sink.0.lock().unwrap()).unwrap();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
     assert_eq!(line["message"], "summary");
     assert_eq!(
         (&line["service"], &line["instance"], &line["version"]),

@@ -57,31 +57,9 @@ async fn a_json_line_is_valid_for_hostile_input() {
 #[cfg(feature = "tracing")]
 #[test]
 fn the_same_record_is_a_tracing_event() {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use tower::ServiceBuilder;
     use tower_correlation::CorrelationLayer;
 
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    crate::support::others_listen();
-    let sink = Sink::default();
-    let to = sink.clone();
-    let subscriber =
-        tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
     let observe = Observe::builder()
         .tracing()
         .service("orders")
@@ -95,14 +73,11 @@ fn the_same_record_is_a_tracing_event() {
         .service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::default())));
     let mut call = request("/");
     call.headers_mut().insert("x-request-id", http::HeaderValue::from_static("id-1"));
-    tracing::subscriber::with_default(subscriber, || {
+    let lines = crate::support::events_of(|| {
         futures_util::FutureExt::now_or_never(service.oneshot(call)).unwrap().unwrap();
         observe.write_summaries();
     });
-    let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<serde_json::Value> =
-        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{written}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
     let line = &lines[0];
     for (field, value) in [
         ("message", "call"),

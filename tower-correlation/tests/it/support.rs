@@ -22,6 +22,36 @@ pub(crate) fn others_listen() {
     LazyLock::force(&OTHERS);
 }
 
+/// The events of `tracing` that are told while something is done, as JSON.
+#[cfg(all(feature = "tracing", feature = "observe"))]
+pub(crate) fn events_of(work: impl FnOnce()) -> Vec<serde_json::Value> {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    others_listen();
+    let sink = Sink::default();
+    let to = sink.clone();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Random enough, and the same from the same seed.
 pub(crate) fn xorshift(state: &mut u64) -> u64 {
     *state ^= *state << 13;
