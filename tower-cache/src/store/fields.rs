@@ -70,7 +70,6 @@ impl Fields {
     }
 
     /// As another process has [made](Self::map) them.
-    #[cfg(feature = "redis")]
     #[cfg(any(test, feature = "redis"))]
     pub(crate) fn ready(map: HeaderMap, upstream_status: bool) -> Self {
         let (lines, values, map) = (Vec::new(), Bytes::new(), OnceLock::from(map));
