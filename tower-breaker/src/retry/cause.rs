@@ -36,6 +36,9 @@ impl Cause<BoxError> for BoxedErrors {
 /// Whether the error, in its source chain, shows that nobody has worked on the request: no connection was made (refused,
 /// no route, no such address; hyper-util's client says so of its own), or an HTTP/2 server refused the stream
 /// (RFC 9113 §8.7).
+///
+/// A GOAWAY may also mean that, but hyper's error does not tell whether this stream was among those that it left alone: a
+/// POST that it ends is not sent again.
 #[must_use]
 pub fn unsent(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|error| {
