@@ -185,6 +185,12 @@ pub(crate) fn raw(out: &mut String, name: &str, value: std::fmt::Arguments<'_>) 
 /// RFC 8259 §7: quotation mark, reverse solidus and control characters; besides them the two line separators that some
 /// readers of lines break at, DEL, which terminals act on, and what turns the direction of the text around it.
 fn escape(out: &mut String, value: &str) {
+    // All bytes at once, as most often there is nothing to escape.
+    let plain = |byte: u8| (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    if value.bytes().fold(true, |all, byte| all & plain(byte)) {
+        out.push_str(value);
+        return;
+    }
     let mut rest = value;
     let special = |c: char| {
         let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
