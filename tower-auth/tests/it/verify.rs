@@ -1,21 +1,15 @@
 //! The signature step with foreign vectors.
+use tower_auth::keys::{Algorithm, KeySet};
 use tower_auth::verify::{Backend, verify_jws};
 use tower_auth::{StaticKeys, TokenFault};
 
+use crate::attacks::{ED, ED_JWK, P256, P256_JWK, RSA, RSA_JWK, backends};
+use crate::attacks_confusion::signed;
 use crate::support::ED_X;
-
-fn backends() -> Vec<Backend> {
-    vec![
-        #[cfg(feature = "aws-lc-rs")]
-        Backend::AwsLcRs,
-        #[cfg(feature = "rust-crypto")]
-        Backend::RustCrypto,
-    ]
-}
 
 const A1: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const A1_KEY: &str = r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}"#;
-const ED: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+const A4: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
 
 #[test]
 fn rfc_7515_a1_and_rfc_8037_a4() {
@@ -23,10 +17,10 @@ fn rfc_7515_a1_and_rfc_8037_a4() {
     let ed = StaticKeys::jwk(format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{ED_X}"}}"#).as_bytes()).unwrap();
     for backend in backends() {
         assert!(verify_jws(A1, hmac.set(), backend).unwrap().payload.starts_with(b"{\"iss\":\"joe\""));
-        assert_eq!(verify_jws(ED, ed.set(), backend).unwrap().payload, b"Example of Ed25519 signing");
+        assert_eq!(verify_jws(A4, ed.set(), backend).unwrap().payload, b"Example of Ed25519 signing");
         assert_eq!(verify_jws(&A1.replace("dBj", "dBk"), hmac.set(), backend), Err(TokenFault::Signature));
-        assert_eq!(verify_jws(&ED.replace("hgy", "hgz"), ed.set(), backend), Err(TokenFault::Signature));
-        assert_eq!(verify_jws(ED, hmac.set(), backend), Err(TokenFault::UnknownKey));
+        assert_eq!(verify_jws(&A4.replace("hgy", "hgz"), ed.set(), backend), Err(TokenFault::Signature));
+        assert_eq!(verify_jws(A4, hmac.set(), backend), Err(TokenFault::UnknownKey));
     }
 }
 
@@ -57,5 +51,30 @@ fn one_bad_key_never_spoils_the_set() {
     );
     let keys = StaticKeys::jwks(set.as_bytes()).unwrap();
     assert_eq!((keys.set().len(), keys.set().refused()), (1, 3));
-    assert!(verify_jws(ED, keys.set(), Backend::default()).is_ok());
+    assert!(verify_jws(A4, keys.set(), Backend::default()).is_ok());
+}
+
+/// What one thread has made ready for a key is of no consequence for another.
+#[test]
+fn threads_that_share_a_set() {
+    let set = format!(r#"{{"keys":[{RSA_JWK},{P256_JWK},{ED_JWK}]}}"#);
+    let set = KeySet::from_jwks(set.as_bytes()).unwrap();
+    let tokens = [(Algorithm::Rs256, RSA), (Algorithm::Es256, P256), (Algorithm::EdDsa, ED)]
+        .map(|(algorithm, key)| (algorithm, signed(algorithm, key.as_bytes())));
+    let verify = |turn: usize| {
+        for number in 0..tokens.len() {
+            let (algorithm, token) = &tokens[(number + turn) % tokens.len()];
+            let (start, signature) = token.rsplit_once('.').unwrap();
+            let other = format!("{start}.AAAA{}", &signature[4..]);
+            for backend in backends() {
+                assert_eq!(verify_jws(token, &set, backend).unwrap().algorithm, *algorithm);
+                assert_eq!(verify_jws(&other, &set, backend), Err(TokenFault::Signature), "{algorithm:?}");
+            }
+        }
+    };
+    // A thread that panics makes the scope panic.
+    std::thread::scope(|threads| {
+        threads.spawn(|| verify(0));
+        threads.spawn(|| verify(2));
+    });
 }
