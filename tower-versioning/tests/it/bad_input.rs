@@ -83,6 +83,11 @@ async fn input_is_echoed_escaped_and_capped() {
     assert!(answer.body.len() < 700, "{}", answer.body.len());
     assert!(answer.body.contains(r#""requested":"\"<script>\\xxx"#), "{}", answer.body);
     assert_eq!(answer.headers["content-length"], answer.body.len().to_string());
+    for (length, end) in [(127, ""), (128, ""), (129, "…")] {
+        let answer = header(&[&"x".repeat(length)]).await;
+        let echoed = format!("\"requested\":\"{}{end}\"", "x".repeat(length.min(128)));
+        assert!(answer.body.contains(&echoed), "{length}: {}", answer.body);
+    }
 }
 
 #[tokio::test]
