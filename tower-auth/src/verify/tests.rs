@@ -1,9 +1,11 @@
-use jsonwebtoken::{AlgorithmFamily, DecodingKey, EncodingKey};
+use jsonwebtoken::EncodingKey;
+#[cfg(feature = "aws-lc-rs")]
+use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 
 use super::*;
 use crate::keys::StaticKeys;
-use crate::policy::der;
-use crate::policy::jwk::Shape;
+#[cfg(feature = "aws-lc-rs")]
+use crate::policy::{der, jwk::Shape};
 
 macro_rules! key {
     ($name:literal) => {
@@ -30,11 +32,13 @@ fn signature(backend: Backend, algorithm: Algorithm) -> Vec<u8> {
     signer(&algorithm.to_jsonwebtoken(), &signing_key(algorithm)).unwrap().try_sign(MESSAGE).unwrap()
 }
 
+#[cfg(feature = "aws-lc-rs")]
 fn public(pem: &[u8]) -> Shape {
     der::unarmour(pem).and_then(|(der, _)| der::public_key(&der)).unwrap()
 }
 
 /// Each kind of key, good and bad, in each form that jsonwebtoken has for it.
+#[cfg(feature = "aws-lc-rs")]
 fn keys() -> Vec<DecodingKey> {
     let Shape::Rsa { n, e } = public(key!("rsa.pub.pem")) else { panic!() };
     let Shape::Ec { x, y } = public(key!("p256.pub.pem")) else { panic!() };
