@@ -258,8 +258,16 @@ impl Unrecorded {
 }
 
 fn field() -> VersionLayer {
-    let field = Source::header(HeaderName::from_static("api-version"));
-    VersionLayer::new(registry(&numbers())).sources([field])
+    VersionLayer::new(registry(&numbers())).sources([by_field()])
+}
+
+/// The same without a word about versions, for services with no cache in front of them.
+fn silent(layer: VersionLayer) -> VersionLayer {
+    layer.reports(Reports::None).sources([by_field().varies_on([])])
+}
+
+fn by_field() -> Source {
+    Source::header(HeaderName::from_static("api-version"))
 }
 
 fn layers(first: usize, unrecorded: VersionLayer) -> Vec<Row> {
@@ -281,11 +289,21 @@ fn layers(first: usize, unrecorded: VersionLayer) -> Vec<Row> {
             first,
             serve(field().reports(Reports::None).layer(Bare), ask("3"), ok),
         ),
-        Row("tower-versioning, no recorder", first, serve(unrecorded.layer(Bare), ask("3"), ok)),
+        Row(
+            "tower-versioning, reports and Vary off",
+            first,
+            serve(silent(field()).layer(Bare), ask("3"), ok),
+        ),
+        Row("tower-versioning, no recorder", first, serve(unrecorded.clone().layer(Bare), ask("3"), ok)),
         Row(
             "tower-versioning, neither",
             first,
-            serve(unrecorded.reports(Reports::None).layer(Bare), ask("3"), ok),
+            serve(unrecorded.clone().reports(Reports::None).layer(Bare), ask("3"), ok),
+        ),
+        Row(
+            "tower-versioning, neither, and Vary off",
+            first,
+            serve(silent(unrecorded).layer(Bare), ask("3"), ok),
         ),
         Row("tower Steer of four, by header", first, serve(Steer::new([Bare; 4], number), ask("3"), ok)),
         Row(
