@@ -12,6 +12,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,15 +20,16 @@ use clap::Parser;
 use examples::interim::{self, Senders};
 use examples::proxy::{self, Forward};
 use examples::with_causes;
+use futures_util::future::{BoxFuture, FutureExt};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Error;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::body::{Body, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::signal::unix::{SignalKind, signal};
-use tower::{Layer, ServiceExt};
+use tower::timeout::error::Elapsed;
+use tower::{Layer, Service, ServiceExt};
 use tower_cache::{CacheLayer, CacheService, MemoryStore};
 
 /// Between two attempts to accept when that fails.
@@ -55,6 +57,10 @@ struct Arguments {
     /// Be a private cache (RFC 9111 §1): for one user.
     #[arg(long)]
     private: bool,
+    /// How long the upstream may take to begin its answer to a request without content; then it is 504, or what is stored,
+    /// if it may be stale for that. With content it has as long as the client waits: uploads take their time.
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    timeout: Duration,
 }
 
 #[tokio::main]
@@ -70,7 +76,8 @@ async fn main() -> ExitCode {
 
 async fn serve(arguments: Arguments) -> Result<(), BoxError> {
     let cache = layer(&arguments).map_err(|error| format!("--store {}: {error}", arguments.store))?;
-    let forward = Forward::<Incoming>::new(&arguments.upstream, "cache-proxy")?;
+    let forward = Forward::new(&arguments.upstream, "cache-proxy")?;
+    let forward = Upstream { forward, timeout: arguments.timeout };
     let site = match cache {
         Some(cache) => Site::Cached(cache.layer(forward)),
         None => Site::Plain(forward),
@@ -79,7 +86,10 @@ async fn serve(arguments: Arguments) -> Result<(), BoxError> {
         .await
         .map_err(|error| format!("--listen {}: {error}", arguments.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
-    let server = auto::Builder::new(TokioExecutor::new());
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // With a timer, the head of a request has 30 seconds to arrive.
+    server.http1().timer(TokioTimer::new());
+    server.http2().timer(TokioTimer::new());
     let graceful = GracefulShutdown::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -133,11 +143,14 @@ async fn answer(
                 problem(StatusCode::BAD_GATEWAY, "the upstream changed the protocol unasked")
             }
             Ok(response) => response,
-            Err(error) if proxy::is_clients_fault(&error) => {
+            Err(error) if proxy::is_clients_fault(&*error) => {
                 problem(StatusCode::BAD_REQUEST, "the content of the request broke off or cannot be read")
             }
+            Err(error) if error.is::<Elapsed>() => {
+                problem(StatusCode::GATEWAY_TIMEOUT, "the upstream did not answer in time")
+            }
             Err(error) => {
-                eprintln!("cache-proxy: upstream: {}", with_causes(&error));
+                eprintln!("cache-proxy: upstream: {}", with_causes(&*error));
                 problem(StatusCode::BAD_GATEWAY, "the upstream did not answer")
             }
         }
@@ -151,12 +164,12 @@ async fn answer(
 /// What is behind this proxy, with a cache in front of it or without.
 #[derive(Clone)]
 enum Site {
-    Cached(CacheService<Forward<Incoming>>),
-    Plain(Forward<Incoming>),
+    Cached(CacheService<Upstream>),
+    Plain(Upstream),
 }
 
 impl Site {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Content>, Error> {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Content>, BoxError> {
         Ok(match self {
             Self::Cached(site) => site.oneshot(request).await?.map(UnsyncBoxBody::new),
             Self::Plain(site) => {
@@ -164,6 +177,43 @@ impl Site {
             }
         })
     }
+}
+
+/// Forwards, and does not wait for ever.
+#[derive(Clone)]
+struct Upstream {
+    forward: Forward<Incoming>,
+    timeout: Duration,
+}
+
+impl Service<Request<Incoming>> for Upstream {
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.forward.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let limit = request.body().is_end_stream().then_some(self.timeout);
+        let answer = self.forward.call(request);
+        async move {
+            Ok(match limit {
+                Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Elapsed::new())??,
+                None => answer.await?,
+            })
+        }
+        .boxed()
+    }
+}
+
+/// A positive number of seconds, such as `0.5`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|seconds| !seconds.is_zero())
+        .ok_or_else(|| "expected a number of seconds above 0".to_owned())
 }
 
 /// The cache, with its defaults.

@@ -128,6 +128,38 @@ async fn http1_and_http2_come_in_and_share_what_is_stored() {
 }
 
 #[tokio::test]
+async fn who_hangs_is_not_waited_for_and_what_may_be_stale_is_the_answer() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(origin.local_addr().unwrap(), &["--timeout", "0.1"]);
+    let hanging = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = origin.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head).await;
+            if held.is_empty() {
+                let answer = "HTTP/1.1 200 OK\r\ncache-control: max-age=0, stale-if-error=600\r\nconnection: close\r\n\
+                    content-length: 2\r\n\r\nhi";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            held.push(stream);
+        }
+    });
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let kept = format!("http://{}/kept", proxy.address);
+    assert_eq!(get(&client, &kept).await.1, "hi");
+    let (response, body) = get(&client, &format!("http://{}/other", proxy.address)).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (504, &"application/problem+json".parse().unwrap()),
+        "{body}"
+    );
+    let (response, body) = get(&client, &kept).await;
+    assert_eq!((response.status().as_u16(), &*body), (200, "hi"), "stale, as its origin allows");
+    hanging.abort();
+}
+
+#[tokio::test]
 async fn what_the_upstream_does_not_answer_is_502() {
     // Held, so that nobody else takes it, and nobody listens.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -208,6 +240,8 @@ fn what_cannot_work_is_a_usage_error_that_names_the_flag() {
         ("--store", "disk"),
         ("--store", redis),
         ("--max-bytes", "-1"),
+        ("--timeout", "0"),
+        ("--timeout", "soon"),
     ] {
         let mut arguments = vec![("--listen", "127.0.0.1:0"), ("--upstream", "http://127.0.0.1:1")];
         arguments.retain(|(name, _)| *name != flag);
