@@ -87,9 +87,8 @@ async fn serve(arguments: Arguments) -> Result<(), BoxError> {
         .map_err(|error| format!("--listen {}: {error}", arguments.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     let mut server = auto::Builder::new(TokioExecutor::new());
-    // With a timer, the head of a request has 30 seconds to arrive.
+    // With a timer, a request that has begun has 30 seconds for its head.
     server.http1().timer(TokioTimer::new());
-    server.http2().timer(TokioTimer::new());
     let graceful = GracefulShutdown::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{Breaker, HttpBreakerLayer, Rejected, State};
 
-use crate::support::{read, touchy};
+use crate::support::{read, serve, touchy};
 
 type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -50,27 +50,6 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallib
         receiver.recv().await.map(|frame| (frame, receiver))
     });
     Ok(response.body(StreamBody::new(frames).boxed_unsync()).unwrap())
-}
-
-/// A hyper server that speaks both versions, or only closes connections halfway through a body.
-async fn serve(h2: bool) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = hyper::service::service_fn(answer);
-            tokio::spawn(async move {
-                let io = TokioIo::new(stream);
-                if h2 {
-                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(io, service).await;
-                } else {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
-                }
-            });
-        }
-    });
-    address
 }
 
 /// A client with one connection per call.
@@ -115,7 +94,7 @@ async fn after(address: SocketAddr, h2: bool, path: &str) -> (Breaker, State) {
 #[tokio::test]
 async fn a_reset_in_mid_body_opens_over_http_1_and_2() {
     for h2 in [false, true] {
-        let address = serve(h2).await;
+        let address = serve(h2, answer).await;
         let (breaker, state) = after(address, h2, "/").await;
         assert_eq!((state, breaker.snapshot().calls), (State::Closed, 2), "h2: {h2}");
         assert_eq!(after(address, h2, "/reset").await.1, State::Open, "h2: {h2}");
@@ -124,7 +103,7 @@ async fn a_reset_in_mid_body_opens_over_http_1_and_2() {
 
 #[tokio::test]
 async fn failing_trailers_open_over_http_2() {
-    let address = serve(true).await;
+    let address = serve(true, answer).await;
     let (breaker, state) = after(address, true, "/well").await;
     assert_eq!((state, breaker.snapshot().calls), (State::Closed, 2));
     assert_eq!(after(address, true, "/unavailable").await.1, State::Open);

@@ -1,6 +1,8 @@
 //! What several files need.
 
+use std::convert::Infallible;
 use std::future::ready;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +10,9 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{BoxError, Breaker, BreakerBuilder, HttpBreakerLayer, Rejected, State};
 
@@ -111,4 +116,28 @@ impl Seed {
     pub(crate) fn choose<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
+}
+
+/// A hyper server on a port of its own that speaks one of the two versions.
+pub(crate) async fn serve<F, B>(h2: bool, answer: fn(Request<Incoming>) -> F) -> SocketAddr
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (io, service) = (TokioIo::new(stream), hyper::service::service_fn(answer));
+            tokio::spawn(async move {
+                if h2 {
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(io, service).await;
+                } else {
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+                }
+            });
+        }
+    });
+    address
 }

@@ -9,36 +9,16 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpListener;
+use hyper_util::rt::TokioExecutor;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_breaker::{Breaker, HttpBreakerLayer, State};
 
-use crate::support::{Piece, TestBody, script, touchy};
+use crate::support::{Piece, TestBody, script, serve, touchy};
 
 /// Answers when it has all of the content.
 async fn answer(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
     let whole = request.into_body().collect().await.is_ok();
     Ok(Response::builder().status(if whole { 200 } else { 400 }).body(Empty::new()).unwrap())
-}
-
-async fn serve(h2: bool) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (io, service) = (TokioIo::new(stream), hyper::service::service_fn(answer));
-            tokio::spawn(async move {
-                if h2 {
-                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(io, service).await;
-                } else {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
-                }
-            });
-        }
-    });
-    address
 }
 
 /// Four uploads, of which none is whole or each is; how many of them had an answer.
@@ -63,7 +43,7 @@ async fn upload(address: SocketAddr, h2: bool, breaker: &Breaker, whole: bool) -
 #[tokio::test]
 async fn content_that_breaks_off_says_nothing_about_the_upstream() {
     for h2 in [false, true] {
-        let (address, breaker) = (serve(h2).await, touchy("upstream").build().unwrap());
+        let (address, breaker) = (serve(h2, answer).await, touchy("upstream").build().unwrap());
         assert_eq!(upload(address, h2, &breaker, true).await, 4);
         assert_eq!((breaker.state(), breaker.snapshot().calls), (State::Closed, 4), "h2: {h2}");
         let breaker = touchy("upstream").build().unwrap();
