@@ -44,8 +44,8 @@ use crate::error::ConfigError;
 use crate::http::{HttpBreakerLayer, HttpBreakerService};
 use crate::policy::OpenPeriod;
 use crate::retry::{
-    AttemptTimeout, AttemptTimeoutLayer, BoxedErrors, HttpPolicy, Retry, RetryLayer, TotalTimeoutLayer,
-    TypedErrors,
+    AttemptTimeout, AttemptTimeoutLayer, BoxedErrors, HttpPolicyBuilder, Retry, RetryLayer,
+    TotalTimeoutLayer, TypedErrors,
 };
 
 /// The stages around a client `S`; what [`StandardLayer`] builds.
@@ -99,7 +99,7 @@ impl<K> Clone for StandardLayer<K> {
 pub struct StandardBuilder {
     total_timeout: Duration,
     bulkhead: BulkheadBuilder,
-    retry: HttpPolicy,
+    retry: HttpPolicyBuilder,
     breaker: BreakerBuilder,
     attempt_timeout: Duration,
 }
@@ -121,7 +121,7 @@ impl StandardLayer {
         StandardBuilder {
             total_timeout: Duration::from_secs(30),
             bulkhead: Bulkhead::builder(name.clone()).limit(1000).queue(0),
-            retry: HttpPolicy::standard(),
+            retry: HttpPolicyBuilder::standard(),
             breaker: Breaker::builder(name)
                 .time_window(Duration::from_secs(30))
                 .failure_rate(0.1)
@@ -174,19 +174,15 @@ impl StandardBuilder {
 
     /// Changes what is retried: `.retry(|retry| retry.backoff(Duration::from_millis(50)))`. Its own timeouts are off, for
     /// the stages around it are the ones that act.
-    pub fn retry(mut self, change: impl FnOnce(HttpPolicy) -> HttpPolicy) -> Self {
+    pub fn retry(mut self, change: impl FnOnce(HttpPolicyBuilder) -> HttpPolicyBuilder) -> Self {
         self.retry = change(self.retry);
         self
     }
 
     /// Attempts in all; 1 retries nothing. Default: 3.
-    ///
-    /// # Errors
-    ///
-    /// For zero.
-    pub fn max_attempts(mut self, attempts: u32) -> Result<Self, ConfigError> {
-        self.retry = self.retry.max_attempts(attempts)?;
-        Ok(self)
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.retry = self.retry.max_attempts(attempts);
+        self
     }
 
     /// Changes the breaker: `.breaker(|breaker| breaker.failure_rate(0.5))`.
@@ -205,7 +201,7 @@ impl StandardBuilder {
     ///
     /// # Errors
     ///
-    /// For what the bulkhead or the breaker refuses, for timeouts of zero, and for an attempt that may take longer than
+    /// For what the bulkhead, the retry policy or the breaker refuses, for timeouts of zero, and for an attempt that may take longer than
     /// the whole.
     pub fn build(self) -> Result<StandardLayer, ConfigError> {
         if self.attempt_timeout > self.total_timeout && !self.total_timeout.is_zero() {
@@ -214,7 +210,7 @@ impl StandardBuilder {
         Ok(StandardLayer {
             total_timeout: TotalTimeoutLayer::new(self.total_timeout)?,
             bulkhead: self.bulkhead.build()?,
-            retry: RetryLayer::new(self.retry),
+            retry: RetryLayer::new(self.retry.build()?),
             breaker: self.breaker.build()?,
             attempt_timeout: AttemptTimeoutLayer::new(self.attempt_timeout)?,
         })

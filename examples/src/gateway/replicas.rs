@@ -60,7 +60,7 @@ impl Replicas {
             // One more attempt for what is safe to repeat; the picker takes another replica for it.
             true => {
                 let picker = picker.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));
-                let policy = HttpPolicy::new().retried_status(worth_another_replica);
+                let policy = HttpPolicy::builder().retried_status(worth_another_replica).build()?;
                 boxed(RetryLayer::new(policy).boxed_errors().layer(picker))
             }
             false => boxed(picker),

@@ -261,7 +261,7 @@ fn guarded(http: Http) -> Result<Http, BoxError> {
         .attempt_timeout(TIMEOUT)
         .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
         // Behind the gateway, which has tried another replica already.
-        .max_attempts(2)?
+        .max_attempts(2)
         .build()?
         .boxed_errors();
     let inner = http.map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new));

@@ -95,7 +95,7 @@ async fn a_typed_breaker_opens_for_all() {
 /// The budget is one: a fifth of the calls may be repeated, and not each service's first one.
 #[tokio::test(start_paused = true)]
 async fn a_retry_budget_is_spent_by_all() {
-    let policy = || HttpPolicy::new().budget(20, 0).unwrap();
+    let policy = || HttpPolicy::builder().budget(20, 0).build().unwrap();
     let calls = arrived!(RetryLayer::new(policy()), 503, request());
     assert!((TIMES + 1..=TIMES + TIMES / 4).contains(&calls), "{calls}");
 }

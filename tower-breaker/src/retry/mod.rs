@@ -18,7 +18,7 @@ pub use future::RetryFuture;
 pub use kept::RetriedBody;
 pub use layer::{Retry, RetryLayer};
 pub use replay::{DEFAULT_LIMIT, ReplayBody, ReplayError};
-pub use settings::{HttpPolicy, SharedBudget};
+pub use settings::{HttpPolicy, HttpPolicyBuilder, SharedBudget};
 pub use timeout::{
     AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer, Deadline, TimedOut, TotalTimeoutLayer,
 };

@@ -80,144 +80,9 @@ impl HttpPolicy {
         }
     }
 
-    /// The defaults of the standard stack, whose other stages keep the time.
-    #[cfg(feature = "stack")]
-    pub(crate) const fn standard() -> Self {
-        let mut policy = Self::new();
-        policy.max_attempts = 3;
-        policy.backoff.base = Duration::from_millis(200);
-        policy.longest = Duration::from_secs(5);
-        policy.attempt = None;
-        policy.total = None;
-        policy
-    }
-
-    /// Attempts in all. Default: 2, because each further one multiplies the load of a failing system.
-    ///
-    /// # Errors
-    ///
-    /// For zero.
-    pub fn max_attempts(self, attempts: u32) -> Result<Self, ConfigError> {
-        match attempts {
-            0 => Err(ConfigError::new("max_attempts", "there is at least one attempt")),
-            _ => Ok(Self { max_attempts: attempts, ..self }),
-        }
-    }
-
-    /// The budget that all clones of a layer share: retries for `percent` of the calls, and `per_second` besides.
-    /// Default: 20 and 10, so that a failing upstream sees at most a fifth more load, and a quiet client may retry. What is repeated elsewhere
-    /// after a rejection on this side costs nothing of it: no upstream has seen it.
-    ///
-    /// # Errors
-    ///
-    /// For more than 100 percent.
-    pub fn budget(self, percent: u32, per_second: u32) -> Result<Self, ConfigError> {
-        match percent {
-            0..=100 => Ok(Self { percent, per_second, budget: None, ..self }),
-            _ => Err(ConfigError::new("budget", "percent is at most 100")),
-        }
-    }
-
-    /// A budget of tower's instead, for instance one that several layers share. Default: none.
-    #[must_use]
-    pub fn shared_budget(self, budget: SharedBudget) -> Self {
-        Self { budget: Some(budget), ..self }
-    }
-
-    /// Longest wait that an upstream may ask for; asked for a longer one, nobody comes back at all, for coming early is
-    /// what it asked not to do. Default: 1 s, since somebody waits.
-    #[must_use]
-    pub fn retry_after_up_to(self, limit: Duration) -> Self {
-        Self { longest: limit, ..self }
-    }
-
-    /// Longest wait before the second attempt on the same endpoint, doubled for each one more; the actual wait is drawn
-    /// between zero and that (full jitter). Default: 25 ms, the length of a hiccup.
-    #[must_use]
-    pub fn backoff(self, longest: Duration) -> Self {
-        Self { backoff: Backoff { base: longest, ..self.backoff }, ..self }
-    }
-
-    /// Where the doubling of [`backoff`](Self::backoff) ends. Default: 2 s.
-    #[must_use]
-    pub fn backoff_up_to(self, max: Duration) -> Self {
-        Self { backoff: Backoff { max, ..self.backoff }, ..self }
-    }
-
-    /// Octets of a request body that are recorded for another attempt; a request with more is sent once. Default: 64 KiB
-    /// ([`DEFAULT_LIMIT`]).
-    #[must_use]
-    pub fn max_body(self, octets: usize) -> Self {
-        Self { max_body: octets, ..self }
-    }
-
-    /// How long one attempt may take until its response begins; then it counts as a 504. `None`: as long as it likes.
-    /// Default: 10 s. With a breaker below, set [`AttemptTimeoutLayer`](super::AttemptTimeoutLayer) below that too: else
-    /// the breaker sees cancelled calls only.
-    ///
-    /// # Errors
-    ///
-    /// For zero.
-    pub fn attempt_timeout(self, limit: impl Into<Option<Duration>>) -> Result<Self, ConfigError> {
-        let attempt = limit.into().map(|limit| positive("attempt_timeout", limit)).transpose()?;
-        Ok(Self { attempt, ..self })
-    }
-
-    /// How long all attempts and waits may take until the response begins; a [`Deadline`](super::Deadline) that comes
-    /// sooner prevails. `None`: as long as they like. Default: 30 s.
-    ///
-    /// # Errors
-    ///
-    /// For zero.
-    pub fn total_timeout(self, limit: impl Into<Option<Duration>>) -> Result<Self, ConfigError> {
-        let total = limit.into().map(|limit| positive("total_timeout", limit)).transpose()?;
-        Ok(Self { total, ..self })
-    }
-
-    /// How long the head of a gRPC response is held back to see whether the call ends without a message, and so may be
-    /// repeated. Default: 50 ms: a failing server sends head and trailers at once, and a stream begins late at most that.
-    #[must_use]
-    pub fn peek_for(self, limit: Duration) -> Self {
-        Self { peek: limit, ..self }
-    }
-
-    /// A header field that tells the upstream the number of the attempt, 1 for the first. Default: none.
-    #[must_use]
-    pub fn attempt_header(self, name: HeaderName) -> Self {
-        Self { attempt_header: Some(name), ..self }
-    }
-
-    /// The time of day that dates in `Retry-After` are compared with. Default: [`SystemTime::now`].
-    #[must_use]
-    pub fn wall_clock(self, now: fn() -> SystemTime) -> Self {
-        Self { wall_clock: now, ..self }
-    }
-
-    /// Requests that may be repeated besides those with an idempotent method or a key: gRPC methods that only read, for
-    /// instance. Default: none.
-    #[must_use]
-    pub fn idempotent_when(self, also: fn(&Parts) -> bool) -> Self {
-        Self { idempotent: also, ..self }
-    }
-
-    /// Which statuses call for another attempt. Default: 408, 429, 502, 503, 504.
-    #[must_use]
-    pub fn retried_status(self, retried: fn(StatusCode) -> bool) -> Self {
-        Self { status: retried, ..self }
-    }
-
-    /// Which gRPC codes do. Default: 4, 8, 14.
-    #[must_use]
-    pub fn retried_grpc_code(self, retried: fn(u32) -> bool) -> Self {
-        Self { grpc: retried, ..self }
-    }
-
-    /// Which errors show that nobody worked on the request, so that even a POST may be sent again. Default:
-    /// [`unsent`](super::unsent). For an exact answer, ask your client's error type, which is somewhere in the source
-    /// chain: `|error| unsent(error) || error.downcast_ref::<MyError>().is_some_and(MyError::is_connect)`.
-    #[must_use]
-    pub fn connect_error(self, unsent: fn(&(dyn Error + 'static)) -> bool) -> Self {
-        Self { unsent, ..self }
+    /// Starts with the settings of [`new`](Self::new).
+    pub const fn builder() -> HttpPolicyBuilder {
+        HttpPolicyBuilder { policy: Self::new() }
     }
 
     pub(super) fn idempotent(&self, parts: &Parts) -> bool {
@@ -277,5 +142,153 @@ impl fmt::Debug for HttpPolicy {
             .field("peek_for", &self.peek)
             .field("attempt_header", &self.attempt_header)
             .finish_non_exhaustive()
+    }
+}
+
+/// Settings of an [`HttpPolicy`]; made by [`HttpPolicy::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct HttpPolicyBuilder {
+    policy: HttpPolicy,
+}
+
+impl HttpPolicyBuilder {
+    /// The defaults of the standard stack, whose other stages keep the time.
+    #[cfg(feature = "stack")]
+    pub(crate) const fn standard() -> Self {
+        let mut policy = HttpPolicy::new();
+        policy.max_attempts = 3;
+        policy.backoff.base = Duration::from_millis(200);
+        policy.longest = Duration::from_secs(5);
+        policy.attempt = None;
+        policy.total = None;
+        Self { policy }
+    }
+
+    /// Attempts in all; 1 retries nothing. Default: 2, because each further one multiplies the load of a failing system.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.policy.max_attempts = attempts;
+        self
+    }
+
+    /// The budget that all clones of a layer share: retries for `percent` of the calls, at most 100, and `per_second`
+    /// besides. Default: 20 and 10, so that a failing upstream sees at most a fifth more load, and a quiet client may
+    /// retry. What is repeated elsewhere after a rejection on this side costs nothing of it: no upstream has seen it.
+    pub fn budget(mut self, percent: u32, per_second: u32) -> Self {
+        (self.policy.percent, self.policy.per_second, self.policy.budget) = (percent, per_second, None);
+        self
+    }
+
+    /// A budget of tower's instead, for instance one that several layers share. Default: none.
+    pub fn shared_budget(mut self, budget: SharedBudget) -> Self {
+        self.policy.budget = Some(budget);
+        self
+    }
+
+    /// Longest wait that an upstream may ask for; asked for a longer one, nobody comes back at all, for coming early is
+    /// what it asked not to do. Default: 1 s, since somebody waits. Zero: whoever asks for a wait is not asked again.
+    pub fn retry_after_up_to(mut self, limit: Duration) -> Self {
+        self.policy.longest = limit;
+        self
+    }
+
+    /// Longest wait before the second attempt on the same endpoint, doubled for each one more; the actual wait is drawn
+    /// between zero and that (full jitter). Default: 25 ms, the length of a hiccup. Zero: at once.
+    pub fn backoff(mut self, longest: Duration) -> Self {
+        self.policy.backoff.base = longest;
+        self
+    }
+
+    /// Where the doubling of [`backoff`](Self::backoff) ends. Default: 2 s. Zero: at once, whatever that says.
+    pub fn backoff_up_to(mut self, max: Duration) -> Self {
+        self.policy.backoff.max = max;
+        self
+    }
+
+    /// Octets of a request body that are recorded for another attempt; a request with more is sent once. Default: 64 KiB
+    /// ([`DEFAULT_LIMIT`]). Zero: requests with content are sent once.
+    pub fn max_body(mut self, octets: usize) -> Self {
+        self.policy.max_body = octets;
+        self
+    }
+
+    /// How long one attempt may take until its response begins; then it counts as a 504. `None`: as long as it likes.
+    /// Default: 10 s. With a breaker below, set [`AttemptTimeoutLayer`](super::AttemptTimeoutLayer) below that too: else
+    /// the breaker sees cancelled calls only.
+    pub fn attempt_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.policy.attempt = limit.into();
+        self
+    }
+
+    /// How long all attempts and waits may take until the response begins; a [`Deadline`](super::Deadline) that comes
+    /// sooner prevails. `None`: as long as they like. Default: 30 s.
+    pub fn total_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.policy.total = limit.into();
+        self
+    }
+
+    /// How long the head of a gRPC response is held back to see whether the call ends without a message, and so may be
+    /// repeated. Default: 50 ms: a failing server sends head and trailers at once, and a stream begins late at most that.
+    /// Zero: only what has come with the head is looked at.
+    pub fn peek_for(mut self, limit: Duration) -> Self {
+        self.policy.peek = limit;
+        self
+    }
+
+    /// A header field that tells the upstream the number of the attempt, 1 for the first. Default: none.
+    pub fn attempt_header(mut self, name: HeaderName) -> Self {
+        self.policy.attempt_header = Some(name);
+        self
+    }
+
+    /// The time of day that dates in `Retry-After` are compared with. Default: [`SystemTime::now`].
+    pub fn wall_clock(mut self, now: fn() -> SystemTime) -> Self {
+        self.policy.wall_clock = now;
+        self
+    }
+
+    /// Requests that may be repeated besides those with an idempotent method or a key: gRPC methods that only read, for
+    /// instance. Default: none.
+    pub fn idempotent_when(mut self, also: fn(&Parts) -> bool) -> Self {
+        self.policy.idempotent = also;
+        self
+    }
+
+    /// Which statuses call for another attempt. Default: 408, 429, 502, 503, 504.
+    pub fn retried_status(mut self, retried: fn(StatusCode) -> bool) -> Self {
+        self.policy.status = retried;
+        self
+    }
+
+    /// Which gRPC codes do. Default: 4, 8, 14.
+    pub fn retried_grpc_code(mut self, retried: fn(u32) -> bool) -> Self {
+        self.policy.grpc = retried;
+        self
+    }
+
+    /// Which errors show that nobody worked on the request, so that even a POST may be sent again. Default:
+    /// [`unsent`](super::unsent). For an exact answer, ask your client's error type, which is somewhere in the source
+    /// chain: `|error| unsent(error) || error.downcast_ref::<MyError>().is_some_and(MyError::is_connect)`.
+    pub fn connect_error(mut self, unsent: fn(&(dyn Error + 'static)) -> bool) -> Self {
+        self.policy.unsent = unsent;
+        self
+    }
+
+    /// The policy.
+    ///
+    /// # Errors
+    ///
+    /// For no attempt at all, a budget of more than 100 percent, and timeouts of zero.
+    pub fn build(self) -> Result<HttpPolicy, ConfigError> {
+        let policy = self.policy;
+        if policy.max_attempts == 0 {
+            return Err(ConfigError::new("max_attempts", "there is at least one attempt"));
+        }
+        if policy.percent > 100 {
+            return Err(ConfigError::new("budget", "percent is at most 100"));
+        }
+        policy.attempt.map(|limit| positive("attempt_timeout", limit)).transpose()?;
+        policy.total.map(|limit| positive("total_timeout", limit)).transpose()?;
+        Ok(policy)
     }
 }

@@ -260,7 +260,7 @@ mod retries {
     /// Who accepts any wait gets any wait, and no overflow.
     #[tokio::test(start_paused = true)]
     async fn absurd_waits_are_waits() {
-        let patient = || HttpPolicy::new().retry_after_up_to(Duration::MAX).total_timeout(None).unwrap();
+        let patient = || HttpPolicy::builder().retry_after_up_to(Duration::MAX).total_timeout(None);
         let absurd = [
             &[("retry-after", "18446744073709551615")][..],
             &[("retry-after", "99999999999999999999999999")],
@@ -273,11 +273,8 @@ mod retries {
             assert_eq!(upstream.count(), 1);
         }
         // The same for waits of our own, which are drawn up to the longest.
-        let own = HttpPolicy::new()
-            .backoff(Duration::MAX)
-            .backoff_up_to(Duration::MAX)
-            .total_timeout(None)
-            .unwrap();
+        let own =
+            HttpPolicy::builder().backoff(Duration::MAX).backoff_up_to(Duration::MAX).total_timeout(None);
         let upstream = Upstream::new(|_| Whole(503, &[]));
         assert!(
             tokio::time::timeout(SECOND * 60, send(own, &upstream, request(Method::GET, ""))).await.is_err()
@@ -285,7 +282,7 @@ mod retries {
         // And with the defaults, nobody comes back.
         for fields in absurd {
             let upstream = Upstream::new(move |_| Whole(503, fields));
-            let answer = send(HttpPolicy::new(), &upstream, request(Method::GET, "")).await.unwrap();
+            let answer = send(HttpPolicy::builder(), &upstream, request(Method::GET, "")).await.unwrap();
             assert_eq!((answer.status().as_u16(), upstream.count()), (503, 1));
         }
     }

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::BoxError;
-use tower_breaker::retry::{HttpPolicy, ReplayBody, RetryLayer};
+use tower_breaker::retry::{HttpPolicy, ReplayBody};
 
 use crate::retry_support::*;
 
@@ -35,7 +35,7 @@ async fn no_more_than_64_kib_of_a_failed_body_are_read() {
             Response::builder().status(status).body(StreamBody::new(frames)).unwrap(),
         ))
     });
-    let layer = RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors();
+    let layer = retrying(HttpPolicy::builder().backoff(Duration::ZERO));
     let answer = layer.layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
     assert_eq!(read.load(Ordering::Relaxed), (64 << 10) + 4096);
@@ -58,7 +58,7 @@ async fn empty_frames_of_a_failed_body_end_somewhere() {
             Response::builder().status(status).body(StreamBody::new(frames)).unwrap(),
         ))
     });
-    let layer = RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors();
+    let layer = retrying(HttpPolicy::builder().backoff(Duration::ZERO));
     let answer = layer.layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
     assert!(read.load(Ordering::Relaxed) <= 1_025);
@@ -83,7 +83,7 @@ async fn a_body_that_broke_is_not_polled_again() {
     let upstream =
         service_fn(async |_: Request<ReplayBody<ReqBody>>| Ok::<_, BoxError>(Response::new(Breaks(false))));
     let call = with(request(Method::GET, ""), "content-type", "application/grpc");
-    let layer = RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors();
+    let layer = retrying(HttpPolicy::builder().backoff(Duration::ZERO));
     let answer = layer.layer(upstream).oneshot(call).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap_err().to_string(), "reset");
 }
@@ -95,8 +95,8 @@ async fn a_failed_body_is_not_read_beyond_the_deadline() {
         Ok::<_, BoxError>(Response::builder().status(503).body(StreamBody::new(endless)).unwrap())
     });
     let started = Instant::now();
-    let policy = HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 30).unwrap();
-    let answer = RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(request(Method::GET, ""));
+    let policy = HttpPolicy::builder().backoff(Duration::ZERO).total_timeout(MS * 30);
+    let answer = retrying(policy).layer(upstream).oneshot(request(Method::GET, ""));
     answer.await.unwrap();
     assert_eq!(started.elapsed(), MS * 30);
 }
@@ -116,9 +116,9 @@ async fn the_head_of_the_last_attempt_is_not_held_back() {
         std::future::ready(Ok::<_, BoxError>(response))
     });
     let started = Instant::now();
-    let policy = HttpPolicy::new().backoff(Duration::ZERO).peek_for(MS * 700);
+    let policy = HttpPolicy::builder().backoff(Duration::ZERO).peek_for(MS * 700);
     let call = with(request(Method::GET, ""), "content-type", "application/grpc");
-    RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(call).await.unwrap();
+    retrying(policy).layer(upstream).oneshot(call).await.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     // What the failed body was given, and no more.
     assert_eq!(started.elapsed(), MS * 100);
@@ -136,9 +136,9 @@ async fn the_last_attempt_keeps_nothing_of_the_content() {
         ))
     });
     for (attempts, expected) in [(3, &[true, true, false][..]), (1, &[false])] {
-        let policy = HttpPolicy::new().max_attempts(attempts).unwrap().backoff(Duration::ZERO);
+        let policy = HttpPolicy::builder().max_attempts(attempts).backoff(Duration::ZERO);
         let call = request(Method::PUT, "content");
-        RetryLayer::new(policy).boxed_errors().layer(upstream.clone()).oneshot(call).await.unwrap();
+        retrying(policy).layer(upstream.clone()).oneshot(call).await.unwrap();
         assert_eq!(std::mem::take(&mut *kept.lock().unwrap()), expected);
     }
 }
@@ -147,11 +147,11 @@ async fn the_last_attempt_keeps_nothing_of_the_content() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_answer_that_was_not_read_to_its_end_is_no_answer_when_no_attempt_can_be_made() {
     for (octets, expected) in [(64 << 10, 503), (65 << 10, 504)] {
-        let policy = HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 800).unwrap();
+        let policy = HttpPolicy::builder().backoff(Duration::ZERO).total_timeout(MS * 800);
         let (mut service, mut handle) =
-            tower_test::mock::spawn_layer::<Request<ReplayBody<ReqBody>>, Response<ResBody>, _>(
-                RetryLayer::new(policy).boxed_errors(),
-            );
+            tower_test::mock::spawn_layer::<Request<ReplayBody<ReqBody>>, Response<ResBody>, _>(retrying(
+                policy,
+            ));
         handle.allow(1);
         assert!(service.poll_ready::<Request<ReqBody>>().is_ready());
         let call = tokio::spawn(service.call(request(Method::GET, "")));
@@ -173,7 +173,7 @@ async fn trailers_count_among_the_octets_that_are_kept() {
         let body = StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, std::convert::Infallible>)));
         request(Method::PUT, "").map(|_| body.boxed_unsync())
     };
-    let policy = || HttpPolicy::new().max_body(16);
+    let policy = || HttpPolicy::builder().max_body(16);
     let fails = || then_well(|| Whole(503, &[]));
     assert_eq!(outcome(policy(), fails(), sent("1234567")).await, (Some(200), 2));
     assert_eq!(outcome(policy(), fails(), sent("12345678")).await, (Some(503), 1));
@@ -186,8 +186,7 @@ async fn frames_that_were_looked_at_are_part_of_the_length() {
         Ok::<_, BoxError>(Response::new(http_body_util::Full::new(Bytes::from_static(b"seven"))))
     });
     let call = with(request(Method::GET, ""), "content-type", "application/grpc");
-    let answer =
-        RetryLayer::new(HttpPolicy::new()).boxed_errors().layer(upstream).oneshot(call).await.unwrap();
+    let answer = retrying(HttpPolicy::builder()).layer(upstream).oneshot(call).await.unwrap();
     assert_eq!(answer.body().size_hint().exact(), Some(5));
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "seven");
 }

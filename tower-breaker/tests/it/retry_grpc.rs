@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::{Method, Request};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
-use tower_breaker::retry::{AttemptTimeoutLayer, Deadline, HttpPolicy, TimedOut, TotalTimeoutLayer};
+use tower_breaker::retry::{
+    AttemptTimeoutLayer, Deadline, HttpPolicy, HttpPolicyBuilder, TimedOut, TotalTimeoutLayer,
+};
 
 use crate::retry_support::*;
 
@@ -16,8 +18,8 @@ fn call(timeout: &'static str) -> Request<ReqBody> {
     with(with(call, "idempotency-key", "1"), "grpc-timeout", timeout)
 }
 
-fn many() -> HttpPolicy {
-    HttpPolicy::new().attempt_timeout(MS * 400).unwrap().max_attempts(9).unwrap().backoff(MS * 10)
+fn many() -> HttpPolicyBuilder {
+    HttpPolicy::builder().attempt_timeout(MS * 400).max_attempts(9).backoff(MS * 10)
 }
 
 /// What each attempt was told, after so many milliseconds.
@@ -46,7 +48,7 @@ async fn the_timeout_of_a_call_is_for_all_attempts_and_each_is_told_what_is_left
     // The field means nothing elsewhere, and one that cannot be read is none.
     for other in [with(call("1S"), "content-type", "text/plain"), call("1 S"), call("100000000S")] {
         let (upstream, began) = (Upstream::new(|_| Hangs), Instant::now());
-        let policy = many().max_attempts(4).unwrap();
+        let policy = many().max_attempts(4);
         let timeout = other.headers()["grpc-timeout"].clone();
         let answer = send(policy, &upstream, other).await.unwrap();
         assert!(began.elapsed() >= MS * 1600);

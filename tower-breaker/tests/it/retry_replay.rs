@@ -39,7 +39,7 @@ fn poll<B: Body + Unpin>(body: &mut B) -> Next<B> {
 async fn data_and_trailers_are_sent_again() {
     let upstream = Upstream::new(then_well(|| Whole(503, &[])));
     let sent = put(vec![data("one"), data("two"), trailers(&[("x-sum", "6")])]);
-    assert_eq!(send(HttpPolicy::new(), &upstream, sent).await.unwrap().status(), 200);
+    assert_eq!(send(HttpPolicy::builder(), &upstream, sent).await.unwrap().status(), 200);
     for seen in upstream.seen() {
         assert_eq!(seen.content.as_deref(), Ok(&b"onetwo"[..]));
         assert_eq!(seen.trailers.unwrap()["x-sum"], "6");
@@ -49,28 +49,28 @@ async fn data_and_trailers_are_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_beyond_the_limit_is_sent_once_and_whole() {
-    let limited = || HttpPolicy::new().max_body(1000);
+    let limited = || HttpPolicy::builder().max_body(1000);
     let fails = || then_well(|| Whole(503, &[]));
     assert_eq!(outcome(limited(), fails(), put(octets(1000))).await, (Some(200), 2));
     let upstream = Upstream::new(fails());
     assert_eq!(send(limited(), &upstream, put(octets(1001))).await.unwrap().status(), 503);
     assert_eq!((upstream.count(), upstream.seen()[0].content.as_ref().unwrap().len()), (1, 1001));
     // The default is 64 KiB.
-    assert_eq!(outcome(HttpPolicy::new(), fails(), put(octets(64 << 10))).await, (Some(200), 2));
-    assert_eq!(outcome(HttpPolicy::new(), fails(), put(octets((64 << 10) + 1))).await, (Some(503), 1));
+    assert_eq!(outcome(HttpPolicy::builder(), fails(), put(octets(64 << 10))).await, (Some(200), 2));
+    assert_eq!(outcome(HttpPolicy::builder(), fails(), put(octets((64 << 10) + 1))).await, (Some(503), 1));
     // A length that is known from the start is not recorded at all.
     let known = request(Method::PUT, "twelve chars");
-    assert_eq!(outcome(HttpPolicy::new().max_body(12), fails(), known).await, (Some(200), 2));
+    assert_eq!(outcome(HttpPolicy::builder().max_body(12), fails(), known).await, (Some(200), 2));
     let known = request(Method::PUT, "twelve chars");
-    assert_eq!(outcome(HttpPolicy::new().max_body(11), fails(), known).await, (Some(503), 1));
+    assert_eq!(outcome(HttpPolicy::builder().max_body(11), fails(), known).await, (Some(503), 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn more_frames_than_are_kept_are_sent_once() {
     let tiny = |count| put((0..count).map(|_| data("x")).collect());
     let fails = || then_well(|| Whole(503, &[]));
-    assert_eq!(outcome(HttpPolicy::new(), fails(), tiny(1024)).await, (Some(200), 2));
-    assert_eq!(outcome(HttpPolicy::new(), fails(), tiny(1025)).await, (Some(503), 1));
+    assert_eq!(outcome(HttpPolicy::builder(), fails(), tiny(1024)).await, (Some(200), 2));
+    assert_eq!(outcome(HttpPolicy::builder(), fails(), tiny(1025)).await, (Some(503), 1));
 }
 
 #[test]

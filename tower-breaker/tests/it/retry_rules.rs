@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use http::Method;
 use tower::{Layer, ServiceExt};
-use tower_breaker::retry::{Deadline, HttpPolicy, ReplayBody, RetryLayer, unsent};
+use tower_breaker::retry::{Deadline, HttpPolicy, HttpPolicyBuilder, ReplayBody, unsent};
 use tower_breaker::{Breaker, BreakerLayer, HttpBreakerLayer, RejectReason, Rejected, find_rejection};
 
 use crate::retry_support::*;
 
 const AGAIN: (Option<u16>, usize) = (Some(200), 2);
 
-fn policy() -> HttpPolicy {
-    HttpPolicy::new()
+fn policy() -> HttpPolicyBuilder {
+    HttpPolicy::builder()
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,12 +47,12 @@ async fn five_statuses_are_repeated_and_others_are_answers() {
 #[tokio::test(start_paused = true)]
 async fn the_last_answer_is_whole_when_the_attempts_are_used_up() {
     let upstream = Upstream::new(|_| Whole(503, &[("x-why", "tired")]));
-    let answer = send(policy().max_attempts(3).unwrap(), &upstream, request(Method::GET, "")).await.unwrap();
+    let answer = send(policy().max_attempts(3), &upstream, request(Method::GET, "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), upstream.count()), (503, 3));
     assert_eq!((answer.headers()["x-why"].as_bytes(), &answer.body()[..]), (&b"tired"[..], &b"answer"[..]));
-    let once = policy().max_attempts(1).unwrap();
+    let once = policy().max_attempts(1);
     assert_eq!(outcome(once, |_| Whole(503, &[]), request(Method::GET, "")).await, (Some(503), 1));
-    assert_eq!(policy().max_attempts(0).unwrap_err().field(), "max_attempts");
+    assert_eq!(policy().max_attempts(0).build().unwrap_err().field(), "max_attempts");
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,9 +81,9 @@ async fn retry_after_is_waited_for_unless_it_is_longer_than_the_caller_would() {
 async fn a_wait_that_ends_at_the_deadline_is_not_begun() {
     let script = || then_well(|| Whole(503, &[("retry-after", "2")]));
     let policy = || policy().retry_after_up_to(Duration::from_secs(9));
-    let long = policy().total_timeout(Duration::from_millis(2001)).unwrap();
+    let long = policy().total_timeout(Duration::from_millis(2001));
     assert_eq!(outcome(long, script(), request(Method::GET, "")).await, AGAIN);
-    let short = policy().total_timeout(Duration::from_secs(2)).unwrap();
+    let short = policy().total_timeout(Duration::from_secs(2));
     assert_eq!(outcome(short, script(), request(Method::GET, "")).await, (Some(503), 1));
     // A deadline set outside counts as well.
     let mut hurried = request(Method::GET, "");
@@ -144,7 +144,7 @@ async fn frames_that_were_looked_at_reach_the_caller() {
         with(with(request(Method::POST, "x"), "content-type", "application/grpc"), "idempotency-key", "1");
     let upstream =
         Upstream::new(|_| Frames(vec![data("one"), data("two"), trailers(&[("grpc-status", "0")])]));
-    let response = RetryLayer::new(policy()).boxed_errors().layer(upstream).oneshot(call).await.unwrap();
+    let response = retrying(policy()).layer(upstream).oneshot(call).await.unwrap();
     let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
     assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(body.to_bytes(), "onetwo");
@@ -167,13 +167,11 @@ async fn a_refused_connection_is_repeated_even_for_a_post_and_a_broken_one_is_no
 async fn a_local_rejection_is_not_repeated_on_the_same_upstream() {
     let upstream = Upstream::new(|_| Whole(200, &[]));
     let breaker = Breaker::builder("upstream").build().unwrap();
-    let http = RetryLayer::new(policy())
-        .boxed_errors()
-        .layer(HttpBreakerLayer::new(breaker.clone()).layer(upstream.clone()));
+    let http = retrying(policy()).layer(HttpBreakerLayer::new(breaker.clone()).layer(upstream.clone()));
     let typed = BreakerLayer::new(breaker.clone()).layer(upstream.clone());
     let typed =
         ServiceExt::<http::Request<ReplayBody<ReqBody>>>::map_err(typed, tower_breaker::Error::into_box);
-    let typed = RetryLayer::new(policy()).boxed_errors().layer(typed);
+    let typed = retrying(policy()).layer(typed);
     assert_eq!(http.clone().oneshot(request(Method::GET, "")).await.unwrap().status(), 200);
     breaker.force_open();
     let started = tokio::time::Instant::now();
@@ -208,7 +206,7 @@ async fn a_local_rejection_is_repeated_at_once_on_another_endpoint_even_for_a_po
     });
     let started = tokio::time::Instant::now();
     // Nor does it cost anything of the budget: no upstream has seen it.
-    let service = RetryLayer::new(policy().budget(0, 0).unwrap()).boxed_errors().layer(balancer);
+    let service = retrying(policy().budget(0, 0)).layer(balancer);
     assert_eq!(service.oneshot(request(Method::POST, "content")).await.unwrap().status(), 200);
     assert_eq!((upstream.count(), started.elapsed()), (1, Duration::ZERO));
     assert_eq!(upstream.seen()[0].content.as_deref(), Ok(&b"content"[..]));
@@ -236,12 +234,9 @@ async fn the_attempt_header_counts_from_one_and_replaces_what_came() {
 #[tokio::test(start_paused = true)]
 async fn without_budget_nothing_is_repeated() {
     let fails = || then_well(|| Whole(503, &[]));
-    assert_eq!(outcome(policy().budget(100, 0).unwrap(), fails(), request(Method::GET, "")).await, AGAIN);
-    assert_eq!(
-        outcome(policy().budget(0, 0).unwrap(), fails(), request(Method::GET, "")).await,
-        (Some(503), 1)
-    );
-    assert_eq!(policy().budget(101, 0).unwrap_err().field(), "budget");
+    assert_eq!(outcome(policy().budget(100, 0), fails(), request(Method::GET, "")).await, AGAIN);
+    assert_eq!(outcome(policy().budget(0, 0), fails(), request(Method::GET, "")).await, (Some(503), 1));
+    assert_eq!(policy().budget(101, 0).build().unwrap_err().field(), "budget");
 }
 
 #[cfg(feature = "metrics")]
@@ -258,7 +253,7 @@ fn each_retry_and_each_reason_against_one_is_counted() {
             let fails = || |_| Whole(503, &[]);
             outcome(policy(), fails(), request(Method::GET, "")).await;
             outcome(policy(), fails(), request(Method::POST, "")).await;
-            outcome(policy().budget(0, 0).unwrap(), fails(), request(Method::GET, "")).await;
+            outcome(policy().budget(0, 0), fails(), request(Method::GET, "")).await;
             outcome(policy().max_body(1), |_| Whole(503, &[]), request(Method::PUT, "ab")).await;
             outcome(policy(), |_| Whole(503, &[("retry-after", "2")]), request(Method::GET, "")).await;
         });

@@ -12,7 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::BoxError;
-use tower_breaker::retry::{Attempt, HttpPolicy, RetryLayer};
+use tower_breaker::retry::{Attempt, BoxedErrors, HttpPolicyBuilder, RetryLayer};
 
 pub(crate) type ResBody = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -148,20 +148,25 @@ pub(crate) fn with(
     request
 }
 
+/// For clients whose errors are boxes.
+pub(crate) fn retrying(policy: HttpPolicyBuilder) -> RetryLayer<BoxedErrors> {
+    RetryLayer::new(policy.build().unwrap()).boxed_errors()
+}
+
 /// Sends one request through a layer of this policy.
 pub(crate) async fn send(
-    policy: HttpPolicy,
+    policy: HttpPolicyBuilder,
     upstream: &Upstream,
     request: Request<ReqBody>,
 ) -> Result<Response<Bytes>, BoxError> {
-    let response = RetryLayer::new(policy).boxed_errors().layer(upstream.clone()).oneshot(request).await?;
+    let response = retrying(policy).layer(upstream.clone()).oneshot(request).await?;
     let (parts, body) = response.into_parts();
     Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
 }
 
 /// The status of the answer, and how often the upstream was asked.
 pub(crate) async fn outcome(
-    policy: HttpPolicy,
+    policy: HttpPolicyBuilder,
     script: impl Fn(usize) -> Answer + Send + Sync + 'static,
     request: Request<ReqBody>,
 ) -> (Option<u16>, usize) {

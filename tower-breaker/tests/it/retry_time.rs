@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::BoxError;
 use tower_breaker::retry::{
-    AttemptTimeoutLayer, Deadline, HttpPolicy, ReplayBody, RetryLayer, TimedOut, TotalTimeoutLayer,
+    AttemptTimeoutLayer, Deadline, HttpPolicy, HttpPolicyBuilder, ReplayBody, TimedOut, TotalTimeoutLayer,
 };
 
 use crate::retry_support::*;
@@ -24,7 +24,7 @@ const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_attempt_is_cut_and_repeated() {
-    let policy = || HttpPolicy::new().attempt_timeout(MS * 500).unwrap();
+    let policy = || HttpPolicy::builder().attempt_timeout(MS * 500);
     let started = Instant::now();
     assert_eq!(outcome(policy(), then_well(|| Hangs), request(Method::GET, "")).await, (Some(200), 2));
     assert!((MS * 500..MS * 600).contains(&started.elapsed()), "{:?}", started.elapsed());
@@ -37,13 +37,7 @@ async fn a_hanging_attempt_is_cut_and_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_has_no_more_time_than_is_left_of_the_whole() {
-    let policy = HttpPolicy::new()
-        .attempt_timeout(MS * 700)
-        .unwrap()
-        .total_timeout(MS * 1000)
-        .unwrap()
-        .max_attempts(5)
-        .unwrap();
+    let policy = HttpPolicy::builder().attempt_timeout(MS * 700).total_timeout(MS * 1000).max_attempts(5);
     let started = Instant::now();
     let upstream = Upstream::new(|_| Hangs);
     let answer = send(policy, &upstream, request(Method::GET, "")).await.unwrap();
@@ -56,11 +50,13 @@ async fn an_attempt_has_no_more_time_than_is_left_of_the_whole() {
 fn a_time_of_zero_is_refused() {
     const LEAST: Duration = Duration::from_nanos(1);
     assert!(AttemptTimeoutLayer::new(LEAST).is_ok() && TotalTimeoutLayer::new(LEAST).is_ok());
-    let policy = HttpPolicy::new().attempt_timeout(LEAST).unwrap().total_timeout(LEAST).unwrap();
+    let policy = HttpPolicy::builder().attempt_timeout(LEAST).total_timeout(LEAST);
     assert_eq!(AttemptTimeoutLayer::new(Duration::ZERO).unwrap_err().field(), "attempt_timeout");
     assert_eq!(TotalTimeoutLayer::new(Duration::ZERO).unwrap_err().field(), "total_timeout");
-    assert_eq!(policy.clone().attempt_timeout(Duration::ZERO).unwrap_err().field(), "attempt_timeout");
-    assert_eq!(policy.total_timeout(Duration::ZERO).unwrap_err().field(), "total_timeout");
+    assert!(policy.clone().build().is_ok());
+    let field = |policy: HttpPolicyBuilder| policy.build().unwrap_err().field().to_owned();
+    assert_eq!(field(policy.clone().attempt_timeout(Duration::ZERO)), "attempt_timeout");
+    assert_eq!(field(policy.total_timeout(Duration::ZERO)), "total_timeout");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,13 +96,8 @@ async fn a_failed_body_that_does_not_end_is_given_up() {
         }
     });
     let started = Instant::now();
-    let policy = HttpPolicy::new().backoff(Duration::ZERO);
-    let answer = RetryLayer::new(policy)
-        .boxed_errors()
-        .layer(upstream)
-        .oneshot(request(Method::GET, ""))
-        .await
-        .unwrap();
+    let policy = HttpPolicy::builder().backoff(Duration::ZERO);
+    let answer = retrying(policy).layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
     assert_eq!(started.elapsed(), MS * 100);
 }
@@ -119,8 +110,8 @@ async fn a_slow_grpc_stream_is_not_held_back_longer_than_the_look_ahead() {
     });
     let call = || with(request(Method::GET, ""), "content-type", "application/grpc");
     let started = Instant::now();
-    let policy = HttpPolicy::new().peek_for(MS * 30);
-    RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(call()).await.unwrap();
+    let policy = HttpPolicy::builder().peek_for(MS * 30);
+    retrying(policy).layer(upstream).oneshot(call()).await.unwrap();
     assert_eq!(started.elapsed(), MS * 30);
 }
 
@@ -128,7 +119,7 @@ async fn a_slow_grpc_stream_is_not_held_back_longer_than_the_look_ahead() {
 async fn the_instance_that_was_polled_ready_makes_the_first_attempt() {
     let (mut service, mut handle) =
         tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO)).boxed_errors(),
+            retrying(HttpPolicy::builder().backoff(Duration::ZERO)),
         );
     handle.allow(0);
     assert!(service.poll_ready::<Request<Full<Bytes>>>().is_pending());
@@ -148,8 +139,7 @@ async fn the_instance_that_was_polled_ready_makes_the_first_attempt() {
 async fn when_no_attempt_can_be_made_the_failed_answer_is_the_answer() {
     let (mut service, mut handle) =
         tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-            RetryLayer::new(HttpPolicy::new().backoff(Duration::ZERO).total_timeout(MS * 800).unwrap())
-                .boxed_errors(),
+            retrying(HttpPolicy::builder().backoff(Duration::ZERO).total_timeout(MS * 800)),
         );
     handle.allow(1);
     assert!(service.poll_ready::<Request<Full<Bytes>>>().is_ready());
@@ -221,10 +211,8 @@ async fn dropped_at_any_await_a_call_leaves_nothing_behind() {
                 Ok::<_, BoxError>(Response::builder().status(status).body(body).unwrap())
             }
         });
-        let policy = HttpPolicy::new().max_attempts(3).unwrap().backoff(MS * 100);
-        let mut call = by_hand(
-            RetryLayer::new(policy).boxed_errors().layer(upstream).oneshot(request(Method::PUT, "content")),
-        );
+        let policy = HttpPolicy::builder().max_attempts(3).backoff(MS * 100);
+        let mut call = by_hand(retrying(policy).layer(upstream).oneshot(request(Method::PUT, "content")));
         let mut done = false;
         for _ in 0..polls {
             if call.poll().is_ready() {
@@ -259,11 +247,11 @@ proptest! {
         backoff in 0_u64..1000,
         script in proptest::collection::vec((0_u8..5, 0_u64..2000), 8),
     ) {
-        let policy = HttpPolicy::new()
-            .max_attempts(attempts).unwrap()
-            .budget(100, 1000).unwrap()
-            .total_timeout(MS * total as u32).unwrap()
-            .attempt_timeout(MS * attempt as u32).unwrap()
+        let policy = HttpPolicy::builder()
+            .max_attempts(attempts)
+            .budget(100, 1000)
+            .total_timeout(MS * total as u32)
+            .attempt_timeout(MS * attempt as u32)
             .retry_after_up_to(Duration::from_secs(5))
             .backoff(MS * backoff as u32);
         let upstream = Upstream::new(move |number| match script[number] {
@@ -295,8 +283,8 @@ proptest! {
         let (sent, seconds) = runtime.block_on(async {
             let started = Instant::now();
             let upstream = Upstream::new(|_| Whole(503, &[]));
-            let policy = HttpPolicy::new().max_attempts(attempts).unwrap().budget(20, per_second).unwrap();
-            let service = RetryLayer::new(policy).boxed_errors().layer(upstream.clone());
+            let policy = HttpPolicy::builder().max_attempts(attempts).budget(20, per_second);
+            let service = retrying(policy).layer(upstream.clone());
             for call in 0..calls {
                 service.clone().oneshot(request(Method::GET, "")).await.unwrap();
                 tokio::time::advance(MS * gaps[call % gaps.len()] as u32).await;

@@ -125,14 +125,15 @@ fn debug_names_every_stage() {
 fn each_stage_can_be_set_and_names_itself_when_it_is_wrong() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _guard = runtime.enter();
-    assert!(stack().max_attempts(1).unwrap().retry(|retry| retry.backoff(MS)).build().is_ok());
+    assert!(stack().max_attempts(1).retry(|retry| retry.backoff(MS)).build().is_ok());
     let field = |builder: StandardBuilder| builder.build().unwrap_err().field().to_owned();
     assert_eq!(field(stack().total_timeout(Duration::ZERO)), "total_timeout");
     assert_eq!(field(stack().attempt_timeout(Duration::ZERO)), "attempt_timeout");
     assert_eq!(field(stack().attempt_timeout(MS * 30_001)), "attempt_timeout");
     assert_eq!(field(stack().bulkhead(|bulkhead| bulkhead.limit(0))), "limit");
     assert_eq!(field(stack().breaker(|breaker| breaker.failure_rate(2.0))), "failure_rate");
-    assert_eq!(stack().max_attempts(0).unwrap_err().field(), "max_attempts");
+    assert_eq!(field(stack().max_attempts(0)), "max_attempts");
+    assert_eq!(field(stack().retry(|retry| retry.budget(101, 0))), "budget");
 }
 
 /// The call that waited has 50 ms left for an upstream that takes 100: that says nothing about the upstream.
