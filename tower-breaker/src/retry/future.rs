@@ -76,6 +76,8 @@ impl<B> Drop for Spare<B> {
 pin_project! {
     #[project = StateProj]
     enum State<F, R: Body, E> {
+        // The time was over before the first attempt.
+        Over,
         Calls { #[pin] future: F },
         // Reads ahead in a response; with `resume` it has failed, and the next attempt starts then.
         Reads { response: Option<Response<RetriedBody<R>>>, octets: usize, resume: Option<Instant> },
@@ -94,16 +96,21 @@ where
     pub(super) fn new(mut inner: S, request: Request<B>, shared: Arc<Shared>) -> Self {
         let policy = &shared.policy;
         shared.metrics.resolve();
-        shared.deposit();
         let (mut parts, body) = request.into_parts();
         let asked = Asked::new(&parts.method, &parts.headers);
         let told = asked.timeout.and_then(Deadline::after);
         let outer = parts.extensions.get::<Deadline>().copied();
-        let deadline = told.into_iter().chain(outer).chain(policy.total.and_then(Deadline::after)).min();
+        let given = told.into_iter().chain(outer).min();
+        let deadline = given.into_iter().chain(policy.total.and_then(Deadline::after)).min();
         if let Some(deadline) = deadline {
             parts.extensions.insert(deadline);
         }
         let attempt = Attempt::first();
+        if given.is_some_and(Deadline::is_over) {
+            let (state, sleep, kind) = (State::Over, until(None), PhantomData);
+            return Self { state, sleep, inner, asked, spare: None, attempt, deadline, shared, kind };
+        }
+        shared.deposit();
         let body = ReplayBody::with_limit(body, policy.max_body);
         let spare = (policy.max_attempts > 1 && !policy::takes_over(&parts)).then(|| Spare {
             idempotent: policy.idempotent(&parts),
@@ -171,6 +178,7 @@ where
                         return Poll::Ready(result);
                     }
                 }
+                StateProj::Over => return Poll::Ready(Ok(self.as_mut().late())),
                 StateProj::Reads { .. } => {
                     if let Some(result) = ready!(self.as_mut().read(cx)) {
                         return Poll::Ready(result);
@@ -183,13 +191,18 @@ where
                     this.sleep.set(until(this.deadline.map(Deadline::instant)));
                 }
                 StateProj::Readies { failed } => match this.inner.poll_ready(cx) {
-                    Poll::Ready(Ok(())) => self.as_mut().launch(),
+                    Poll::Ready(Ok(())) if !this.deadline.is_some_and(Deadline::is_over) => {
+                        self.as_mut().launch();
+                    }
                     Poll::Ready(Err(error)) => {
                         this.shared.metrics.refused(Refused::Unready);
                         return Poll::Ready(failed.take().unwrap_or(Err(error)));
                     }
-                    Poll::Pending => {
-                        ready!(this.sleep.poll(cx));
+                    // Ready no sooner than the time is over is not ready in time.
+                    ready => {
+                        if ready.is_pending() {
+                            ready!(this.sleep.poll(cx));
+                        }
                         this.shared.metrics.refused(Refused::Unready);
                         let failed = failed.take();
                         return Poll::Ready(failed.unwrap_or_else(|| Ok(self.as_mut().late())));

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::problem::Problem;
 
 /// When the caller's patience ends, in the extensions of a request. Set by [`TotalTimeoutLayer`] and
 /// [`RetryLayer`](super::RetryLayer); those below wait no longer. A gRPC call's `grpc-timeout` counts from when they are
-/// called, where that is sooner.
+/// called, where that is sooner. Once it has come, nobody calls the upstream: the answer is 504 (gRPC: 4) at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: Instant,
@@ -45,6 +45,11 @@ impl Deadline {
     #[must_use]
     pub fn left(self) -> Duration {
         self.at.saturating_duration_since(now())
+    }
+
+    /// Whether it has come: at the moment itself there is no time for an answer.
+    pub(super) fn is_over(self) -> bool {
+        self.left().is_zero()
     }
 
     /// So long from now; none where no clock holds that.
@@ -154,13 +159,14 @@ where
         let deadline = outer.into_iter().chain(Deadline::after(self.limit)).min();
         // What ends an attempt may be the time of them all.
         let kind = if deadline == outer { TimedOut::Total } else { self.kind };
-        let given = deadline.filter(|_| (self.kind, kind) == (TimedOut::Attempt, TimedOut::Total));
-        let short = given.is_some_and(|given| given.left() < self.limit / 2);
+        let left = outer.map(Deadline::left);
+        let cut = (self.kind, kind) == (TimedOut::Attempt, TimedOut::Total);
+        let short = cut && left.is_some_and(|left| left < self.limit / 2);
         if let (TimedOut::Total, Some(deadline)) = (self.kind, deadline) {
             request.extensions_mut().insert(deadline);
         }
         AttemptTimeoutFuture {
-            inner: self.inner.call(request),
+            inner: (left != Some(Duration::ZERO)).then(|| self.inner.call(request)),
             sleep: until(deadline.map(Deadline::instant)),
             asked,
             kind,
@@ -181,8 +187,9 @@ pin_project! {
     /// The future of [`AttemptTimeout`].
     #[derive(Debug)]
     pub struct AttemptTimeoutFuture<F> {
+        // None when the time was over before: nobody waits for an answer of the upstream any more.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         #[pin]
         sleep: tokio::time::Sleep,
         asked: Asked,
@@ -200,19 +207,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(result) = this.inner.poll(cx) {
-            return Poll::Ready(result.map(|response| response.map(ResponseBody::inner)));
-        }
-        match this.sleep.poll(cx) {
-            Poll::Ready(()) => {
-                let mut response = this.asked.late(*this.kind).map(ResponseBody::own);
-                if *this.short {
-                    response.extensions_mut().insert(CutShort);
-                }
-                Poll::Ready(Ok(response))
+        if let Some(inner) = this.inner.as_pin_mut() {
+            if let Poll::Ready(result) = inner.poll(cx) {
+                return Poll::Ready(result.map(|response| response.map(ResponseBody::inner)));
             }
-            Poll::Pending => Poll::Pending,
+            ready!(this.sleep.poll(cx));
         }
+        let mut response = this.asked.late(*this.kind).map(ResponseBody::own);
+        if *this.short {
+            response.extensions_mut().insert(CutShort);
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

@@ -39,8 +39,8 @@ impl HttpPolicy {
     ///
     /// tower's `Retry` hands a result on whole, so there is less to be had than with
     /// [`RetryLayer`](super::RetryLayer): trailers are not looked at, attempts are not timed, failed bodies are not
-    /// drained, a rejection of this side is never repeated, `grpc-timeout` is that of each attempt, and the first attempt
-    /// has no [`attempt_header`](super::HttpPolicyBuilder::attempt_header).
+    /// drained, a rejection of this side is never repeated, `grpc-timeout` is that of each attempt, the first one is
+    /// made even when its time is over and has no [`attempt_header`](super::HttpPolicyBuilder::attempt_header).
     #[must_use]
     pub fn into_tower(self) -> TowerPolicy {
         TowerPolicy::new(self)

@@ -8,8 +8,10 @@ use tower::{Layer, ServiceExt};
 use tower_breaker::retry::{
     AttemptTimeoutLayer, Deadline, HttpPolicy, HttpPolicyBuilder, TimedOut, TotalTimeoutLayer,
 };
+use tower_breaker::{HttpBreakerLayer, State};
 
 use crate::retry_support::*;
+use crate::support::touchy;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -86,4 +88,56 @@ async fn the_timeouts_of_one_attempt_and_of_the_whole_heed_it_too() {
         assert_eq!((answer.extensions().get(), began.elapsed()), (Some(&kind), MS * ends));
         assert_eq!(answer.headers()["grpc-status"], "4");
     }
+}
+
+/// What three layers answer to the call, and how often the upstream was asked.
+async fn thrice(call: impl Fn() -> Request<ReqBody>) -> [(Option<TimedOut>, usize); 3] {
+    let upstreams = [(); 3].map(|()| Upstream::new(|_| Whole(200, &[])));
+    let total = TotalTimeoutLayer::new(MS * 500).unwrap().layer(upstreams[0].clone());
+    let attempt = AttemptTimeoutLayer::new(MS * 500).unwrap().layer(upstreams[1].clone());
+    let ends = [
+        total.oneshot(call()).await.unwrap().extensions().get().copied(),
+        attempt.oneshot(call()).await.unwrap().extensions().get().copied(),
+        send(many(), &upstreams[2], call()).await.unwrap().extensions().get().copied(),
+    ];
+    std::array::from_fn(|index| (ends[index], upstreams[index].count()))
+}
+
+/// Nobody waits for the answer any more.
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_time_is_over_is_not_made() {
+    let began = Instant::now();
+    assert_eq!(thrice(|| call("1n")).await, [(None, 1); 3]);
+    assert_eq!(thrice(|| call("0S")).await, [(Some(TimedOut::Total), 0); 3]);
+    let until = |moment: Instant| {
+        move || {
+            let mut call = with(call("1S"), "content-type", "text/plain");
+            call.extensions_mut().insert(Deadline::at(moment.into_std()));
+            call
+        }
+    };
+    assert_eq!(thrice(until(Instant::now() + MS)).await, [(None, 1); 3]);
+    assert_eq!(thrice(until(Instant::now())).await, [(Some(TimedOut::Total), 0); 3]);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+/// The impatience of callers opens no circuit, and their calls cost nothing of the budget.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_not_made_says_nothing_about_the_upstream() {
+    let breaker = touchy("upstream").build().unwrap();
+    let upstream = Upstream::new(|_| Whole(503, &[]));
+    let attempt = AttemptTimeoutLayer::new(MS * 500).unwrap().layer(upstream.clone());
+    let service = HttpBreakerLayer::new(breaker.clone()).layer(attempt);
+    for _ in 0..9 {
+        assert_eq!(service.clone().oneshot(call("0n")).await.unwrap().headers()["grpc-status"], "4");
+    }
+    assert_eq!((breaker.state(), breaker.snapshot().calls, upstream.count()), (State::Closed, 0, 0));
+    service.oneshot(call("1n")).await.unwrap();
+    assert_eq!((breaker.snapshot().calls, upstream.count()), (1, 1));
+    // A call gives a fifth of an attempt to the budget: ten of them would give two.
+    let layer = retrying(many().budget(20, 0).max_attempts(2));
+    for timeout in ["0n"; 9].into_iter().chain(["1S"]) {
+        layer.layer(upstream.clone()).oneshot(call(timeout)).await.unwrap();
+    }
+    assert_eq!(upstream.count(), 2);
 }

@@ -157,6 +157,35 @@ fn status(status: u16) -> Response<Full<Bytes>> {
     Response::builder().status(status).body(Full::new(Bytes::from(status.to_string()))).unwrap()
 }
 
+/// What becomes ready together with the end of the time is not ready in time.
+#[tokio::test(start_paused = true)]
+async fn no_attempt_begins_when_the_time_is_over() {
+    for (late, attempts) in [(799, 2), (800, 1)] {
+        let policy = HttpPolicy::builder().backoff(Duration::ZERO).total_timeout(MS * 800);
+        let (mut service, mut handle) =
+            tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
+                retrying(policy),
+            );
+        handle.allow(1);
+        assert!(service.poll_ready::<Request<Full<Bytes>>>().is_ready());
+        let mut call = by_hand(service.get_mut().call(Request::new(Full::default())));
+        assert!(call.poll().is_pending());
+        let (_, reply) = handle.next_request().await.unwrap();
+        reply.send_response(status(503));
+        assert!(call.poll().is_pending());
+        tokio::time::advance(MS * late).await;
+        handle.allow(1);
+        let answer = call.poll();
+        assert_eq!(answer.is_ready(), attempts == 1, "{late}");
+        if let Poll::Ready(answer) = answer {
+            assert_eq!(answer.unwrap().status(), 503);
+            assert!(by_hand(handle.next_request()).poll().is_pending());
+        } else {
+            handle.next_request().await.unwrap();
+        }
+    }
+}
+
 /// A future that is polled by hand.
 struct ByHand<F>(std::pin::Pin<Box<F>>);
 
