@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tower::{BoxError, Layer, ServiceExt};
 use tower_breaker::{Breaker, HttpBreakerLayer, State};
 
 use crate::support::{Piece, TestBody, script, serve, touchy};
@@ -24,11 +24,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, In
 /// Four uploads, of which none is whole or each is; how many of them had an answer.
 async fn upload(address: SocketAddr, h2: bool, breaker: &Breaker, whole: bool) -> usize {
     let client = Client::builder(TokioExecutor::new()).http2_only(h2).build_http::<TestBody>();
-    let client = service_fn(move |request| {
-        let client = client.clone();
-        async move { Ok::<_, BoxError>(client.request(request).await?) }
-    });
-    let service = HttpBreakerLayer::new(breaker.clone()).layer(client);
+    let service = HttpBreakerLayer::new(breaker.clone()).layer(client.map_err(BoxError::from));
     let mut answered = 0;
     for _ in 0..4 {
         let end = if whole { Piece::Data("end") } else { Piece::Error };
