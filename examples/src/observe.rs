@@ -6,7 +6,8 @@ use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::response::Parts;
-use tower_correlation::observe::{ConfigError, Observe};
+use tower_correlation::ConfigError;
+use tower_correlation::observe::Observe;
 
 use crate::component::Log;
 

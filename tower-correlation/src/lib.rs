@@ -5,7 +5,6 @@ mod ambient;
 mod body;
 mod context;
 pub mod echo;
-#[cfg(feature = "observe")]
 mod error;
 mod fields;
 mod generate;
@@ -25,10 +24,11 @@ pub use body::ResponseBody;
 pub use context::Correlation;
 #[cfg(feature = "axum")]
 pub use context::MissingLayer;
+pub use error::ConfigError;
 pub use generate::Generator;
 pub use layer::{CorrelationLayer, CorrelationService, ResponseFuture, Trust};
 pub use policy::id::CorrelationId;
-pub use policy::inbound::{Origin, Replaced, Validation};
+pub use policy::inbound::{Origin, Replaced, Validation, ValidationBuilder};
 pub use propagate::{Propagate, PropagateLayer};
 
 /// W3C Trace Context and Baggage.

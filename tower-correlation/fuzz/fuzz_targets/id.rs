@@ -7,8 +7,10 @@ use tower_correlation::Validation;
 
 fuzz_target!(|data: &[u8]| {
     let (longest, id) = data.split_first().unwrap_or((&128, &[]));
-    for validation in [Validation::default(), Validation::default().also(b":/+=\"\\\x80\n")] {
-        let validation = validation.max_length(usize::from(*longest));
+    for also in [&b""[..], b":/+=\"\\"] {
+        let built = Validation::builder().max_length(usize::from(*longest)).also(also).build();
+        assert_eq!(built.is_ok(), (1..=128).contains(longest));
+        let Ok(validation) = built else { continue };
         if let Ok(taken) = validation.check(id) {
             assert_eq!(taken.as_str().as_bytes(), id);
             assert!((1..=128).contains(&id.len()) && id.len() <= usize::from(*longest));

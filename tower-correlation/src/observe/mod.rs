@@ -27,7 +27,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, response::Parts};
 
-pub use crate::error::ConfigError;
 pub use crate::policy::record::{Outcome, Side};
 pub use body::ResponseBody;
 pub use builder::ObserveBuilder;
@@ -35,6 +34,7 @@ pub use layer::{ObserveLayer, ObserveService, ResponseFuture};
 pub use request::{CountRequestLayer, CountRequestService, RequestBody};
 pub use summary::RouteSummary;
 
+use crate::error::ConfigError;
 use crate::policy::sampling::{Always, Bucket, Threshold, threshold};
 use crate::policy::state::TraceState;
 use metrics::{Red, Route, RouteIndex};

@@ -3,33 +3,32 @@
 use http::HeaderValue;
 
 use super::id::{CorrelationId, MAX_ID};
+use crate::error::ConfigError;
 
 /// What an id may look like. The default is what log tools, file names and shells take without quoting: 1 to 128 bytes of
 /// `A–Z a–z 0–9 . _ -`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Validation {
-    pub(crate) max_length: usize,
-    pub(crate) also: &'static [u8],
+    max_length: usize,
+    /// Visible ASCII characters, each of them.
+    also: &'static [u8],
 }
 
 impl Default for Validation {
     fn default() -> Self {
-        Self { max_length: MAX_ID, also: b"" }
+        Self::new()
     }
 }
 
 impl Validation {
-    /// Longest acceptable id in bytes; default and upper limit are 128.
-    #[must_use]
-    pub fn max_length(self, bytes: usize) -> Self {
-        Self { max_length: bytes.min(MAX_ID), ..self }
+    const fn new() -> Self {
+        Self { max_length: MAX_ID, also: b"" }
     }
 
-    /// Further acceptable bytes, such as `b":/+="`; only visible ASCII characters count. Default: none.
-    #[must_use]
-    pub fn also(self, bytes: &'static [u8]) -> Self {
-        Self { also: bytes, ..self }
+    /// Starts with the default.
+    pub const fn builder() -> ValidationBuilder {
+        ValidationBuilder { validation: Self::new() }
     }
 
     /// Judges one value.
@@ -52,9 +51,50 @@ impl Validation {
         if id.iter().fold(true, |fits, &byte| fits & in_alphabet(byte)) {
             return Ok(());
         }
-        // Whatever a service allows besides, only visible characters can be in a field and in a line of a log.
-        let fits = |&byte: &u8| in_alphabet(byte) || (self.also.contains(&byte) && byte.is_ascii_graphic());
+        let fits = |byte: &u8| in_alphabet(*byte) || self.also.contains(byte);
         if id.iter().all(fits) { Ok(()) } else { Err(Replaced::Alphabet) }
+    }
+}
+
+/// Settings of a [`Validation`]; made by [`Validation::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ValidationBuilder {
+    validation: Validation,
+}
+
+impl ValidationBuilder {
+    /// Longest acceptable id, 1 to 128 bytes. Default: 128, longer than any form in use; an id is on every line of a log.
+    pub const fn max_length(mut self, bytes: usize) -> Self {
+        self.validation.max_length = bytes;
+        self
+    }
+
+    /// Further acceptable characters, visible ones of ASCII, such as `b":/+="`. Default: none.
+    pub const fn also(mut self, characters: &'static [u8]) -> Self {
+        self.validation.also = characters;
+        self
+    }
+
+    /// The validation.
+    ///
+    /// # Errors
+    ///
+    /// For a length that is not within 1 to 128, and for what is no visible character of ASCII: whatever a service allows,
+    /// an id stands in a field and in a line of a log.
+    pub fn build(self) -> Result<Validation, ConfigError> {
+        let Validation { max_length, also } = self.validation;
+        if !(1..=MAX_ID).contains(&max_length) {
+            return Err(ConfigError::new("max_length", format!("{max_length} is not in 1..={MAX_ID}")));
+        }
+        if !also.iter().all(u8::is_ascii_graphic) {
+            let shown = also.escape_ascii();
+            return Err(ConfigError::new(
+                "also",
+                format!("not all of `{shown}` are visible characters of ASCII"),
+            ));
+        }
+        Ok(self.validation)
     }
 }
 

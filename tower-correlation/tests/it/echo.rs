@@ -262,7 +262,7 @@ async fn ids_that_json_would_have_to_escape_stay_out_of_documents() {
         let app = Router::new()
             .route("/", get(async || ([("content-type", "application/problem+json")], r#"{"status":500}"#)))
             .layer(ProblemIdLayer::new())
-            .layer(CorrelationLayer::new().validate(Validation::default().also(b":\"\\")));
+            .layer(CorrelationLayer::new().validate(Validation::builder().also(b":\"\\").build().unwrap()));
         let request = Request::builder().header("x-request-id", id).body(Body::empty()).unwrap();
         let response = app.oneshot(request).await.unwrap();
         assert_eq!(response.headers()["x-request-id"], id);

@@ -228,7 +228,7 @@ async fn ids_of_other_senders_are_taken_over_once_their_characters_are_allowed()
     for (id, characters) in once_allowed {
         let (_, correlation, _) = answer(CorrelationLayer::new(), &[("x-request-id", id)]).await;
         assert_eq!(correlation.origin(), Origin::Replaced(Replaced::Alphabet), "{id}");
-        let layer = CorrelationLayer::new().validate(Validation::default().also(characters));
+        let layer = CorrelationLayer::new().validate(Validation::builder().also(characters).build().unwrap());
         let (echo, correlation, _) = answer(layer, &[("x-request-id", id)]).await;
         assert_eq!((correlation.id().as_str(), &echo["x-request-id"]), (id, &id.parse().unwrap()));
     }
@@ -242,13 +242,40 @@ fn validation_is_as_wide_as_it_is_told() {
     for outside in ["a:b", "a/b", "a b", "a\"b", "a\\b", "a\tb", "é", "a\0", "{a}", "a\r\nb"] {
         assert_eq!(check(default, outside), Err(Replaced::Alphabet), "{outside:?}");
     }
-    assert_eq!(check(default.also(b":/"), "a:b/c").as_deref(), Ok("a:b/c"));
-    assert_eq!(check(default.also(b":/"), "a:b c"), Err(Replaced::Alphabet));
-    assert_eq!(check(default.also(b" \n\xe9"), "a b"), Err(Replaced::Alphabet), "visible ASCII alone counts");
-    assert_eq!(check(default.max_length(3), "abc").as_deref(), Ok("abc"));
-    assert_eq!(check(default.max_length(3), "abcd"), Err(Replaced::TooLong));
-    assert_eq!(check(default.max_length(1000), &"a".repeat(129)), Err(Replaced::TooLong));
+    let wide = Validation::builder().also(b":/").build().unwrap();
+    assert_eq!(check(wide, "a:b/c").as_deref(), Ok("a:b/c"));
+    assert_eq!(check(wide, "a:b c"), Err(Replaced::Alphabet));
+    let short = Validation::builder().max_length(3).build().unwrap();
+    assert_eq!(check(short, "abc").as_deref(), Ok("abc"));
+    assert_eq!(check(short, "abcd"), Err(Replaced::TooLong));
+    assert_eq!(check(default, &"a".repeat(128)).map(|id| id.len()), Ok(128));
+    assert_eq!(check(default, &"a".repeat(129)), Err(Replaced::TooLong));
     assert_eq!(check(default, ""), Err(Replaced::Empty));
+}
+
+#[test]
+fn a_validation_that_cannot_work_is_refused_by_name() {
+    let of_length = |bytes| Validation::builder().max_length(bytes).build();
+    for bytes in [1, 128] {
+        assert!(of_length(bytes).is_ok(), "{bytes}");
+    }
+    for bytes in [0, 129, usize::MAX] {
+        assert_eq!(of_length(bytes).unwrap_err().field(), "max_length", "{bytes}");
+    }
+    static ALL: [u8; 256] = {
+        let mut all = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            all[byte] = byte as u8;
+            byte += 1;
+        }
+        all
+    };
+    for byte in ALL.chunks(1) {
+        let built = Validation::builder().also(byte).build();
+        assert_eq!(built.is_ok(), byte[0].is_ascii_graphic(), "{byte:?}");
+        assert!(built.is_ok() || built.is_err_and(|error| error.field() == "also"));
+    }
 }
 
 #[cfg(feature = "metrics")]
@@ -369,7 +396,7 @@ async fn a_layer_inside_of_another_keeps_what_that_decided() {
     for inner in [
         plain(),
         plain().trust(Trust::Never),
-        plain().validate(Validation::default().max_length(1)),
+        plain().validate(Validation::builder().max_length(1).build().unwrap()),
         plain().inbound([other.clone()]).response(other),
     ] {
         for id in ["abc-1", "not good"] {

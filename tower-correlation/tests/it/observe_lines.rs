@@ -4,7 +4,8 @@ use std::convert::Infallible;
 
 use http::{Method, Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_correlation::observe::{ConfigError, Observe, ObserveBuilder, ObserveLayer};
+use tower_correlation::ConfigError;
+use tower_correlation::observe::{Observe, ObserveBuilder, ObserveLayer};
 
 use crate::observed::{Body, Random, lines, request, times};
 
