@@ -203,11 +203,7 @@ async fn run<F, Fut>(
     let _ = ready.send(Ok(addresses));
     let work = async {
         match parts.serve {
-            Serve::Http(router) => {
-                let service = router.into_make_service_with_connect_info::<SocketAddr>();
-                let _ =
-                    axum::serve(listener, service).with_graceful_shutdown(stopped(stopping.clone())).await;
-            }
+            Serve::Http(router) => crate::accept::serve(listener, router, stopped(stopping.clone())).await,
             Serve::Tcp(serve) => serve(listener).await,
         }
     };

@@ -8,17 +8,18 @@ mod versions;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any_service, get};
+use axum::{Json, Router};
 use http::Uri;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use serde_json::json;
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_auth::{AuthLayer, Authenticator, Issuer, RemoteJwks, RequireScopes};
 use tower_cache::key::Partition;
@@ -33,6 +34,7 @@ use crate::cli::Layer;
 use crate::component::{Context, Parts as Component, Serve};
 use crate::issuer::AUDIENCE;
 use crate::observe::tell_route;
+use crate::proxy;
 use crate::service::Layers;
 use replicas::Replicas;
 use versions::Versions;
@@ -87,6 +89,7 @@ pub async fn build(context: Context, config: Config) -> Result<Component, BoxErr
     for (service, path) in [("orders", "/api/orders"), ("inventory", "/api/stock")] {
         api = api.merge(service_routes(&context, &config, &cache, service, path)?);
     }
+    let api = api.fallback(async || refused(StatusCode::NOT_FOUND, "there is nothing at this path"));
     let layers = &config.layers;
     // A layer that rewrites paths goes around the router; inside of `Router::layer` routing has already happened.
     let (mut app, admin) = match layers.has(Layer::Versioning) {
@@ -103,7 +106,7 @@ pub async fn build(context: Context, config: Config) -> Result<Component, BoxErr
     if layers.has(Layer::Auth) {
         app = app.layer(AuthLayer::new(authenticator(&config.issuer)?));
     }
-    app = app.layer(CatchPanicLayer::new()).layer(from_fn(deadline));
+    app = app.layer(CatchPanicLayer::new()).layer(from_fn(deadline)).layer(from_fn(refuse));
     if layers.has(Layer::Correlation) {
         app = app.layer(ObserveLayer::server(context.observe.clone())).layer(CorrelationLayer::new());
     }
@@ -139,16 +142,58 @@ fn service_routes(
         if is_read { reads.clone() } else { writes.clone() }.oneshot(request)
     }));
     let routes = Router::new().route(path, by_method.clone()).route(&format!("{path}/{{*rest}}"), by_method);
-    Ok(routes.layer(from_fn(tell_route)))
+    // Around the routes alone: what no route matches has none to tell.
+    Ok(routes.route_layer(from_fn(tell_route)))
 }
 
 /// `/api/v2/…` as a plain path.
 fn newest(mut request: Request) -> Request {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    if let Some(Ok(uri)) = path.strip_prefix("/api/v2/").map(|rest| format!("/api/{rest}").parse()) {
-        *request.uri_mut() = uri;
+    if let Some(rest) = path.strip_prefix("/api/v2/") {
+        replace_path(&mut request, &format!("/api/{rest}"));
     }
     request
+}
+
+/// Another path and query; the host that was asked for stays.
+fn replace_path(request: &mut Request, path: &str) {
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = path.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
+
+/// What no gateway can pass on, whoever asks for it.
+async fn refuse(request: Request, next: axum::middleware::Next) -> Response {
+    if let Some((status, title)) = proxy::refusal(&request) {
+        return refused(status, title);
+    }
+    if proxy::hops_left(request.method(), request.headers()) == Some(0) {
+        // OPTIONS that is to go no further: there is nothing to say about this gateway (RFC 9110 §9.3.7).
+        return Response::default();
+    }
+    if leads_elsewhere(request.uri().path()) {
+        return refused(StatusCode::BAD_REQUEST, "the path leads elsewhere");
+    }
+    next.run(request).await
+}
+
+/// Whether somebody behind this gateway may read the path as another one: routes and scopes are those of the path as it
+/// stands here (RFC 3986 §5.2.4 and §6.2.2; backslashes and parameters of segments as some servers take them).
+fn leads_elsewhere(path: &str) -> bool {
+    let path: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
+    let mut segments = path.split(|octet| matches!(octet, b'/' | b'\\'));
+    segments.any(|segment| matches!(segment.split(|octet| *octet == b';').next(), Some(b"." | b"..")))
+}
+
+/// A problem that another try does not solve.
+fn refused(status: StatusCode, title: &str) -> Response {
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16() });
+    let mut response = (status, Json(body)).into_response();
+    let json = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// Accepts the tokens of one issuer, whose keys are fetched over HTTP.

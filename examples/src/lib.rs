@@ -1,5 +1,6 @@
 //! The system that the five layers were made for: parts that its programs share.
 
+pub mod accept;
 mod admin;
 pub mod balancer;
 pub mod cli;

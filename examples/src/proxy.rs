@@ -6,9 +6,11 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
+
+use crate::BoxError;
 
 /// Fields that concern one connection only, besides those that `Connection` lists (RFC 9110 §7.6.1). `Trailer` is none of
 /// them: it says what the message ends with (§6.6.2).
@@ -58,10 +60,7 @@ pub fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     if !names_one_host(request) {
         return Some((StatusCode::BAD_REQUEST, "the request does not say for which host it is"));
     }
-    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
-    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some() {
-        // Sent on without its coding, the content would be another (RFC 9112 §6.1).
+    if has_unknown_coding(request.headers()) {
         return Some((StatusCode::NOT_IMPLEMENTED, "the content has an unknown transfer coding"));
     }
     let traced =
@@ -70,6 +69,13 @@ pub fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
         return Some((StatusCode::NOT_IMPLEMENTED, "there is no such method here"));
     }
     None
+}
+
+/// Whether there is a transfer coding besides `chunked`: sent on without it, the content would be another (RFC 9112 §6.1).
+fn has_unknown_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some()
 }
 
 /// Whether it is clear which host a request is for: a server refuses any other by 400 (RFC 9112 §3.2).
@@ -97,6 +103,22 @@ pub fn hops_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
     let hops = headers.get(header::MAX_FORWARDS)?.to_str().ok()?;
     let number = !hops.is_empty() && hops.bytes().all(|digit| digit.is_ascii_digit());
     number.then(|| hops.parse().unwrap_or(u64::MAX))
+}
+
+/// Ends what concerns the connection that a message came by. What is added after that goes on, whatever `Connection` said:
+/// an intermediary that adds fields of its own has to do this first, and [`Forward`] does it again.
+pub fn end_connection(headers: &mut HeaderMap) {
+    strip_doubtful_length(headers);
+    strip_hop_by_hop(headers);
+}
+
+/// Why a response cannot be passed on.
+fn unusable<B>(response: &Response<B>) -> Option<&'static str> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // No upgrade was asked for: the upstream does not know what it says (RFC 9110 §7.8).
+        return Some("the upstream changed the protocol unasked");
+    }
+    has_unknown_coding(response.headers()).then_some("the upstream's content has an unknown transfer coding")
 }
 
 /// Takes away a length that is not that of the content: one beside a transfer coding, which overrides it (RFC 9112 §6.3),
@@ -201,13 +223,13 @@ impl<B> tower::Service<Request<B>> for Forward<B>
 where
     B: Body + Send + Unpin + 'static,
     B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     type Response = Response<Incoming>;
-    type Error = Error;
-    type Future = BoxFuture<'static, Result<Self::Response, Error>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -231,8 +253,7 @@ where
         if let Some(Ok(host)) = host.map(HeaderValue::try_from) {
             headers.insert(header::HOST, host);
         }
-        strip_doubtful_length(headers);
-        strip_hop_by_hop(headers);
+        end_connection(headers);
         if headers.contains_key(header::TE) {
             // It is a field of this connection again (RFC 9110 §10.1.4).
             headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
@@ -251,9 +272,11 @@ where
         let pseudonym = self.pseudonym.clone();
         async move {
             let mut response = answer.await?;
+            if let Some(why) = unusable(&response) {
+                return Err(why.into());
+            }
             let received = response.version();
-            strip_doubtful_length(response.headers_mut());
-            strip_hop_by_hop(response.headers_mut());
+            end_connection(response.headers_mut());
             append_via(response.headers_mut(), received, &pseudonym);
             // The server side picks the version that the client speaks.
             *response.version_mut() = Version::HTTP_11;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
+use examples::accept::{self, PAUSE, Prompt};
 use examples::interim::{self, Senders};
 use examples::proxy::{self, Forward};
 use examples::with_causes;
@@ -24,16 +25,12 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Incoming};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::signal::unix::{SignalKind, signal};
 use tower::timeout::error::Elapsed;
 use tower::{Layer, Service, ServiceExt};
 use tower_cache::{CacheLayer, CacheService, MemoryStore};
-
-/// Between two attempts to accept when that fails.
-const PAUSE: Duration = Duration::from_millis(50);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Content = UnsyncBoxBody<Bytes, BoxError>;
@@ -86,9 +83,7 @@ async fn serve(arguments: Arguments) -> Result<(), BoxError> {
         .await
         .map_err(|error| format!("--listen {}: {error}", arguments.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    // With a timer, a request that has begun has 30 seconds for its head.
-    server.http1().timer(TokioTimer::new());
+    let server = accept::server();
     let graceful = GracefulShutdown::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -101,7 +96,7 @@ async fn serve(arguments: Arguments) -> Result<(), BoxError> {
                     continue;
                 };
                 let _ = stream.set_nodelay(true);
-                let (stream, senders) = interim::Connection::new(stream);
+                let (stream, senders) = interim::Connection::new(Prompt::new(stream));
                 let site = site.clone();
                 let service = hyper::service::service_fn(move |request| answer(site.clone(), request, senders.clone()));
                 let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
@@ -137,10 +132,6 @@ async fn answer(
         empty()
     } else {
         match site.answer(request).await {
-            // No upgrade was asked for: the upstream does not know what it says (RFC 9110 §7.8).
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                problem(StatusCode::BAD_GATEWAY, "the upstream changed the protocol unasked")
-            }
             Ok(response) => response,
             Err(error) if proxy::is_clients_fault(&*error) => {
                 problem(StatusCode::BAD_REQUEST, "the content of the request broke off or cannot be read")
@@ -191,7 +182,7 @@ impl Service<Request<Incoming>> for Upstream {
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.forward.poll_ready(cx).map_err(Into::into)
+        self.forward.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {

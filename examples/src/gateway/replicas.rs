@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::Response;
 use futures_util::future::{BoxFuture, FutureExt};
-use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceExt};
 use tower_breaker::retry::{Attempt, AttemptTimeoutLayer, HttpPolicy, ReplayBody, RetryLayer};
@@ -19,11 +17,11 @@ use tower_correlation::PropagateLayer;
 use tower_correlation::observe::ObserveLayer;
 use tower_versioning::ApiVersion;
 
-use super::Upstream;
+use super::{Upstream, refused};
 use crate::BoxError;
 use crate::cli::Layer;
 use crate::component::Context as Component;
-use crate::proxy::Forward;
+use crate::proxy::{self, Forward};
 use crate::service::Layers;
 
 /// How long one attempt on one replica may take until its answer begins.
@@ -39,6 +37,10 @@ const MIN_CALLS: u32 = 5;
 fn calls_at_once(service: &str) -> usize {
     if service == "inventory" { 16 } else { 64 }
 }
+
+/// Fields by which some frameworks take another method or target for the one that was judged here.
+const DISGUISES: [&str; 5] =
+    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
 
 type Endpoint = BoxCloneSyncService<Request<Body>, Response, BoxError>;
 
@@ -117,10 +119,12 @@ fn internal(mut request: Request<Body>) -> Request<Body> {
         request.extensions().get::<ApiVersion>().map_or(2, |version| version.version().major_number());
     let outside = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let inside = format!("/v{version}{}", outside.strip_prefix("/api").unwrap_or(outside));
-    if let Ok(uri) = inside.parse::<Uri>() {
-        *request.uri_mut() = uri;
+    super::replace_path(&mut request, &inside);
+    let headers = request.headers_mut();
+    headers.remove(header::AUTHORIZATION);
+    for disguise in DISGUISES {
+        headers.remove(disguise);
     }
-    request.headers_mut().remove(header::AUTHORIZATION);
     request
 }
 
@@ -163,10 +167,15 @@ impl Service<Request<Body>> for Replicas {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let service = self.service.clone();
+        // Before anything is added: the client's `Connection` has no say in that.
+        proxy::end_connection(request.headers_mut());
         async move {
             Ok(service.oneshot(request).await.unwrap_or_else(|error| {
+                if proxy::is_clients_fault(&*error) {
+                    return refused(StatusCode::BAD_REQUEST, "the content broke off or cannot be read");
+                }
                 tracing::warn!(%error, "no replica answered");
                 unavailable(StatusCode::BAD_GATEWAY, "no replica answered")
             }))
@@ -177,10 +186,7 @@ impl Service<Request<Body>> for Replicas {
 
 /// Trouble behind the gateway: worth another try later.
 pub(super) fn unavailable(status: StatusCode, title: &str) -> Response {
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16() });
-    let mut response = (status, Json(body)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    let mut response = refused(status, title);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

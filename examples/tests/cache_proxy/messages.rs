@@ -81,6 +81,10 @@ const SCRIPTS: &[(&str, &str)] = &[
         "/coded",
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     ),
+    (
+        "/gzipped",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nCache-Control: max-age=60\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ),
     ("/changed", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\nown"),
     (
         "/trailers",
@@ -113,6 +117,14 @@ async fn a_protocol_changes_for_nobody_who_did_not_ask() {
     let proxy = Proxy::start(scripted(SCRIPTS).await, &[]);
     assert_eq!(status(&get_raw(&proxy, "/plain", "").await), "200");
     assert_eq!(status(&get_raw(&proxy, "/changed", "").await), "502");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_in_a_coding_that_nobody_asked_for_goes_no_further() {
+    let proxy = Proxy::start(scripted(SCRIPTS).await, &[]);
+    assert_eq!(status(&get_raw(&proxy, "/coded", "").await), "200");
+    // Without its coding, which ends here, the content would be another (RFC 9112 §6.1 and §7).
+    assert_eq!(status(&get_raw(&proxy, "/gzipped", "").await), "502");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 mod dated_api;
 #[cfg(feature = "grpc")]
 mod failing_trailers;
+mod gateway_messages;
 mod golden_rejections;
 #[cfg(all(feature = "grpc", feature = "reqwest"))]
 mod one_id;
