@@ -56,19 +56,18 @@ impl<S> Endpoint<S> {
         if self.timeout.is_zero() {
             return Err(ConfigError::new("fetch_timeout", "zero"));
         }
+        if self.max_body == 0 {
+            return Err(ConfigError::new("max_body", "zero"));
+        }
         Ok(())
     }
 
     /// What posts a form. An answer counts whose status is 200.
     pub(crate) fn post<B, R>(self) -> impl Fn(String) -> Answering + Send + Sync + 'static
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
+        S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
         B: From<Bytes> + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Send,
+        R: Body<Data: Send, Error: Send> + Send + 'static,
     {
         let (mut credentials, mut authorization) = (String::new(), None);
         match self.method {

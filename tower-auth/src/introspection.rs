@@ -210,13 +210,9 @@ impl<S> IntrospectionBuilder<S> {
     /// Names the setting that cannot work.
     pub fn build<B, R>(self) -> Result<Introspection, ConfigError>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
+        S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
         B: From<Bytes> + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Send,
+        R: Body<Data: Send, Error: Send> + Send + 'static,
     {
         let wrong = |field, reason: &'static str| Err(ConfigError::new(field, reason));
         self.endpoint.check()?;

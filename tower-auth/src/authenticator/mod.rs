@@ -46,13 +46,9 @@ impl Issuer {
     /// An issuer whose keys are fetched.
     pub fn remote<S, B, R>(name: impl Into<String>, keys: RemoteJwks<S>) -> Self
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
+        S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
         B: Default + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Send,
+        R: Body<Data: Send, Error: Send> + Send + 'static,
     {
         let name = name.into();
         let differs = || {
@@ -67,13 +63,9 @@ impl Issuer {
     /// is its URL.
     pub fn discover<S, B, R>(name: impl Into<String>, service: S) -> Self
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
+        S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
         B: Default + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Send,
+        R: Body<Data: Send, Error: Send> + Send + 'static,
     {
         let name = name.into();
         Self::remote(name.clone(), RemoteJwks::discover(name, service))

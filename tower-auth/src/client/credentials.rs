@@ -175,13 +175,9 @@ impl<S> ClientCredentialsBuilder<S> {
     /// Names the setting that cannot work.
     pub fn build<B, R>(self) -> Result<ClientCredentials, ConfigError>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
+        S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
         B: From<Bytes> + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Send,
+        R: Body<Data: Send, Error: Send> + Send + 'static,
     {
         self.endpoint.check()?;
         if !self.scopes.iter().all(|scope| challenge::is_scope(scope)) {

@@ -1,13 +1,10 @@
 //! Attacks by way of the issuer's documents, and by tokens that would like something to be fetched.
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body::{Body, Frame};
 use http_body_util::Empty;
 use tower::service_fn;
 use tower_auth::keys::Algorithm;
@@ -17,34 +14,7 @@ use tower_auth::{AuthError, AuthLayer, Authenticator, Issuer, RemoteJwks, TokenF
 use crate::attacks::{
     ED, ED_JWK, P256_JWK, RSA_JWK, assert_accepted, assert_refused, backends, forge, send, with,
 };
-use crate::support::{CLAIMS, clock};
-
-/// A body that comes in pieces of one size, some time apart.
-struct Pieces {
-    left: usize,
-    piece: Bytes,
-    apart: Duration,
-    sleep: Pin<Box<tokio::time::Sleep>>,
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        std::task::ready!(self.sleep.as_mut().poll(cx));
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        self.left -= 1;
-        let next = tokio::time::Instant::now() + self.apart;
-        self.sleep.as_mut().reset(next);
-        Poll::Ready(Some(Ok(Frame::data(self.piece.clone()))))
-    }
-}
+use crate::support::{CLAIMS, Pieces, clock};
 
 #[derive(Clone)]
 struct Answer {
@@ -73,8 +43,7 @@ fn layer(backend: Backend, answer: &Arc<Mutex<Answer>>, asked: &Asked) -> AuthLa
         async move {
             assert!(!answer.panics, "as told");
             let Answer { status, headers, pieces, piece, apart, .. } = answer;
-            let body = Pieces { left: pieces, piece, apart, sleep: Box::pin(tokio::time::sleep(apart)) };
-            let mut response = Response::new(body);
+            let mut response = Response::new(Pieces::new(pieces, piece, apart));
             *response.status_mut() = status;
             for (name, value) in headers {
                 response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -1,53 +1,16 @@
 //! A token endpoint that is broken or malicious: whatever it answers, calls end in time, memory is bounded, and it is not
 //! asked all the time.
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_auth::client::{BearerLayer, ClientCredentials, Rejected, find_rejection};
 
-/// A body in pieces of one size, each some time after the one before.
-struct Pieces {
-    left: usize,
-    piece: Bytes,
-    apart: Duration,
-    sleep: Pin<Box<tokio::time::Sleep>>,
-    given: Arc<Mutex<usize>>,
-    announced: Option<u64>,
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if !self.apart.is_zero() {
-            std::task::ready!(self.sleep.as_mut().poll(cx));
-            let next = tokio::time::Instant::now() + self.apart;
-            self.sleep.as_mut().reset(next);
-        }
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        self.left -= 1;
-        *self.given.lock().unwrap() += 1;
-        Poll::Ready(Some(Ok(Frame::data(self.piece.clone()))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
+use crate::support::Pieces;
 
 #[derive(Clone)]
 struct Answer {
@@ -81,9 +44,9 @@ fn provider(answer: Answer) -> (ClientCredentials, Asked) {
     let service = service_fn(move |request: Request<Full<Bytes>>| {
         places.lock().unwrap().push(request.uri().to_string());
         let Answer { status, location, piece, pieces, apart, announced } = answer.clone();
-        let sleep = Box::pin(tokio::time::sleep(apart));
-        let given = Arc::clone(&given);
-        let mut response = Response::new(Pieces { left: pieces, piece, apart, sleep, given, announced });
+        let mut body = Pieces::new(pieces, piece, apart);
+        (body.given, body.announced) = (Arc::clone(&given), announced);
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         if let Some(location) = location {
             response.headers_mut().insert(header::LOCATION, location.parse().unwrap());

@@ -222,6 +222,8 @@ fn settings_that_cannot_work() {
         assert_eq!(setup().1.scope(wrong).build().unwrap_err().field(), "scope", "{wrong}");
     }
     assert_eq!(field(|builder| builder.fetch_timeout(Duration::ZERO)), Err("fetch_timeout".into()));
+    assert_eq!(field(|builder| builder.max_body(1)), Ok(()));
+    assert_eq!(field(|builder| builder.max_body(0)), Err("max_body".into()));
     let world = Shared::default();
     let relative = ClientCredentials::builder("/token".parse().unwrap(), "orders", "s", issuer(&world));
     assert_eq!(relative.build().unwrap_err().field(), "uri");

@@ -261,6 +261,7 @@ fn settings_that_cannot_work() {
     assert_eq!(field(|builder| builder.keep_for(Duration::from_secs(86_400))), Ok(()));
     assert_eq!(field(|builder| builder.keep_for(Duration::MAX)), Err("keep_for".into()));
     assert_eq!(field(|builder| builder.fetch_timeout(Duration::ZERO)), Err("fetch_timeout".into()));
+    assert_eq!(field(|builder| builder.max_body(0)), Err("max_body".into()));
     assert_eq!(field(|builder| builder.max_tokens(0)), Err("max_tokens".into()));
     assert_eq!(field(|builder| builder.max_in_flight(0)), Err("max_in_flight".into()));
     assert_eq!(field(|builder| builder.max_tokens(10).max_in_flight(11)), Err("max_in_flight".into()));

@@ -1,41 +1,16 @@
 //! Issuers that hang, move, exaggerate or never stop: nobody waits for them who has keys, and memory stays bounded.
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body::{Body, Frame};
 use http_body_util::Empty;
 use tower::service_fn;
 use tower_auth::keys::KeySet;
 use tower_auth::{AuthError, Authenticator, Issuer, RemoteJwks, TokenFault};
 
-use crate::support::{CLAIMS, ED_X, clock, ed25519};
-
-/// One piece so many times, as fast as one likes.
-struct Pieces {
-    left: usize,
-    piece: Bytes,
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        self.left -= 1;
-        Poll::Ready(Some(Ok(Frame::data(self.piece.clone()))))
-    }
-}
+use crate::support::{CLAIMS, ED_X, Pieces, clock, ed25519};
 
 fn document(kids: &[&str]) -> Bytes {
     let key = |kid: &&str| format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"{kid}","x":"{ED_X}"}}"#);
@@ -83,14 +58,14 @@ fn service(now: &Now, seen: &Seen) -> Http {
             let Behaviour { piece, pieces, etag, cache_control, jwks_uri, .. } = now;
             if request.uri().path().starts_with("/.well-known/") {
                 let text = format!(r#"{{"issuer":"https://issuer.example","jwks_uri":"{jwks_uri}"}}"#);
-                return Ok(Response::new(Pieces { left: 1, piece: text.into() }));
+                return Ok(Response::new(Pieces::new(1, text.into(), Duration::ZERO)));
             }
-            let mut response = Response::new(Pieces { left: pieces, piece });
+            let mut response = Response::new(Pieces::new(pieces, piece, Duration::ZERO));
             if let Some(etag) = etag {
                 response.headers_mut().insert(header::ETAG, etag.parse().unwrap());
                 if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known == etag) {
                     *response.status_mut() = StatusCode::NOT_MODIFIED;
-                    *response.body_mut() = Pieces { left: 0, piece: Bytes::new() };
+                    *response.body_mut() = Pieces::new(0, Bytes::new(), Duration::ZERO);
                 }
             }
             if let Some(value) = cache_control {

@@ -1,8 +1,14 @@
-//! Tokens and clocks for the tests.
+//! Tokens, clocks and bodies for the tests.
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use jsonwebtoken::{Algorithm, EncodingKey};
 
 pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -43,11 +49,56 @@ pub(crate) fn ed25519(kid: &str, claims: &str) -> String {
     sign(&header, claims, Algorithm::EdDSA, &EncodingKey::from_ed_der(&der))
 }
 
+/// A body in pieces of one size, each some time after the one before.
+pub(crate) struct Pieces {
+    left: usize,
+    piece: Bytes,
+    apart: Duration,
+    sleep: Pin<Box<tokio::time::Sleep>>,
+    /// How many were asked for.
+    pub(crate) given: Arc<Mutex<usize>>,
+    /// The length that it says it has.
+    pub(crate) announced: Option<u64>,
+}
+
+impl Pieces {
+    pub(crate) fn new(count: usize, piece: Bytes, apart: Duration) -> Self {
+        let sleep = Box::pin(tokio::time::sleep(apart));
+        Self { left: count, piece, apart, sleep, given: Arc::default(), announced: None }
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if !self.apart.is_zero() {
+            std::task::ready!(self.sleep.as_mut().poll(cx));
+            let next = tokio::time::Instant::now() + self.apart;
+            self.sleep.as_mut().reset(next);
+        }
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        *self.given.lock().unwrap() += 1;
+        Poll::Ready(Some(Ok(Frame::data(self.piece.clone()))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
 /// All that is logged at any level while this runs.
 #[cfg(feature = "tracing")]
 pub(crate) async fn logged(work: impl Future) -> String {
     use std::io::Write;
-    use std::sync::{Arc, LazyLock, Mutex};
+    use std::sync::LazyLock;
 
     use tracing::{Dispatch, subscriber::NoSubscriber};
 

@@ -167,13 +167,9 @@ impl<S> RemoteJwks<S> {
     /// Names the setting that cannot work.
     pub fn build<B, R>(self) -> Result<Arc<dyn KeySource>, ConfigError>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
+        S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
         B: Default + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Send,
+        R: Body<Data: Send, Error: Send> + Send + 'static,
     {
         self.check()?;
         Ok(self.into_source())
@@ -181,13 +177,9 @@ impl<S> RemoteJwks<S> {
 
     pub(crate) fn into_source<B, R>(self) -> Arc<dyn KeySource>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
+        S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
         B: Default + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Send,
+        R: Body<Data: Send, Error: Send> + Send + 'static,
     {
         let service = self.service.clone();
         Arc::new(Remote::<S, B, R>::new(self.with_service(()), service))

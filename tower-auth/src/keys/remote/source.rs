@@ -157,13 +157,9 @@ impl<S, B, R> Source<S, B, R> {
 
 impl<S, B, R> KeySource for Remote<S, B, R>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
+    S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
     B: Default + Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
-    R::Error: Send,
+    R: Body<Data: Send, Error: Send> + Send + 'static,
 {
     fn peek(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<KeySet>> {
         let View { snapshot, held, known } = self.0.view(now(), kid, algorithm);
@@ -254,13 +250,9 @@ async fn ended(mut running: watch::Receiver<()>) {
 
 impl<S, B, R> Remote<S, B, R>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
+    S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
     B: Default + Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
-    R::Error: Send,
+    R: Body<Data: Send, Error: Send> + Send + 'static,
 {
     /// Waits for a fetch that began before this request. The issuer may have published the key after answering that, so
     /// when it is still absent the bucket decides about one more.
@@ -284,13 +276,9 @@ where
 
 impl<S, B, R> Source<S, B, R>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
+    S: Service<Request<B>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
     B: Default + Send + 'static,
-    R: Body + Send + 'static,
-    R::Data: Send,
-    R::Error: Send,
+    R: Body<Data: Send, Error: Send> + Send + 'static,
 {
     /// Starts a fetch, or joins the one that runs.
     fn start(this: &Arc<Self>, mut state: MutexGuard<'_, State>) -> watch::Receiver<()> {
