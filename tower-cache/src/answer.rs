@@ -219,7 +219,7 @@ pub(crate) fn not_cached(cache: &Inner, request: &Parts) -> Response<OwnBody> {
     let error = CacheError::NotCached;
     let mut response = cache.config.render.render(&error, request).map(|body: Bytes| OwnBody::data(body));
     let outcome = CacheOutcome::NotCached;
-    status::append(response.headers_mut(), cache.config.name.as_deref(), outcome, Details::default());
+    status::append(response.headers_mut(), cache.config.name.as_ref(), outcome, Details::default());
     response.extensions_mut().insert(error);
     response.extensions_mut().insert(outcome);
     cache.count(outcome);

@@ -14,7 +14,7 @@ use crate::policy::freshness::FreshnessRules;
 use crate::policy::storable::StorageRules;
 use crate::rejection::{Negotiated, RenderRejection};
 use crate::spawn::{Spawn, TokioSpawn};
-use crate::status;
+use crate::status::{self, Name};
 use crate::store::{MemoryStore, Store};
 
 /// Makes a [`Cache`]. What is not set keeps a default that one would run in production.
@@ -357,7 +357,7 @@ impl CacheBuilder {
     }
 
     /// The cache, of what cannot be wrong.
-    pub(crate) fn with_name(self, name: Option<Box<str>>) -> Cache {
+    pub(crate) fn with_name(self, name: Option<Name>) -> Cache {
         let ended = |duration: Duration| duration.min(EVER);
         let freshness = FreshnessRules {
             mode: self.mode,

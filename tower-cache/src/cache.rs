@@ -19,6 +19,7 @@ use crate::outcome::CacheOutcome;
 use crate::policy::storable::StorageRules;
 use crate::rejection::RenderRejection;
 use crate::spawn::{Spawn, Task};
+use crate::status::Name;
 use crate::store::{Entry, Head, Lease, Purge, PurgeTarget, Stamp, StoreError, StoreFuture};
 
 /// A cache: its rules, its store, and the requests on their way. Cheap to clone; clones, and all layers made of them,
@@ -49,7 +50,7 @@ impl fmt::Debug for Cache {
 
 /// What is configured and used while requests run.
 pub(crate) struct Config {
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Name>,
     pub(crate) storage: StorageRules,
     pub(crate) keys: KeyRules,
     pub(crate) max_body: usize,
@@ -73,7 +74,7 @@ pub(crate) struct Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("name", &self.name)
+            .field("name", &self.name.as_ref().map(Name::as_str))
             .field("storage", &self.storage)
             .field("partitions", &self.keys.partitions.len())
             .field("max_body", &self.max_body)
@@ -184,37 +185,22 @@ impl Inner {
 
     /// Stores a complete response. A store that answers at once has it when this returns; others are waited for in
     /// the background, and until then the flight can be joined.
-    pub(crate) fn commit(
-        self: &Arc<Self>,
-        entry: Arc<Entry>,
-        stamp: Stamp,
-        flight: Arc<Flight>,
-        lease: Lease,
-    ) {
-        let open = Open { cache: Arc::clone(self), flight, _lease: lease };
-        let Some(store) = self.guard.available() else {
-            self.metrics.fill(FillResult::Unstored);
-            return;
-        };
-        let commit = store.commit(entry, stamp);
-        self.settle(Operation::Commit, commit, move |stored| {
-            let cache = &open.cache;
+    pub(crate) fn commit(self: &Arc<Self>, entry: Entry, stamp: Stamp, flight: &Arc<Flight>, lease: Lease) {
+        let open = Open { cache: self, flight: Some(flight), lease };
+        let filled = |cache: &Self, stored| {
             cache.metrics.fill(if stored { FillResult::Stored } else { FillResult::Unstored });
-        });
+        };
+        match self.guard.available() {
+            Some(store) => open.land(store.commit(entry, stamp), filled),
+            None => filled(self, false),
+        }
     }
 
     /// Stores the newer fields of a response whose content is stored already.
-    pub(crate) fn touch(
-        self: &Arc<Self>,
-        entry: Arc<Entry>,
-        stamp: Stamp,
-        flight: Arc<Flight>,
-        lease: Lease,
-    ) {
-        let open = Open { cache: Arc::clone(self), flight, _lease: lease };
+    pub(crate) fn touch(self: &Arc<Self>, entry: Entry, stamp: Stamp, flight: &Arc<Flight>, lease: Lease) {
+        let open = Open { cache: self, flight: Some(flight), lease };
         if let Some(store) = self.guard.available() {
-            let touch = store.touch(entry, stamp);
-            self.settle(Operation::Commit, touch, move |_| drop(open));
+            open.land(store.touch(entry, stamp), |_, _| ());
         }
     }
 
@@ -272,6 +258,16 @@ impl Inner {
             self.note(operation, &result);
             return then(result.is_ok());
         }
+        self.settle_later(operation, future, then);
+    }
+
+    /// Sees an operation through in the background.
+    fn settle_later(
+        self: &Arc<Self>,
+        operation: Operation,
+        future: StoreFuture<()>,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) {
         let cache = Arc::clone(self);
         self.in_background(Box::pin(async move {
             let result = tokio::time::timeout(SETTLE_TIMEOUT, future).await;
@@ -308,15 +304,47 @@ pub(crate) fn purge_place(key: &CacheKey) -> usize {
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A flight that can be joined until this is gone, whichever way that happens.
-struct Open {
+struct Open<'a> {
+    cache: &'a Arc<Inner>,
+    flight: Option<&'a Arc<Flight>>,
+    lease: Lease,
+}
+
+impl Open<'_> {
+    /// It can be joined until it is stored, whether the store answers at once or not.
+    fn land(mut self, mut commit: StoreFuture<()>, then: fn(&Inner, bool)) {
+        let cache = self.cache;
+        if let Poll::Ready(result) = Pin::new(&mut commit).poll(&mut Context::from_waker(Waker::noop())) {
+            cache.note(Operation::Commit, &result);
+            return then(cache, result.is_ok());
+        }
+        let lease = std::mem::replace(&mut self.lease, Lease::none());
+        let flight = self.flight.take().map(Arc::clone);
+        let landing = Landing { cache: Arc::clone(cache), flight, _lease: lease };
+        cache.settle_later(Operation::Commit, commit, move |stored| then(&landing.cache, stored));
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(flight) = self.flight {
+            self.cache.flights.close(flight);
+        }
+    }
+}
+
+/// The same in the background.
+struct Landing {
     cache: Arc<Inner>,
-    flight: Arc<Flight>,
+    flight: Option<Arc<Flight>>,
     _lease: Lease,
 }
 
-impl Drop for Open {
+impl Drop for Landing {
     fn drop(&mut self) {
-        self.cache.flights.close(&self.flight);
+        if let Some(flight) = &self.flight {
+            self.cache.flights.close(flight);
+        }
     }
 }
 

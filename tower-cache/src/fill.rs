@@ -89,9 +89,9 @@ impl Recorder {
         if !self.head.freshness.is_never_fresh() {
             self.cache.unshared.forget(&self.head.key);
         }
-        let entry = Arc::new(Entry::new(self.tagged(), body, stamp));
+        let entry = Entry::new(self.tagged(), body, stamp);
         let lease = std::mem::replace(&mut self.lease, Lease::none());
-        self.cache.commit(entry, stamp, Arc::clone(&self.flight), lease);
+        self.cache.commit(entry, stamp, &self.flight, lease);
     }
 }
 

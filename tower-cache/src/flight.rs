@@ -76,7 +76,7 @@ pub(crate) enum Release {
 
 struct Content {
     head: Arc<Head>,
-    chunks: VecDeque<Bytes>,
+    chunks: Chunks,
     /// The number of chunks that have been let go of.
     gone: usize,
     bytes: usize,
@@ -86,6 +86,47 @@ struct Content {
     error: Option<BoxError>,
     /// All of it is kept, to be stored; otherwise only what readers have yet to read, within limits.
     kept: bool,
+}
+
+/// Pieces in their order; most often there is one alone.
+#[derive(Default)]
+struct Chunks {
+    first: Option<Bytes>,
+    others: VecDeque<Bytes>,
+}
+
+impl Chunks {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    fn get(&self, index: usize) -> Option<&Bytes> {
+        match index.checked_sub(1) {
+            None => self.first.as_ref(),
+            Some(other) => self.others.get(other),
+        }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        match self.first {
+            None => self.first = Some(chunk),
+            Some(_) => self.others.push_back(chunk),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        std::mem::replace(&mut self.first, self.others.pop_front())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.first.iter().chain(&self.others)
+    }
+}
+
+impl Extend<Bytes> for Chunks {
+    fn extend<I: IntoIterator<Item = Bytes>>(&mut self, chunks: I) {
+        chunks.into_iter().for_each(|chunk| self.push(chunk));
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,7 +146,7 @@ pub(crate) struct Source {
 
 impl Content {
     fn new(head: Arc<Head>) -> Self {
-        let (chunks, trailers) = (VecDeque::new(), None);
+        let (chunks, trailers) = (Chunks::default(), None);
         Self { head, chunks, gone: 0, bytes: 0, trailers, end: None, error: None, kept: true }
     }
 }
@@ -115,15 +156,18 @@ impl State {
         usize::from(self.first.taken) + self.others.len() - self.free.len()
     }
 
-    /// A place that is free.
-    fn take(&mut self) -> usize {
-        if !self.first.taken {
-            return 0;
-        }
-        self.free.pop().unwrap_or_else(|| {
-            self.others.push(Place::default());
-            self.others.len()
-        })
+    /// Takes a place that is free.
+    fn enter(&mut self) -> usize {
+        let number = if self.first.taken {
+            self.free.pop().unwrap_or_else(|| {
+                self.others.push(Place::default());
+                self.others.len()
+            })
+        } else {
+            0
+        };
+        *self.place(number) = Place { taken: true, ..Place::default() };
+        number
     }
 
     /// A place by its number.
@@ -194,18 +238,31 @@ impl Flight {
         });
     }
 
-    /// The response is there; its content comes from `source`, if it has any.
-    pub(crate) fn begin(&self, head: Arc<Head>, source: Option<Source>) {
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
+    /// The response is there, and has no content.
+    pub(crate) fn begin(&self, head: Arc<Head>) {
         self.change(|state| {
             state.phase = Phase::Body(Content::new(head));
             state.waits_since = None;
         });
     }
 
+    /// The response is there, and its content comes from `source`; the reader whose request fetches.
+    pub(crate) fn begin_with_reader(self: Arc<Self>, head: Arc<Head>, source: Source) -> Reader {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+        let mut place = 0;
+        self.change(|state| {
+            state.phase = Phase::Body(Content::new(head));
+            state.waits_since = None;
+            state.led = true;
+            place = state.enter();
+        });
+        Reader { flight: self, place, leads: true, ended: false, patience: None }
+    }
+
     /// The whole response at once, which is stored already.
     pub(crate) fn supply(&self, head: Arc<Head>, body: &StoredBody) {
-        let chunks = body.chunks().iter().cloned().collect();
+        let mut chunks = Chunks::default();
+        chunks.extend(body.chunks().iter().cloned());
         let (end, trailers) = (Some(End::Complete), body.trailers().cloned());
         let content = Content { chunks, end, trailers, kept: false, ..Content::new(head) };
         self.change(|state| state.phase = Phase::Body(content));
@@ -218,7 +275,7 @@ impl Flight {
             let Phase::Body(content) = &mut state.phase else { return };
             content.kept &= content.bytes.saturating_add(data.len()) <= limit;
             content.bytes += data.len();
-            content.chunks.push_back(data);
+            content.chunks.push(data);
             held = content.bytes;
             if content.kept {
                 return;
@@ -230,7 +287,7 @@ impl Flight {
                 if content.chunks.len() <= 1 {
                     break;
                 }
-                let gone = content.chunks.pop_front().map_or(0, |chunk| chunk.len());
+                let gone = content.chunks.pop().map_or(0, |chunk| chunk.len());
                 content.bytes -= gone;
                 content.gone += 1;
             }
@@ -281,13 +338,20 @@ impl Flight {
         let mut state = self.lock();
         change(&mut state);
         let first = state.first.waker.take();
-        let others: Vec<_> = state.others.iter_mut().filter_map(|place| place.waker.take()).collect();
+        let mut others = Vec::new();
+        if !state.others.is_empty() {
+            others.extend(state.others.iter_mut().filter_map(|place| place.waker.take()));
+        }
         drop(state);
-        first.into_iter().chain(others).for_each(Waker::wake);
+        if let Some(first) = first {
+            first.wake();
+        }
+        others.into_iter().for_each(Waker::wake);
     }
 
-    /// Asks the origin's body for more, in the name of all; whether there may be something new.
-    fn fetch(self: &Arc<Self>) -> bool {
+    /// Asks the origin's body for more, in the name of all; whether there may be something new. Who asks is awake, and
+    /// has noted its waker at `place` all the same, for what comes later.
+    fn fetch(self: &Arc<Self>, place_of_asker: usize) -> bool {
         let mut place = match self.source.try_lock() {
             Ok(source) => source,
             Err(TryLockError::Poisoned(poisoned)) => {
@@ -306,6 +370,7 @@ impl Flight {
             self.lock().waits_since.get_or_insert_with(cache::now);
             return false;
         };
+        self.lock().place(place_of_asker).waker = None;
         let trailers = match frame {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
@@ -369,18 +434,10 @@ pub(crate) struct Reader {
 const STALLED: Duration = Duration::from_secs(10);
 
 impl Reader {
-    pub(crate) fn new(flight: Arc<Flight>, leads: bool) -> Self {
-        let mut state = flight.lock();
-        let place = state.take();
-        *state.place(place) = Place { taken: true, ..Place::default() };
-        state.led |= leads;
-        drop(state);
-        Self { flight, place, leads, ended: false, patience: None }
-    }
-
-    /// The one whose request fetches.
-    pub(crate) fn leading(flight: Arc<Flight>) -> Self {
-        Self::new(flight, true)
+    /// One that follows.
+    pub(crate) fn new(flight: Arc<Flight>) -> Self {
+        let place = flight.lock().enter();
+        Self { flight, place, leads: false, ended: false, patience: None }
     }
 
     /// The head of the response, or why there is none to share.
@@ -428,7 +485,7 @@ impl Reader {
                 let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
                 std::task::ready!(patience.as_mut().poll(cx));
                 self.flight.lock().led = false;
-            } else if !self.flight.fetch() {
+            } else if !self.flight.fetch(self.place) {
                 return Poll::Pending;
             }
         }

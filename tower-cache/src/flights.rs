@@ -1,6 +1,7 @@
 //! Which keys are being fetched, and what is remembered of keys.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +24,8 @@ struct Shard {
     ended: AtomicU64,
 }
 
-type ByKey = HashMap<CacheKey, Arc<Flight>, Prehashed>;
+/// By the hash of their key. Where two have one, the later takes the place of the other, which nobody joins then.
+type ByKey = HashMap<u64, Arc<Flight>, Prehashed>;
 
 /// The part a request takes in fetching.
 pub(crate) enum Part {
@@ -57,11 +59,15 @@ impl Flights {
     /// long a response may take.
     pub(crate) fn join(&self, key: &CacheKey, now: Instant, patience: Duration) -> Part {
         let mut flights = self.shard(key).lock();
-        if let Some(flight) = flights.get(key).filter(|flight| !flight.hangs(now, patience)) {
-            return Part::Follow(Reader::new(Arc::clone(flight), false));
+        let place = flights.entry(key.hash64());
+        if let Entry::Occupied(known) = &place {
+            let flight = known.get();
+            if flight.key() == Some(key) && !flight.hangs(now, patience) {
+                return Part::Follow(Reader::new(Arc::clone(flight)));
+            }
         }
         let flight = Arc::new(Flight::new(Some(key.clone()), now));
-        flights.insert(key.clone(), Arc::clone(&flight));
+        place.insert_entry(Arc::clone(&flight));
         Part::Lead(flight)
     }
 
@@ -69,12 +75,14 @@ impl Flights {
     pub(crate) fn forget(&self, target: &PurgeTarget) {
         if let PurgeTarget::Uri(key) = target {
             let mut flights = self.shard(key).lock();
-            flights.retain(|known, _| known.uri() != key.uri());
+            flights.retain(|_, flight| flight.key().is_none_or(|known| known.uri() != key.uri()));
             return;
         }
         for shard in &self.shards {
-            shard.lock().retain(|known, _| match target {
-                PurgeTarget::Prefix(prefix) => !known.uri().starts_with(&**prefix),
+            shard.lock().retain(|_, flight| match target {
+                PurgeTarget::Prefix(prefix) => {
+                    flight.key().is_none_or(|known| !known.uri().starts_with(&**prefix))
+                }
                 // What tags a response will have is not known before it is there.
                 PurgeTarget::Uri(_) | PurgeTarget::Tag(_) | PurgeTarget::Everything => false,
             });
@@ -86,8 +94,10 @@ impl Flights {
         let Some(key) = flight.key() else { return };
         let shard = self.shard(key);
         let mut flights = shard.lock();
-        if flights.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
-            flights.remove(key);
+        if let Entry::Occupied(known) = flights.entry(key.hash64())
+            && Arc::ptr_eq(known.get(), flight)
+        {
+            known.remove();
         }
         shard.ended.fetch_add(1, Ordering::SeqCst);
     }

@@ -5,11 +5,11 @@
 //! who send none), then what [`partition`](crate::CacheBuilder::partition) adds. The method is no part of it: a
 //! stored GET answers HEAD.
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use http::{HeaderValue, Uri, header, request::Parts};
 
 use crate::policy::request::with_dashes;
@@ -18,6 +18,14 @@ use crate::reference;
 
 /// Keys come from the network: their hash is seeded, so that nobody chooses what collides.
 static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+
+thread_local! {
+    /// Where keys are written: what is kept of one is as long as it is, and allocated once.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What is longer is not kept for the next key.
+const MAX_SCRATCH: usize = 4096;
 
 /// A hash that nobody outside of this process can predict.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
@@ -28,22 +36,34 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 #[derive(Clone, Eq)]
 pub struct CacheKey {
     /// The URI, then the partition behind a zero octet.
-    bytes: Bytes,
+    bytes: Arc<[u8]>,
     uri: usize,
     uri_hash: u64,
     hash: u64,
 }
 
 impl CacheKey {
-    fn new(bytes: Vec<u8>, uri: usize) -> Self {
+    fn new(bytes: &[u8], uri: usize) -> Self {
         let uri_hash = SEED.hash_one(&bytes[..uri]);
-        let hash = if uri == bytes.len() { uri_hash } else { SEED.hash_one(bytes.as_slice()) };
+        let hash = if uri == bytes.len() { uri_hash } else { SEED.hash_one(bytes) };
         Self { bytes: bytes.into(), uri, uri_hash, hash }
+    }
+
+    /// Of what `write` writes, which says where the URI ends.
+    fn written(write: impl FnOnce(&mut Vec<u8>) -> usize) -> Self {
+        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        bytes.clear();
+        let uri = write(&mut bytes);
+        let key = Self::new(&bytes, uri);
+        if bytes.capacity() <= MAX_SCRATCH {
+            let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
+        }
+        key
     }
 
     /// Of [`as_bytes`](Self::as_bytes) and the length of the URI in it.
     #[cfg(feature = "redis")]
-    pub(crate) fn from_bytes(bytes: Vec<u8>, uri: usize) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8], uri: usize) -> Option<Self> {
         std::str::from_utf8(bytes.get(..uri)?).ok()?;
         Some(Self::new(bytes, uri))
     }
@@ -69,12 +89,14 @@ impl CacheKey {
 
     /// The key of a flight for one variant alone. It has no entries.
     pub(crate) fn of_variant(&self, variant: &Variant) -> Self {
-        let mut bytes = self.bytes.to_vec();
-        let mut parts = Partition { bytes: &mut bytes };
-        variant.each(|name, value| {
-            parts.add(name).add_optional(value);
-        });
-        Self::new(bytes, self.uri)
+        Self::written(|bytes| {
+            bytes.extend_from_slice(&self.bytes);
+            let mut parts = Partition { bytes };
+            variant.each(|name, value| {
+                parts.add(name).add_optional(value);
+            });
+            self.uri
+        })
     }
 
     /// A hash of the URI alone, seeded per process: the same for all partitions of a URI.
@@ -154,20 +176,19 @@ impl KeyRules {
     pub(crate) fn of_request(&self, request: &Parts) -> Option<CacheKey> {
         // "*" is no path (RFC 9112 §3.2.4), and would be taken for one.
         let authority = authority(request).filter(|_| request.uri.path() != "*")?;
-        let path_and_query = request.uri.path_and_query().map_or(1, |whole| whole.as_str().len());
-        let length = scheme(&request.uri).len() + 3 + authority.len() + path_and_query;
-        let mut bytes = Vec::with_capacity(length);
-        self.push_uri(&mut bytes, scheme(&request.uri), authority, &request.uri);
-        let uri = bytes.len();
-        push_forwarded(&mut bytes, request);
-        #[cfg(feature = "axum")]
-        if !self.without_original_path {
-            crate::axum::push_original(&mut bytes, request);
-        }
-        for partition in &self.partitions {
-            partition(request, &mut Partition { bytes: &mut bytes });
-        }
-        Some(CacheKey::new(bytes, uri))
+        Some(CacheKey::written(|bytes| {
+            self.push_uri(bytes, scheme(&request.uri), authority, &request.uri);
+            let uri = bytes.len();
+            push_forwarded(bytes, request);
+            #[cfg(feature = "axum")]
+            if !self.without_original_path {
+                crate::axum::push_original(bytes, request);
+            }
+            for partition in &self.partitions {
+                partition(request, &mut Partition { bytes });
+            }
+            uri
+        }))
     }
 
     /// The key of a request's URI alone, which stands for all its partitions.
@@ -177,7 +198,7 @@ impl KeyRules {
 
     /// The key of an absolute URI.
     pub(crate) fn of_uri(&self, uri: &Uri) -> Option<CacheKey> {
-        Some(self.key(scheme(uri), uri.authority()?.as_str(), uri))
+        Some(self.key(scheme(uri), uri.authority()?.as_str().as_bytes(), uri))
     }
 
     /// The key of another URI of the same origin that a response to `target` names (RFC 9111 §4.4).
@@ -191,25 +212,30 @@ impl KeyRules {
         key.uri().starts_with(origin).then_some(key)
     }
 
-    fn key(&self, scheme: &str, authority: &str, uri: &Uri) -> CacheKey {
-        let mut bytes = Vec::new();
-        self.push_uri(&mut bytes, scheme, authority, uri);
-        let end = bytes.len();
-        CacheKey::new(bytes, end)
+    fn key(&self, scheme: &str, authority: &[u8], uri: &Uri) -> CacheKey {
+        CacheKey::written(|bytes| {
+            self.push_uri(bytes, scheme, authority, uri);
+            bytes.len()
+        })
     }
 
     /// Scheme and host do not regard case (RFC 9110 §4.2.3).
-    fn push_uri(&self, bytes: &mut Vec<u8>, scheme: &str, authority: &str, uri: &Uri) {
+    fn push_uri(&self, bytes: &mut Vec<u8>, scheme: &str, authority: &[u8], uri: &Uri) {
         bytes.extend_from_slice(scheme.as_bytes());
         bytes.extend_from_slice(b"://");
-        bytes.extend_from_slice(without_default_port(scheme, authority).as_bytes());
+        bytes.extend_from_slice(without_default_port(scheme, authority));
         bytes.make_ascii_lowercase();
+        let plain = self.ignored.is_empty() && !self.sorted;
+        if let Some(whole) = uri.path_and_query().filter(|whole| plain && whole.as_str().starts_with('/')) {
+            bytes.extend_from_slice(whole.as_str().as_bytes());
+            return;
+        }
         if !uri.path().starts_with('/') {
             bytes.push(b'/');
         }
         bytes.extend_from_slice(uri.path().as_bytes());
         let Some(query) = uri.query() else { return };
-        if self.ignored.is_empty() && !self.sorted {
+        if plain {
             bytes.push(b'?');
             bytes.extend_from_slice(query.as_bytes());
             return;
@@ -253,13 +279,15 @@ fn name(parameter: &str) -> &str {
 }
 
 /// The URI's authority, or the one `Host` line of an origin-form request.
-fn authority(request: &Parts) -> Option<&str> {
+fn authority(request: &Parts) -> Option<&[u8]> {
     if let Some(authority) = request.uri.authority() {
-        return Some(authority.as_str());
+        return Some(authority.as_str().as_bytes());
     }
-    let mut lines = request.headers.get_all(header::HOST).iter();
-    let host = lines.next()?.to_str().ok().filter(|host| !host.is_empty())?;
-    (lines.next().is_none() && host.bytes().all(|byte| OF_HOST[usize::from(byte)])).then_some(host)
+    // It is among the first, and to compare with a standard name is less than to look for it.
+    let mut lines = request.headers.iter().filter(|(name, _)| **name == header::HOST);
+    let host = lines.next()?.1.as_bytes();
+    let valid = !host.is_empty() && host.iter().all(|byte| OF_HOST[usize::from(*byte)]);
+    (valid && lines.next().is_none()).then_some(host)
 }
 
 /// Octets that a `Host` may have.
@@ -285,8 +313,8 @@ fn scheme(uri: &Uri) -> &str {
     uri.scheme_str().unwrap_or("http")
 }
 
-fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
-    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+fn without_default_port<'a>(scheme: &str, authority: &'a [u8]) -> &'a [u8] {
+    let default: &[u8] = if scheme.eq_ignore_ascii_case("https") { b":443" } else { b":80" };
     authority.strip_suffix(default).unwrap_or(authority)
 }
 
@@ -315,16 +343,13 @@ fn push_field(bytes: &mut Vec<u8>, request: &Parts, name: &str, value: &HeaderVa
         // RFC 9112 §3.2.2: the URI counts where it has an authority. A handler that reads `Host` all the same must
         // not answer those who are sincere.
         "host" => {
-            let same = |authority: &str| {
-                if authority.as_bytes() == value.as_bytes() {
-                    return true;
-                }
-                let (scheme, host) = (scheme(&request.uri), value.as_bytes());
-                let host = std::str::from_utf8(host).unwrap_or_default();
+            let same = |authority: &[u8]| {
+                let scheme = scheme(&request.uri);
                 let plain = without_default_port(scheme, authority);
-                plain.eq_ignore_ascii_case(without_default_port(scheme, host))
+                authority == value.as_bytes()
+                    || plain.eq_ignore_ascii_case(without_default_port(scheme, value.as_bytes()))
             };
-            if request.uri.authority().is_some_and(|authority| !same(authority.as_str())) {
+            if request.uri.authority().is_some_and(|authority| !same(authority.as_str().as_bytes())) {
                 Partition { bytes }.add(name).add(value.as_bytes());
             }
         }

@@ -5,6 +5,7 @@ use tower_layer::Layer;
 use crate::cache::Cache;
 use crate::handle::CacheHandle;
 use crate::service::CacheService;
+use crate::status::Name;
 use crate::store::Store;
 
 /// Puts a [`Cache`] in front of a service: an HTTP cache (RFC 9111) in front of handlers, upstreams or, private, in a
@@ -29,13 +30,13 @@ impl CacheLayer {
     /// [`CacheBuilder`](crate::CacheBuilder).
     #[must_use]
     pub fn shared(store: impl Store) -> Self {
-        Self::new(Cache::builder().store(store).with_name(Some(DEFAULT_NAME.into())))
+        Self::new(Cache::builder().store(store).with_name(Some(Name::of(DEFAULT_NAME.into()))))
     }
 
     /// One user's cache, for clients.
     #[must_use]
     pub fn private(store: impl Store) -> Self {
-        Self::new(Cache::builder().store(store).private().with_name(Some(DEFAULT_NAME.into())))
+        Self::new(Cache::builder().store(store).private().with_name(Some(Name::of(DEFAULT_NAME.into()))))
     }
 
     /// Gives the inner service's readiness back whenever a stored response answers, by putting a fresh clone in its

@@ -15,13 +15,14 @@ use crate::cache::{self, Inner};
 use crate::error::BoxError;
 use crate::etag::Tagger;
 use crate::fill::Recorder;
-use crate::flight::{Flight, Reader, Release, Source};
+use crate::flight::{Flight, Release, Source};
 use crate::flights::Notes;
 use crate::look;
 use crate::metrics::{FillResult, Operation};
 use crate::outcome::{BypassReason, CacheOutcome, MissReason};
 use crate::plan::{Plan, Question};
 use crate::policy::age::Exchange;
+use crate::policy::asked::Asked;
 use crate::policy::conditional;
 use crate::policy::storable::{self, Refusal, Requested, Storable};
 use crate::status::{self, Details};
@@ -55,7 +56,7 @@ const OTHERS_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Lead {
     pub(crate) question: Question,
     /// The request's fields as the client sent them.
-    pub(crate) request: HeaderMap,
+    pub(crate) request: Asked,
     outcome: CacheOutcome,
     pub(crate) flight: Arc<Flight>,
     /// Others can join the flight.
@@ -89,7 +90,7 @@ impl Lead {
         let outcome = CacheOutcome::Miss(question.found.miss);
         Self {
             question,
-            request: request.headers.clone(),
+            request: Asked::of(&request.headers),
             outcome,
             registered: flight.key().is_some(),
             flight,
@@ -160,7 +161,7 @@ impl Lead {
 
     /// The store has said whether this may ask the origin.
     pub(crate) fn leased(mut self: Box<Self>, lease: Result<Lease, StoreError>) -> Plan {
-        self.question.budget.end(cache::now());
+        self.question.budget.end_with(cache::now);
         match lease.map(Lease::or_wait) {
             Ok(Ok(lease)) => self.lease = lease,
             Ok(Err(waiting)) => {
@@ -293,8 +294,7 @@ impl Lead {
     /// What is stored is no longer what a response says that is newer and not kept (RFC 9111 §4): it goes, or it would
     /// be served stale as long as it may be. Not where that response is for its requester alone, or a failure.
     fn supersede(&self, refusal: Refusal, status: StatusCode) {
-        let personal =
-            self.request.contains_key(header::AUTHORIZATION) || self.request.contains_key(header::COOKIE);
+        let personal = self.request.credentials().is_any();
         let about_all = refusal.is_about_all() && !personal && !status.is_server_error();
         if about_all && self.question.found.stored.is_some() {
             self.cache().purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
@@ -330,7 +330,7 @@ impl Lead {
             cache.count(outcome);
         }
         let details = Details { ttl: None, forwarded: Some(parts.status), stored };
-        status::append(&mut parts.headers, cache.config.name.as_deref(), outcome, details);
+        status::append(&mut parts.headers, cache.config.name.as_ref(), outcome, details);
         parts.extensions.insert(outcome);
         Response::from_parts(parts, ())
     }
@@ -339,7 +339,7 @@ impl Lead {
     fn release(&mut self, now: Instant) {
         self.settled = true;
         let cache = Arc::clone(self.cache());
-        if storable::personal(&self.request, &cache.config.storage) {
+        if self.request.personal(&cache.config.storage) {
             if self.registered {
                 cache.personal.remember(&self.question.key, cache.seconds(now) + Notes::UNSHARED);
             }
@@ -436,13 +436,13 @@ impl Lead {
             lease: std::mem::replace(&mut self.lease, Lease::none()),
         };
         if body.is_end_stream() {
-            self.flight.begin(head, None);
+            self.flight.begin(head);
             recorder.finish(None);
             return response.map(|()| ResponseBody::own(OwnBody::empty()));
         }
         let length = body.size_hint().exact();
-        let reader = Reader::leading(Arc::clone(&self.flight));
-        self.flight.begin(head, Some(Source { body: Box::pin(Erased::new(body)), recorder }));
+        let source = Source { body: Box::pin(Erased::new(body)), recorder };
+        let reader = Arc::clone(&self.flight).begin_with_reader(head, source);
         response.map(|()| ResponseBody::own(OwnBody::Reading { reader, length }))
     }
 

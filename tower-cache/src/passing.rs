@@ -132,7 +132,7 @@ impl Passing {
         }
         let mut response = Response::from_parts(parts, ResponseBody::inner(body));
         let details = Details { ttl: None, forwarded: Some(status), stored: false };
-        status::append(response.headers_mut(), cache.config.name.as_deref(), outcome, details);
+        status::append(response.headers_mut(), cache.config.name.as_ref(), outcome, details);
         response.extensions_mut().insert(outcome);
         cache.count(outcome);
         response

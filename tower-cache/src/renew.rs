@@ -123,7 +123,7 @@ impl Lead {
                     Some(stamp) => {
                         let lease = std::mem::replace(&mut self.lease, Lease::none());
                         let entry = stored.with_head(Arc::clone(&head), stamp);
-                        cache.touch(Arc::new(entry), stamp, Arc::clone(&self.flight), lease);
+                        cache.touch(entry, stamp, &self.flight, lease);
                     }
                     None => cache.flights.close(&self.flight),
                 }
@@ -131,7 +131,7 @@ impl Lead {
             }
             Err(refusal) => {
                 // What was made for others is not a guess any more because one with credentials confirms it.
-                let guessed = refusal == Refusal::NoFreshness && storable::personal(&self.request, rules);
+                let guessed = refusal == Refusal::NoFreshness && self.request.personal(rules);
                 if refusal.is_about_all() && !guessed {
                     cache.purge(&Purge::hard(PurgeTarget::Uri(self.question.key.clone())));
                 }
@@ -161,7 +161,8 @@ impl Lead {
             return Response::new(OwnBody::empty());
         }
         let Question { cache, asks, .. } = &self.question;
-        let answer = Answer { cache, request: &self.request, asks: *asks, head, age, outcome, forwarded };
+        let request = &self.request.map();
+        let answer = Answer { cache, request, asks: *asks, head, age, outcome, forwarded };
         answer.with(Content::Stored(stored))
     }
 

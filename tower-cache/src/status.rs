@@ -8,22 +8,46 @@ use crate::outcome::{BypassReason, CacheOutcome, MissReason, StaleReason};
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// The name of a cache as the field has it: an sf-token, or an sf-string where it is none (RFC 9211 §2).
-pub(crate) fn name(name: &str) -> Result<Box<str>, ConfigError> {
+pub(crate) fn name(name: &str) -> Result<Name, ConfigError> {
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
         return Err(ConfigError::new("name", "1 to 64 printable ASCII characters"));
     }
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
     if name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*') && name.bytes().all(token)
     {
-        return Ok(name.into());
+        return Ok(Name::of(name.into()));
     }
-    Ok(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")).into())
+    Ok(Name::of(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")).into()))
 }
+
+/// The name of a cache as the field has it, and what most misses are told with it: to write that anew would cost more
+/// than the rest of what is said about them.
+#[derive(Debug)]
+pub(crate) struct Name {
+    text: Box<str>,
+    /// Nothing was stored for the URI, the origin sent 200, and this is not stored, or is.
+    misses: [Option<HeaderValue>; 2],
+}
+
+impl Name {
+    /// Of what is a token or a string already.
+    pub(crate) fn of(text: Box<str>) -> Self {
+        let misses = [false, true].map(|stored| write(&text, MISS, Details { stored, ..MISSED }));
+        Self { text, misses }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+const MISS: CacheOutcome = CacheOutcome::Miss(MissReason::Uri);
+const MISSED: Details = Details { ttl: None, forwarded: Some(StatusCode::OK), stored: false };
 
 const MAX_NAME: usize = 64;
 
 /// What else the field tells.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Details {
     /// Seconds the response is fresh for; negative when it is stale.
     pub(crate) ttl: Option<i64>,
@@ -34,7 +58,14 @@ pub(crate) struct Details {
 }
 
 /// The member this cache adds.
-pub(crate) fn value(name: &str, outcome: CacheOutcome, details: Details) -> Option<HeaderValue> {
+pub(crate) fn value(name: &Name, outcome: CacheOutcome, details: Details) -> Option<HeaderValue> {
+    if outcome == MISS && (Details { stored: false, ..details }) == MISSED {
+        return name.misses[usize::from(details.stored)].clone();
+    }
+    write(&name.text, outcome, details)
+}
+
+fn write(name: &str, outcome: CacheOutcome, details: Details) -> Option<HeaderValue> {
     let mut text = Text { buffer: [0; MAX_VALUE], length: 0 };
     text.push(name);
     match outcome {
@@ -127,7 +158,7 @@ impl Digits {
 }
 
 /// Adds the member behind those of caches nearer to the origin.
-pub(crate) fn append(headers: &mut HeaderMap, name: Option<&str>, outcome: CacheOutcome, details: Details) {
+pub(crate) fn append(headers: &mut HeaderMap, name: Option<&Name>, outcome: CacheOutcome, details: Details) {
     if let Some(value) = name.and_then(|name| value(name, outcome, details)) {
         headers.append(CACHE_STATUS, value);
     }
@@ -139,7 +170,8 @@ mod tests {
 
     #[test]
     fn members() {
-        let member = |outcome, details| value("gw", outcome, details).unwrap();
+        let name = name("gw").unwrap();
+        let member = |outcome, details| value(&name, outcome, details).unwrap();
         let none = Details::default();
         assert_eq!(member(CacheOutcome::Hit, Details { ttl: Some(57), ..none }), "gw; hit; ttl=57");
         let stale = CacheOutcome::Stale(StaleReason::Error);
@@ -150,6 +182,11 @@ mod tests {
             member(CacheOutcome::Miss(MissReason::Uri), stored),
             "gw; fwd=uri-miss; fwd-status=200; stored"
         );
+        let passed = Details { stored: false, ..stored };
+        assert_eq!(member(CacheOutcome::Miss(MissReason::Uri), passed), "gw; fwd=uri-miss; fwd-status=200");
+        let failed = Details { forwarded: Some(StatusCode::NOT_FOUND), ..passed };
+        assert_eq!(member(CacheOutcome::Miss(MissReason::Uri), failed), "gw; fwd=uri-miss; fwd-status=404");
+        assert_eq!(member(CacheOutcome::Miss(MissReason::Vary), passed), "gw; fwd=vary-miss; fwd-status=200");
         assert_eq!(member(CacheOutcome::Bypass(BypassReason::Method), none), "gw; fwd=method");
         assert_eq!(
             member(CacheOutcome::Bypass(BypassReason::Content), none),
@@ -160,8 +197,8 @@ mod tests {
 
     #[test]
     fn names_are_tokens_or_strings() {
-        assert_eq!(&*name("gw.example:80/a").unwrap(), "gw.example:80/a");
-        assert_eq!(&*name("my \"cache\"").unwrap(), "\"my \\\"cache\\\"\"");
+        assert_eq!(&*name("gw.example:80/a").unwrap().text, "gw.example:80/a");
+        assert_eq!(&*name("my \"cache\"").unwrap().text, "\"my \\\"cache\\\"\"");
         for wrong in ["", "a\nb", "\u{fc}"] {
             assert_eq!(name(wrong).unwrap_err().field(), "name");
         }

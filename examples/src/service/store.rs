@@ -35,11 +35,11 @@ impl Store for FaultyStore {
         self.suffer(|| self.inner.lookup(key))
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         self.suffer(|| self.inner.commit(entry, stamp))
     }
 
-    fn touch(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn touch(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         self.suffer(|| self.inner.touch(entry, stamp))
     }
 

@@ -19,8 +19,13 @@ impl Budget {
 
     /// It is over.
     pub(crate) fn end(&mut self, now: Instant) {
+        self.end_with(|| now);
+    }
+
+    /// It is over, if one has begun; what time it is counts only then.
+    pub(crate) fn end_with(&mut self, now: impl FnOnce() -> Instant) {
         if let Some(since) = self.since.take() {
-            self.spent = self.spent.saturating_add(now.saturating_duration_since(since));
+            self.spent = self.spent.saturating_add(now().saturating_duration_since(since));
         }
     }
 

@@ -2,6 +2,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub(crate) mod age;
+pub(crate) mod asked;
 pub(crate) mod backoff;
 pub(crate) mod budget;
 pub(crate) mod conditional;

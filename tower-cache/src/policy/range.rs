@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::asked::Lines;
 use super::dates::{self, Clock};
 use super::vary::copied;
 
@@ -55,8 +56,8 @@ fn within(wanted: Wanted, length: u64) -> Option<Range<u64>> {
     }
 }
 
-fn wanted(request: &HeaderMap) -> Option<Wanted> {
-    let mut lines = request.get_all(header::RANGE).iter();
+fn wanted(request: &impl Lines) -> Option<Wanted> {
+    let mut lines = request.lines(&header::RANGE);
     let line = lines.next()?.to_str().ok()?;
     if lines.next().is_some() {
         return None;
@@ -122,12 +123,12 @@ fn announced(response: &HeaderMap) -> Option<(u64, u64, u64)> {
 
 impl Part {
     /// Of a response with one range of octets out of a known number.
-    pub(crate) fn of(request: &HeaderMap, status: StatusCode, response: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(request: &impl Lines, status: StatusCode, response: &HeaderMap) -> Option<Self> {
         if status != StatusCode::PARTIAL_CONTENT || wanted(request).is_none() {
             return None;
         }
         let (first, _, total) = announced(response)?;
-        Some(Self { requested: copied(request.get(header::RANGE)?)?, first, total })
+        Some(Self { requested: copied(request.lines(&header::RANGE).next()?)?, first, total })
     }
 
     /// Octets that a part has at most, by its own fields.

@@ -1,8 +1,9 @@
 //! Whether a response may be stored (RFC 9111 §3).
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::age::{self, Exchange};
+use super::asked::Asked;
 use super::directives::{Qualified, ResponseDirectives};
 use super::fields::Kept;
 use super::freshness::{self, Freshness, FreshnessRules, Source, Word};
@@ -91,7 +92,7 @@ impl Refusal {
 
 /// Decides by the request's fields as they came and the response's head.
 pub(crate) fn decide(
-    request: &HeaderMap,
+    request: &Asked,
     requested: Requested,
     status: StatusCode,
     headers: &HeaderMap,
@@ -104,7 +105,7 @@ pub(crate) fn decide(
     let said = Said::of(headers, &rules.freshness.targeted);
     let directives = said.directives(headers, &rules.freshness.targeted);
     let part = Part::of(request, status, headers).filter(|_| !requested.post);
-    let credentials = Credentials::of(request);
+    let credentials = request.credentials();
     permitted(credentials, status, part.is_some(), &said, &directives, rules)?;
     let mut variant = Variant::default();
     if said.varies {
@@ -182,20 +183,30 @@ fn is_about_one_request(status: StatusCode) -> bool {
 }
 
 /// What a request has by which its answer may be its client's own.
-#[derive(Debug, Clone, Copy)]
-struct Credentials {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Credentials {
     authorization: bool,
     cookie: bool,
 }
 
 impl Credentials {
-    fn of(request: &HeaderMap) -> Self {
+    pub(super) fn of(request: &HeaderMap) -> Self {
         let [authorization, cookie] =
             [header::AUTHORIZATION, header::COOKIE].map(|name| request.contains_key(name));
         Self { authorization, cookie }
     }
 
-    fn personal(self, rules: &StorageRules) -> bool {
+    /// There is a field of this name.
+    pub(super) fn note(&mut self, name: &HeaderName) {
+        self.authorization |= *name == header::AUTHORIZATION;
+        self.cookie |= *name == header::COOKIE;
+    }
+
+    pub(crate) fn is_any(self) -> bool {
+        self.authorization || self.cookie
+    }
+
+    pub(super) fn personal(self, rules: &StorageRules) -> bool {
         rules.freshness.mode == Mode::Shared && (self.authorization || self.cookie && !rules.cookie)
     }
 }
@@ -262,7 +273,8 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
         let exchange = Exchange { delay: Duration::ZERO, received: now };
         let status = StatusCode::from_u16(status).unwrap();
-        decide(&map(request), Requested::default(), status, &map(response), exchange, rules).map(|_| ())
+        let request = Asked::of(&map(request));
+        decide(&request, Requested::default(), status, &map(response), exchange, rules).map(|_| ())
     }
 
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");

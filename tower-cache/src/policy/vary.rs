@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::asked::Lines;
+
 /// The request fields a response was chosen by, with their values, normalised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Variant {
@@ -30,7 +32,7 @@ const MAX_NAMES: usize = 32;
 impl Variant {
     /// The variant that answers `request`; none when the response varies by what no cache can see (`*`), or its
     /// `Vary` cannot be read.
-    pub(crate) fn of(request: &HeaderMap, response: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(request: &impl Lines, response: &HeaderMap) -> Option<Self> {
         let mut names = Vec::new();
         for line in response.get_all(header::VARY) {
             for name in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
@@ -96,9 +98,11 @@ impl Variant {
         Self { fields: names.map(|name| Self::field(request, name)).collect() }
     }
 
-    fn field(request: &HeaderMap, name: HeaderName) -> (HeaderName, Option<Value>) {
-        let mut lines = request.get_all(&name).iter();
-        let raw = lines.next().filter(|_| lines.next().is_none()).and_then(copied);
+    fn field(request: &impl Lines, name: HeaderName) -> (HeaderName, Option<Value>) {
+        let raw = {
+            let mut lines = request.lines(&name);
+            lines.next().filter(|_| lines.next().is_none()).and_then(copied)
+        };
         let value = normalised(request, &name).map(|normal| Value { raw, normal });
         (name, value)
     }
@@ -136,25 +140,25 @@ pub(super) fn copied(value: &HeaderValue) -> Option<HeaderValue> {
 const LONGEST: usize = 1024;
 
 /// What is between the lines of a field that is compared as it is.
-fn between_lines(headers: &HeaderMap, name: &HeaderName) -> Option<&'static [u8]> {
+fn between_lines(request: &impl Lines, name: &HeaderName) -> Option<&'static [u8]> {
     if *name == header::COOKIE {
         // HTTP/2 may divide it (RFC 9113 §8.2.3).
         return Some(b"; ");
     }
     // These are no lists: white space beside their commas means something.
     let single = [header::AUTHORIZATION, header::ORIGIN, header::REFERER, header::USER_AGENT].contains(name);
-    let length: usize = headers.get_all(name).iter().map(HeaderValue::len).sum();
+    let length: usize = request.lines(name).map(HeaderValue::len).sum();
     (single || length > LONGEST).then_some(b"\n")
 }
 
 /// The value of all lines of a field in one form: lines joined, no white space around commas, and, where the field's
 /// grammar says that they mean nothing, neither case nor order (RFC 9111 §4.1 allows what has the same meaning).
-fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
-    if let Some(between) = between_lines(headers, name) {
-        let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+fn normalised(request: &impl Lines, name: &HeaderName) -> Option<Bytes> {
+    if let Some(between) = between_lines(request, name) {
+        let lines: Vec<_> = request.lines(name).map(HeaderValue::as_bytes).collect();
         return (!lines.is_empty()).then(|| lines.join(between).into());
     }
-    let mut lines = headers.get_all(name).iter().peekable();
+    let mut lines = request.lines(name).peekable();
     lines.peek()?;
     let members = lines.map(HeaderValue::as_bytes).flat_map(members);
     if ![header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT_CHARSET].contains(name) {

@@ -213,12 +213,12 @@ impl Store for RedisStore {
         StoreFuture::new(async move { shared.lookup(&key).await })
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         let shared = Arc::clone(&self.shared);
         StoreFuture::new(async move { shared.commit(&entry, stamp, false).await })
     }
 
-    fn touch(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn touch(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         let shared = Arc::clone(&self.shared);
         StoreFuture::new(async move { shared.commit(&entry, stamp, true).await })
     }

@@ -117,7 +117,7 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
     for _ in 0..input.count()? {
         tags.push(std::str::from_utf8(input.bytes()?).ok()?.into());
     }
-    let key = input.bytes()?.to_vec();
+    let key = input.bytes()?;
     let uri = usize::try_from(input.number()?).ok()?;
     let key = CacheKey::from_bytes(key, uri)?;
     let status = StatusCode::from_u16(u16::try_from(input.number()?).ok()?).ok()?;
@@ -421,7 +421,7 @@ mod tests {
         let part = (next(2) == 0).then(|| Part::from_raw(HeaderValue::from_static("bytes=1-2"), 1, 300));
         let seconds = |n| Duration::from_secs(n);
         let head = Head {
-            key: CacheKey::from_bytes(bytes, uri).unwrap(),
+            key: CacheKey::from_bytes(&bytes, uri).unwrap(),
             variant: Variant::of(request.headers(), &headers).unwrap(),
             status: StatusCode::from_u16(200 + next(300) as u16).unwrap(),
             freshness: Freshness {

@@ -158,11 +158,12 @@ impl Store for MemoryStore {
         StoreFuture::ready(Ok(lookup))
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         let Shared { records, generations, max_variants, .. } = &*self.shared;
         let head = Arc::clone(&entry.head);
         let (key, hash) = (&head.key, head.key.hash64());
         let committing = self.shared.committing(hash);
+        let mut waits = false;
         let replaced = records.replace(hash, |known| {
             // A purge either is seen here, or comes to this shelf later and finds what is put there now.
             let mut hard = Stamp(0);
@@ -172,7 +173,16 @@ impl Store for MemoryStore {
                     return None;
                 }
             }
-            let others = || known.into_iter().flat_map(Record::entries);
+            let Some(known) = known else {
+                let record = Record::new(entry, Box::default());
+                waits = self.shared.window.takes(&record);
+                if waits {
+                    // Before anybody can see it, and purge it.
+                    self.shared.window.expect(&record);
+                }
+                return Some(record);
+            };
+            let others = || known.entries();
             // What has taken its time to arrive does not take the place of what was answered later.
             let later = |other: &Entry| {
                 other.same_variant(&entry)
@@ -185,20 +195,18 @@ impl Store for MemoryStore {
             let others = others()
                 .filter(|other| !other.same_variant(&entry) && other.stamp() >= hard && other.key() == key);
             // What goes, goes as a whole, and what comes may push out as much as it weighs.
-            let own = known.map_or(0, |_| entry.weight());
-            let mut room = self.shared.max_record.saturating_sub(own);
+            let mut room = self.shared.max_record.saturating_sub(entry.weight());
             let fits =
                 |other: &&Entry| room.checked_sub(other.weight()).inspect(|left| room = *left).is_some();
             let others: Box<[Entry]> = others.take(max_variants - 1).take_while(fits).cloned().collect();
-            // Most often nobody else has it any more.
-            Some(Record::new(Arc::unwrap_or_clone(entry), others))
+            Some(Record::new(entry, others))
         });
         let Some((record, replaced)) = replaced else { return StoreFuture::ready(Ok(())) };
         if let Some(replaced) = &replaced {
             self.shared.window.leaves(replaced);
         }
-        if replaced.is_none() && self.shared.window.takes(&record) {
-            self.shared.wait(&record);
+        if waits {
+            self.shared.window.push(&record);
         } else {
             // One that has been here before, where it is new: it is not the first time that it is asked for.
             let asked = if replaced.is_none() { 2 } else { 0 };
@@ -270,15 +278,6 @@ impl Shared {
         // The cast keeps the low bits, which are as good as any.
         let place = hash as usize % self.commits.len();
         self.commits[place].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A new record waits until it is asked for again.
-    fn wait(&self, record: &Arc<Record>) {
-        self.window.push(record);
-        if !self.records.has(record) {
-            // Purged meanwhile.
-            self.window.leaves(record);
-        }
     }
 
     /// The owner has a record from now on, which has been asked for so often; its turn is held.

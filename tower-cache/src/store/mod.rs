@@ -46,11 +46,11 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps `entry` under [`Entry::key`], in place of the variant that answers the same requests. `stamp` is that of
     /// the lookup before the response was asked for: when the key has been purged since, nothing is stored, so that a
     /// fill that began before a purge never lands after it.
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()>;
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()>;
 
     /// Like [`commit`](Self::commit), for an entry whose content is stored already and whose fields have changed (by
     /// a 304). The default commits the whole entry.
-    fn touch(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn touch(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         self.commit(entry, stamp)
     }
 
@@ -84,11 +84,11 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).lookup(key)
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         (**self).commit(entry, stamp)
     }
 
-    fn touch(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn touch(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         (**self).touch(entry, stamp)
     }
 

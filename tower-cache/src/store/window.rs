@@ -46,10 +46,14 @@ impl Window {
         record.weight() <= self.capacity / 2 && place.load(Ordering::Relaxed) != mark
     }
 
-    /// It has come.
-    pub(super) fn push(&self, record: &Arc<Record>) {
+    /// A new record is to wait here until it is asked for again.
+    pub(super) fn expect(&self, record: &Record) {
         self.bytes.fetch_add(record.weight(), Ordering::Relaxed);
         record.waits(true);
+    }
+
+    /// It comes to the end of the queue.
+    pub(super) fn push(&self, record: &Arc<Record>) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(Arc::downgrade(record));
     }
 
@@ -144,7 +148,7 @@ mod tests {
         let head = Head::plain(key(number));
         let body = StoredBody::copied([Bytes::from(vec![b'x'; EACH])].iter(), EACH as u64, None);
         let stamp = lookup.stamp;
-        now(store.commit(Arc::new(Entry::new(Arc::new(head), body, stamp)), stamp));
+        now(store.commit(Entry::new(Arc::new(head), body, stamp), stamp));
         false
     }
 

@@ -53,7 +53,7 @@ impl Store for Slow {
         after(&self.lookup, self.inner.lookup(key))
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         self.inner.commit(entry, stamp)
     }
 

@@ -181,7 +181,7 @@ impl Store for Lazy {
         self.later(move |store| store.lookup(&key))
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         self.later(move |store| store.commit(entry, stamp))
     }
 

@@ -254,7 +254,7 @@ impl Store for Interrupted {
         lookup
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         self.0.commit(entry, stamp)
     }
 

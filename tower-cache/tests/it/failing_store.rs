@@ -65,7 +65,7 @@ impl Store for Broken {
         self.or(|| self.inner.lookup(key))
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         self.or(|| self.inner.commit(entry, stamp))
     }
 

@@ -56,7 +56,7 @@ impl Store for Shared {
         later(self.inner.lookup(key))
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         later(self.inner.commit(entry, stamp))
     }
 

@@ -65,7 +65,7 @@ impl Store for Stepping {
         stepping(move || store.lookup(&key))
     }
 
-    fn commit(&self, entry: Arc<Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: Entry, stamp: Stamp) -> StoreFuture<()> {
         let store = self.0.clone();
         stepping(move || store.commit(entry, stamp))
     }

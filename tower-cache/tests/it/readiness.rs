@@ -22,7 +22,7 @@ impl Store for Slow {
         })
     }
 
-    fn commit(&self, entry: std::sync::Arc<tower_cache::store::Entry>, stamp: Stamp) -> StoreFuture<()> {
+    fn commit(&self, entry: tower_cache::store::Entry, stamp: Stamp) -> StoreFuture<()> {
         self.0.commit(entry, stamp)
     }
 
