@@ -1,5 +1,6 @@
 //! Each place a version can stand in.
 
+use http::HeaderName;
 use tower_versioning::settings::{Conflict, SourceKind};
 use tower_versioning::{Source, Version, VersionErrorKind, VersionLayer};
 
@@ -53,6 +54,30 @@ async fn a_path_segment_anywhere_matches_to_its_last_octet() {
 async fn an_absolute_target_keeps_scheme_and_authority() {
     let path = layer(Source::path(""));
     assert_eq!(body(&path, "http://example.com:81/v1/x?y").await, "1 http://example.com:81/x?y");
+}
+
+/// On one thread, where each request is looked at first in the place in which the one before had the field.
+#[tokio::test]
+async fn a_field_is_found_wherever_it_stands() {
+    let request = |field: Option<&'static str>, place: usize, version: &str| {
+        let mut request = get("/x");
+        for number in 0..=place + 1 {
+            let name = field.filter(|_| number == place).map_or(format!("x-{number}"), str::to_owned);
+            request.headers_mut().append(name.parse::<HeaderName>().unwrap(), version.parse().unwrap());
+        }
+        request
+    };
+    let usual = layer(Source::header(name("api-version")));
+    let other = layer(Source::header(name("x-v")));
+    for place in (0..20).chain((0..20).rev()).chain([0, 14, 15, 7, 7, 19, 1]) {
+        for (layer, field, version) in [(&usual, "api-version", "1"), (&other, "x-v", "2.1")] {
+            let answer = send(layer, request(Some(field), place, version)).await;
+            assert_eq!((answer.kind(), answer.body), (None, format!("{version} /x")), "{place}");
+            // As many fields, and another one in its place.
+            let answer = send(layer, request(None, place, version)).await;
+            assert_eq!(answer.kind(), Some(VersionErrorKind::Missing), "{place}");
+        }
+    }
 }
 
 #[tokio::test]
