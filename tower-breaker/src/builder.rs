@@ -88,8 +88,8 @@ impl BreakerBuilder {
 
     /// Also opens when the share `rate` of calls took `threshold` or longer, successful or not: over HTTP until the head
     /// of the answer, so that no client that reads slowly makes the upstream look slow; elsewhere until the outcome, or
-    /// [`Permit::answered`](crate::Permit::answered). Default: time is not
-    /// looked at, since only the programmer knows what is slow.
+    /// [`Permit::answered`](crate::Permit::answered). Default: time is not looked at, since only the programmer knows what
+    /// is slow.
     pub fn slow_calls(mut self, threshold: Duration, rate: f64) -> Self {
         self.slow = Some((threshold, rate));
         self

@@ -10,6 +10,7 @@ use http::{Method, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use tokio::time::Instant;
+use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::BoxError;
 use tower_breaker::retry::{HttpPolicy, ReplayBody};
@@ -18,46 +19,41 @@ use crate::retry_support::*;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// Answers first with 503 and so many frames of so many octets, then with 200 and nothing; counts its calls, and the frames
+/// that were read.
+fn failing_first(frames: usize, octets: usize) -> (Failing, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (calls, read) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (asked, counted) = (calls.clone(), read.clone());
+    let upstream = service_fn(move |_: Request<ReplayBody<ReqBody>>| {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let (status, frames) = if first { (503, frames) } else { (200, 0) };
+        let counted = counted.clone();
+        let frames = stream::iter(0..frames).map(move |_| {
+            assert!(counted.fetch_add(1, Ordering::Relaxed) < 100_000, "read for ever");
+            Ok::<_, BoxError>(Frame::data(Bytes::from(vec![0; octets])))
+        });
+        let body = StreamBody::new(frames).boxed_unsync();
+        std::future::ready(Ok::<_, BoxError>(Response::builder().status(status).body(body).unwrap()))
+    });
+    (BoxCloneSyncService::new(upstream), calls, read)
+}
+
+type Failing = BoxCloneSyncService<Request<ReplayBody<ReqBody>>, Response<ResBody>, BoxError>;
+
 /// A failed body that comes without a pause and without an end is read for as long as its connection is worth.
 #[tokio::test(start_paused = true)]
 async fn no_more_than_64_kib_of_a_failed_body_are_read() {
-    let (read, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, asked) = (read.clone(), calls.clone());
-    let upstream = service_fn(move |_: Request<ReplayBody<ReqBody>>| {
-        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
-        let counted = counted.clone();
-        let frames = stream::iter(0..if first { 1_000 } else { 0 }).map(move |_| {
-            counted.fetch_add(4096, Ordering::Relaxed);
-            Ok::<_, BoxError>(Frame::data(Bytes::from(vec![0; 4096])))
-        });
-        let status = if first { 503 } else { 200 };
-        std::future::ready(Ok::<_, BoxError>(
-            Response::builder().status(status).body(StreamBody::new(frames)).unwrap(),
-        ))
-    });
+    let (upstream, calls, read) = failing_first(1_000, 4096);
     let layer = retrying(HttpPolicy::builder().backoff(Duration::ZERO));
     let answer = layer.layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
-    assert_eq!(read.load(Ordering::Relaxed), (64 << 10) + 4096);
+    assert_eq!(read.load(Ordering::Relaxed), 16 + 1);
 }
 
 /// Frames without octets take time and memory too: a failed body of nothing else is not read for ever.
 #[tokio::test(start_paused = true)]
 async fn empty_frames_of_a_failed_body_end_somewhere() {
-    let (read, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, asked) = (read.clone(), calls.clone());
-    let upstream = service_fn(move |_: Request<ReplayBody<ReqBody>>| {
-        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
-        let counted = counted.clone();
-        let frames = stream::iter(0..if first { usize::MAX } else { 0 }).map(move |_| {
-            assert!(counted.fetch_add(1, Ordering::Relaxed) < 100_000, "read for ever");
-            Ok::<_, BoxError>(Frame::data(Bytes::new()))
-        });
-        let status = if first { 503 } else { 200 };
-        std::future::ready(Ok::<_, BoxError>(
-            Response::builder().status(status).body(StreamBody::new(frames)).unwrap(),
-        ))
-    });
+    let (upstream, calls, read) = failing_first(usize::MAX, 0);
     let layer = retrying(HttpPolicy::builder().backoff(Duration::ZERO));
     let answer = layer.layer(upstream).oneshot(request(Method::GET, "")).await.unwrap();
     assert_eq!((answer.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 2));
