@@ -153,7 +153,7 @@ mod tests {
         let server = server();
         let served = server.serve_connection(TokioIo::new(Prompt::new(connection)), service);
         let ended = tokio::time::timeout(3 * PATIENCE, served).await;
-        ended.map(drop).unwrap_or_else(|_| panic!("{first:?} holds its connection"));
+        assert!(ended.is_ok(), "{first:?} holds its connection");
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer).await;
         answer

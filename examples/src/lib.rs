@@ -2,6 +2,7 @@
 
 pub mod accept;
 mod admin;
+mod allocator;
 pub mod balancer;
 pub mod cli;
 pub mod component;

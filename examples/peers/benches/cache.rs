@@ -1,10 +1,11 @@
 //! Hits beside http-cache-tower (its moka store), tower-http-cache (its store in memory) and a plain map, which is the
 //! floor; misses that are stored beside http-cache-tower and a copy in a queue, the floor of those.
 //!
-//! `cargo bench --features cache --bench cache [-- FILTER ...]` (rows whose names have all of them). Rounds are interleaved: each contestant runs one batch per
-//! round; the figures are medians of CPU time. Requests are made outside of what is timed; ready, call, await, the
-//! whole body and drop are inside. Keys are asked for in turn. Everybody gets the same eight fields, one extension and
-//! a response of two fields that is fresh for an hour. Status and length of the answers, and that a hit calls nobody,
+//! `cargo bench --features cache --bench cache [-- FILTER ...]` (rows whose names have all of them), with
+//! `--features cache,mimalloc` what a program with that allocator has. Rounds are interleaved: each contestant runs one
+//! batch per round; the figures are medians of CPU time. Requests are made outside of what is timed; ready, call, await,
+//! the whole body and drop are inside. Keys are asked for in turn. Everybody gets the same eight fields, one extension
+//! and a response of two fields that is fresh for an hour. Status and length of the answers, and that a hit calls nobody,
 //! are asserted while it runs.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -388,6 +389,7 @@ fn main() {
             all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
         })
         .collect();
+    println!("the allocator is {}", peers::ALLOCATOR);
     println!("{:<40} {:>9} {:>9} {:>7} {:>7}", "row", "ns", "added", "ratio", "allocs");
     for (index, row) in rows.iter().enumerate().filter(|(_, row)| wanted(row)) {
         let (own, base) = (medians[index], medians[row.1]);

@@ -1,8 +1,8 @@
-//! What the benches of all crates share: the request and the response that every contestant gets, and a count of
-//! allocations.
+//! What the benches of all crates share: the request and the response that every contestant gets, the allocator, and a
+//! count of allocations.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +15,16 @@ use tower::Service;
 
 pub type Body = Full<Bytes>;
 
+/// What memory comes from: the system's allocator, or mimalloc with the feature of that name.
+#[cfg(not(feature = "mimalloc"))]
+pub use std::alloc::System as Allocator;
+
+#[cfg(feature = "mimalloc")]
+pub use mimalloc::MiMalloc as Allocator;
+
+/// As figures name it.
+pub const ALLOCATOR: &str = if cfg!(feature = "mimalloc") { "mimalloc" } else { "the system's" };
+
 /// Counts what is allocated. A bench that reports allocations declares it as its `#[global_allocator]`.
 pub struct Counting;
 
@@ -26,16 +36,16 @@ static ALLOCATED: AtomicU64 = AtomicU64::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        unsafe { System.alloc(layout) }
+        unsafe { Allocator.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { Allocator.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { Allocator.realloc(pointer, layout, size) }
     }
 }
 

@@ -14,6 +14,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 
+#[global_allocator]
+static ALLOCATOR: peers::Allocator = peers::Allocator;
+
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static CONTENT: [u8; 1 << 20] = [b'x'; 1 << 20];
 

@@ -3,8 +3,8 @@
 //! `resident [MIB] [KEYS] [small|mixed|large]`: KEYS different URIs (default 1,000,000) pass through a shared cache with
 //! MIB MiB (default 256) on two threads, every fourth request being for one of the last 1,000 URIs. Bodies have 100
 //! octets (`small`), 100 octets to 64 KiB (`mixed`, the default, evenly by logarithm), or 64 KiB to 1 MiB (`large`), in
-//! pieces of at most 16 KiB. The allocator is the system's. Prints what was resident before the first request and at
-//! most after that.
+//! pieces of at most 16 KiB. The allocator is the system's, or mimalloc with the feature of that name. Prints what was
+//! resident before the first request and at most after that.
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::convert::Infallible;
@@ -18,6 +18,9 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use tower::{Layer, Service, ServiceExt};
 use tower_cache::{Cache, CacheLayer, MemoryStore};
+
+#[global_allocator]
+static ALLOCATOR: peers::Allocator = peers::Allocator;
 
 /// Answers with a body whose length depends on the URI.
 #[derive(Clone)]
@@ -141,9 +144,10 @@ async fn main() {
     );
     let grown = most.saturating_sub(before) as f64 / 1024.0;
     println!(
-        "resident {:.1} MiB before, at most {:.1} MiB more: {:.3} times what is configured",
+        "resident {:.1} MiB before, at most {:.1} MiB more: {:.3} times what is configured; the allocator is {}",
         before as f64 / 1024.0,
         grown,
         grown / mib as f64,
+        peers::ALLOCATOR,
     );
 }
