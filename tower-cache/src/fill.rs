@@ -37,18 +37,23 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn data(&mut self, data: Bytes) {
-        self.received += data.len() as u64;
         self.held += data.len();
-        let config = &self.cache.config;
         let held = self.cache.held.fetch_add(data.len(), Ordering::Relaxed) + data.len();
-        let limit = if held > config.max_held { 0 } else { config.max_body };
-        if let Some(tagger) = &mut self.tagger {
-            tagger.data(&data);
-        }
+        let limit = self.note(&data, held);
         // What only passes is let go of as it is read.
         let left = self.flight.push(data, limit);
         self.cache.held.fetch_sub(self.held.saturating_sub(left), Ordering::Relaxed);
         self.held = self.held.min(left);
+    }
+
+    /// Sees a piece; how many octets may be kept, where `held` are by all fills.
+    fn note(&mut self, data: &Bytes, held: usize) -> usize {
+        self.received += data.len() as u64;
+        if let Some(tagger) = &mut self.tagger {
+            tagger.data(data);
+        }
+        let config = &self.cache.config;
+        if held > config.max_held { 0 } else { config.max_body }
     }
 
     /// Nobody else joins.
@@ -59,23 +64,29 @@ impl Recorder {
     /// Nobody reads any more: what is there is stored if it is all that was announced.
     pub(crate) fn abandon(self) {
         if self.declared == Some(self.received) {
-            self.finish(None);
+            self.finish(None, None);
         }
     }
 
-    /// The end of the body: it is stored, unless it is shorter or longer than it said.
-    pub(crate) fn finish(mut self, mut trailers: Option<HeaderMap>) {
+    /// The end of the body, with its last piece where both come at once: it is stored, unless it is shorter or longer
+    /// than it said.
+    pub(crate) fn finish(mut self, last: Option<Bytes>, mut trailers: Option<HeaderMap>) {
+        let last = last.map(|data| {
+            let held = self.cache.held.load(Ordering::Relaxed) + data.len();
+            let limit = self.note(&data, held);
+            (data, limit)
+        });
         trailers.iter_mut().for_each(store::gather);
         // What is behind the end of a part is none of it.
         let part = self.head.part.as_ref().and_then(|_| Part::length(self.head.headers()));
         let beyond = part.is_some_and(|length| self.received > length);
         if beyond || self.declared.is_some_and(|declared| declared != self.received) {
             self.close();
-            self.flight.end_wrong(trailers);
+            self.flight.end_wrong(last, trailers);
             return;
         }
         self.settled = true;
-        let stored = self.flight.complete(trailers);
+        let stored = self.flight.complete(last, trailers);
         let (Some(body), Some(stamp)) = (stored, self.stamp) else {
             let result = if self.stamp.is_some() { FillResult::TooLarge } else { FillResult::Unstored };
             self.cache.metrics.fill(result);

@@ -1,7 +1,6 @@
 //! Responses that are being fetched: one request fetches, others wait for the head, and whoever reads the content
 //! fetches it for all.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use http_body::{Body, Frame};
 use tokio::time::Sleep;
 
 use crate::cache;
+use crate::content::{Content, End};
 use crate::error::{BoxError, Interrupted};
 use crate::fill::Recorder;
 use crate::key::CacheKey;
@@ -50,6 +50,7 @@ struct Place {
     taken: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all come to have a body, within one allocation")]
 enum Phase {
     /// No response yet.
     Calling,
@@ -74,81 +75,10 @@ pub(crate) enum Release {
     Stale(Option<StatusCode>),
 }
 
-struct Content {
-    head: Arc<Head>,
-    chunks: Chunks,
-    /// The number of chunks that have been let go of.
-    gone: usize,
-    bytes: usize,
-    trailers: Option<HeaderMap>,
-    end: Option<End>,
-    /// What the origin's body failed with, for the one that fetches.
-    error: Option<BoxError>,
-    /// All of it is kept, to be stored; otherwise only what readers have yet to read, within limits.
-    kept: bool,
-}
-
-/// Pieces in their order; most often there is one alone.
-#[derive(Default)]
-struct Chunks {
-    first: Option<Bytes>,
-    others: VecDeque<Bytes>,
-}
-
-impl Chunks {
-    fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.others.len()
-    }
-
-    fn get(&self, index: usize) -> Option<&Bytes> {
-        match index.checked_sub(1) {
-            None => self.first.as_ref(),
-            Some(other) => self.others.get(other),
-        }
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        match self.first {
-            None => self.first = Some(chunk),
-            Some(_) => self.others.push_back(chunk),
-        }
-    }
-
-    fn pop(&mut self) -> Option<Bytes> {
-        std::mem::replace(&mut self.first, self.others.pop_front())
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        self.first.iter().chain(&self.others)
-    }
-}
-
-impl Extend<Bytes> for Chunks {
-    fn extend<I: IntoIterator<Item = Bytes>>(&mut self, chunks: I) {
-        chunks.into_iter().for_each(|chunk| self.push(chunk));
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Complete,
-    Failed,
-    /// It ended as if it were complete, but is not as long as it was said to be: the one that fetches gets it as it
-    /// is, and others an error.
-    Wrong,
-}
-
 /// The origin's body, and where it is recorded.
 pub(crate) struct Source {
     pub(crate) body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
     pub(crate) recorder: Recorder,
-}
-
-impl Content {
-    fn new(head: Arc<Head>) -> Self {
-        let (chunks, trailers) = (Chunks::default(), None);
-        Self { head, chunks, gone: 0, bytes: 0, trailers, end: None, error: None, kept: true }
-    }
 }
 
 impl State {
@@ -183,6 +113,43 @@ impl State {
         if number > 0 {
             self.free.push(number);
         }
+    }
+
+    /// Adds a piece, as [`Flight::push`] does.
+    fn push(&mut self, data: Bytes, limit: usize) -> usize {
+        let Phase::Body(content) = &mut self.phase else { return 0 };
+        content.kept &= content.bytes.saturating_add(data.len()) <= limit;
+        content.bytes += data.len();
+        content.chunks.push(data);
+        if content.kept {
+            return content.bytes;
+        }
+        let read = self.read();
+        let Phase::Body(content) = &mut self.phase else { return 0 };
+        // What all have read goes; who reads more slowly than `limit` allows has lost the thread.
+        while content.gone < read.unwrap_or(usize::MAX) || content.bytes > limit.max(MIN_WINDOW) {
+            if content.chunks.len() <= 1 {
+                break;
+            }
+            let gone = content.chunks.pop().map_or(0, |chunk| chunk.len());
+            content.bytes -= gone;
+            content.gone += 1;
+        }
+        content.bytes
+    }
+
+    fn end(
+        &mut self,
+        end: End,
+        last: Option<(Bytes, usize)>,
+        trailers: Option<HeaderMap>,
+    ) -> Option<&mut Content> {
+        if let Some((data, limit)) = last {
+            self.push(data, limit);
+        }
+        let Phase::Body(content) = &mut self.phase else { return None };
+        (content.end, content.trailers) = (Some(end), trailers);
+        Some(content)
     }
 
     /// The number of chunks that all readers have read.
@@ -261,48 +228,29 @@ impl Flight {
 
     /// The whole response at once, which is stored already.
     pub(crate) fn supply(&self, head: Arc<Head>, body: &StoredBody) {
-        let mut chunks = Chunks::default();
-        chunks.extend(body.chunks().iter().cloned());
         let (end, trailers) = (Some(End::Complete), body.trailers().cloned());
-        let content = Content { chunks, end, trailers, kept: false, ..Content::new(head) };
+        let mut content = Content { end, trailers, kept: false, ..Content::new(head) };
+        body.chunks().iter().cloned().for_each(|chunk| content.chunks.push(chunk));
         self.change(|state| state.phase = Phase::Body(content));
     }
 
     /// Adds a piece. Beyond `limit` octets nothing is kept for storing any more. Returns how many are held now.
     pub(crate) fn push(&self, data: Bytes, limit: usize) -> usize {
         let mut held = 0;
-        self.change(|state| {
-            let Phase::Body(content) = &mut state.phase else { return };
-            content.kept &= content.bytes.saturating_add(data.len()) <= limit;
-            content.bytes += data.len();
-            content.chunks.push(data);
-            held = content.bytes;
-            if content.kept {
-                return;
-            }
-            let read = state.read();
-            let Phase::Body(content) = &mut state.phase else { return };
-            // What all have read goes; who reads more slowly than `limit` allows has lost the thread.
-            while content.gone < read.unwrap_or(usize::MAX) || content.bytes > limit.max(MIN_WINDOW) {
-                if content.chunks.len() <= 1 {
-                    break;
-                }
-                let gone = content.chunks.pop().map_or(0, |chunk| chunk.len());
-                content.bytes -= gone;
-                content.gone += 1;
-            }
-            held = content.bytes;
-        });
+        self.change(|state| held = state.push(data, limit));
         held
     }
 
-    /// The end of the content. What was kept comes back, to be stored.
-    pub(crate) fn complete(&self, trailers: Option<HeaderMap>) -> Option<StoredBody> {
+    /// The end of the content, and with what limit its last piece is added, if it comes with it. What was kept comes
+    /// back, to be stored.
+    pub(crate) fn complete(
+        &self,
+        last: Option<(Bytes, usize)>,
+        trailers: Option<HeaderMap>,
+    ) -> Option<StoredBody> {
         let mut stored = None;
         self.change(|state| {
-            let Phase::Body(content) = &mut state.phase else { return };
-            content.trailers = trailers;
-            content.end = Some(End::Complete);
+            let Some(content) = state.end(End::Complete, last, trailers) else { return };
             if content.kept {
                 let bytes = content.bytes as u64;
                 stored = Some(StoredBody::copied(content.chunks.iter(), bytes, content.trailers.clone()));
@@ -312,12 +260,9 @@ impl Flight {
     }
 
     /// The content ends, and is not what it was said to be.
-    pub(crate) fn end_wrong(&self, trailers: Option<HeaderMap>) {
+    pub(crate) fn end_wrong(&self, last: Option<(Bytes, usize)>, trailers: Option<HeaderMap>) {
         self.change(|state| {
-            if let Phase::Body(content) = &mut state.phase {
-                content.trailers = trailers;
-                content.end = Some(End::Wrong);
-            }
+            state.end(End::Wrong, last, trailers);
         });
     }
 
@@ -370,18 +315,17 @@ impl Flight {
             self.lock().waits_since.get_or_insert_with(cache::now);
             return false;
         };
-        self.lock().place(place_of_asker).waker = None;
-        let trailers = match frame {
+        let own = self.lock().place(place_of_asker).waker.take();
+        drop(own);
+        let (last, trailers) = match frame {
             Some(Ok(frame)) => match frame.into_data() {
+                // Who sends the body on may never ask for what comes after the last frame.
+                Ok(data) if source.body.is_end_stream() => (Some(data), None),
                 Ok(data) => {
                     source.recorder.data(data);
-                    // Who sends the body on may never ask for what comes after the last frame.
-                    if !source.body.is_end_stream() {
-                        return true;
-                    }
-                    None
+                    return true;
                 }
-                Err(frame) => frame.into_trailers().ok(),
+                Err(frame) => (None, frame.into_trailers().ok()),
             },
             Some(Err(error)) => {
                 if let Some(source) = place.take() {
@@ -391,11 +335,11 @@ impl Flight {
                 }
                 return true;
             }
-            None => None,
+            None => (None, None),
         };
         if let Some(source) = place.take() {
             drop(place);
-            source.recorder.finish(trailers);
+            source.recorder.finish(last, trailers);
         }
         true
     }
@@ -467,8 +411,9 @@ impl Reader {
                 return Poll::Ready(None);
             }
             let waits = match self.next(cx) {
-                Next::Data(data) => {
+                Next::Data { data, last } => {
                     self.patience = None;
+                    self.ended = last;
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Next::End(trailers) => {
@@ -505,7 +450,8 @@ impl Reader {
         };
         if let Some(chunk) = content.chunks.get(index) {
             place.next += 1;
-            return Next::Data(chunk.clone());
+            let last = content.is_over(self.leads) && index + 1 == content.chunks.len();
+            return Next::Data { data: chunk.clone(), last };
         }
         match content.end {
             None => {
@@ -529,14 +475,16 @@ impl Reader {
         let mut state = self.flight.lock();
         let next = state.place(self.place).next;
         let Phase::Body(content) = &state.phase else { return false };
-        (content.end == Some(End::Complete) || content.end == Some(End::Wrong) && self.leads)
-            && content.trailers.is_none()
-            && next == content.gone + content.chunks.len()
+        content.is_over(self.leads) && next == content.gone + content.chunks.len()
     }
 }
 
 enum Next {
-    Data(Bytes),
+    /// A piece; whether nothing comes after it.
+    Data {
+        data: Bytes,
+        last: bool,
+    },
     End(Option<HeaderMap>),
     Error(BoxError),
     /// Nothing yet; whether it is for the one that leads to fetch more.
@@ -550,8 +498,13 @@ impl Drop for Reader {
         let mut state = self.flight.lock();
         state.leave(self.place);
         state.led &= !self.leads;
+        let over = matches!(state.phase, Phase::Body(Content { end: Some(_), .. }));
         let nobody = state.readers() == 0 && matches!(state.phase, Phase::Body(_));
         drop(state);
+        if over {
+            // There is nothing left to fetch, nor to wait for.
+            return;
+        }
         if nobody {
             // Nobody is left to fetch for: what is not complete is forgotten.
             let source = self.flight.source.lock().unwrap_or_else(PoisonError::into_inner).take();

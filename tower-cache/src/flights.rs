@@ -108,6 +108,8 @@ impl Flights {
 /// nothing else.
 pub(crate) struct Notes {
     slots: Box<[AtomicU64]>,
+    /// Until when there may be any: most often nobody need look for one.
+    latest: AtomicU64,
 }
 
 impl Notes {
@@ -117,7 +119,7 @@ impl Notes {
     pub(crate) const UNSHARED: u64 = 60;
 
     pub(crate) fn new() -> Self {
-        Self { slots: (0..Self::SLOTS).map(|_| AtomicU64::new(0)).collect() }
+        Self { slots: (0..Self::SLOTS).map(|_| AtomicU64::new(0)).collect(), latest: AtomicU64::new(0) }
     }
 
     fn slot(&self, key: &CacheKey) -> (&AtomicU64, u64) {
@@ -127,10 +129,17 @@ impl Notes {
     /// Both in seconds since the cache was made.
     pub(crate) fn remember(&self, key: &CacheKey, until: u64) {
         let (slot, mark) = self.slot(key);
-        slot.store(mark | until.min(0xffff_ffff), Ordering::Relaxed);
+        let until = until.min(0xffff_ffff);
+        slot.store(mark | until, Ordering::Relaxed);
+        if self.latest.load(Ordering::Relaxed) < until {
+            self.latest.fetch_max(until, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn forget(&self, key: &CacheKey) {
+        if self.latest.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         let (slot, mark) = self.slot(key);
         if slot.load(Ordering::Relaxed) & !0xffff_ffff == mark {
             slot.store(0, Ordering::Relaxed);
@@ -138,6 +147,9 @@ impl Notes {
     }
 
     pub(crate) fn contains(&self, key: &CacheKey, now: u64) -> bool {
+        if self.latest.load(Ordering::Relaxed) <= now {
+            return false;
+        }
         let (slot, mark) = self.slot(key);
         let noted = slot.load(Ordering::Relaxed);
         noted & !0xffff_ffff == mark && noted & 0xffff_ffff > now

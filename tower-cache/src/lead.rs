@@ -437,7 +437,7 @@ impl Lead {
         };
         if body.is_end_stream() {
             self.flight.begin(head);
-            recorder.finish(None);
+            recorder.finish(None, None);
             return response.map(|()| ResponseBody::own(OwnBody::empty()));
         }
         let length = body.size_hint().exact();

@@ -7,6 +7,7 @@ mod axum;
 mod body;
 mod builder;
 mod cache;
+mod content;
 mod error;
 mod etag;
 mod fill;

@@ -1,5 +1,5 @@
 //! A table from hashes to records, where a look reads two lines of the processor's cache at once, and no third before
-//! the record.
+//! the record; and most often one alone where there is none.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::shelves::Record;
 /// Open addressing with linear probing. Grows by doubling and never shrinks.
 #[derive(Default)]
 pub(super) struct Table {
-    /// The low halves of hashes, from which the search begins.
+    /// The low halves of hashes, from which the search begins; zero where a place is free.
     marks: Box<[u32]>,
     places: Box<[Option<Kept>]>,
     length: usize,
@@ -24,6 +24,11 @@ pub(super) struct Kept {
 
 const FIRST: usize = 16;
 
+/// The low half of a hash, which the cast chooses, or what stands for it where that would mean a free place.
+fn mark(hash: u64) -> u32 {
+    (hash as u32).max(1)
+}
+
 impl Table {
     pub(super) fn len(&self) -> usize {
         self.length
@@ -37,7 +42,7 @@ impl Table {
         (place + 1) & (self.marks.len() - 1)
     }
 
-    /// Where the search for a hash begins, by its low half; the table is not empty.
+    /// Where the search for a hash begins, by its mark; the table is not empty.
     fn home(&self, mark: u32) -> usize {
         mark as usize & (self.marks.len() - 1)
     }
@@ -46,17 +51,16 @@ impl Table {
         if self.length == 0 {
             return None;
         }
-        // The cast chooses the low half.
-        let mark = hash as u32;
+        let mark = mark(hash);
         let mut place = self.home(mark);
-        loop {
-            let kept = self.places[place].as_ref();
-            if self.marks[place] == mark && kept.is_some_and(|kept| kept.record.hash() == hash) {
+        while self.marks[place] != 0 {
+            let is = |kept: &Kept| kept.record.hash() == hash;
+            if self.marks[place] == mark && self.places[place].as_ref().is_some_and(is) {
                 return Some(place);
             }
-            kept?;
             place = self.next(place);
         }
+        None
     }
 
     pub(super) fn get(&self, hash: u64) -> Option<&Kept> {
@@ -73,14 +77,14 @@ impl Table {
             self.grow();
         }
         self.length += 1;
-        self.put(hash as u32, kept);
+        self.put(mark(hash), kept);
         None
     }
 
     /// In the first place that is free; there is one.
     fn put(&mut self, mark: u32, kept: Kept) {
         let mut place = self.home(mark);
-        while self.places[place].is_some() {
+        while self.marks[place] != 0 {
             place = self.next(place);
         }
         self.marks[place] = mark;
@@ -95,7 +99,8 @@ impl Table {
         let mut place = hole;
         loop {
             place = self.next(place);
-            if self.places[place].is_none() {
+            if self.marks[place] == 0 {
+                self.marks[hole] = 0;
                 return removed;
             }
             let mask = self.marks.len() - 1;
