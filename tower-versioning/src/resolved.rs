@@ -26,6 +26,12 @@ struct Own {
     original: Option<Uri>,
 }
 
+/// What a [`VersionLayer`](crate::VersionLayer) leaves in requests that it lets through without a version, for layers inside that
+/// would miss it otherwise.
+#[cfg(feature = "migrate")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neutral;
+
 /// What is known about a version that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {

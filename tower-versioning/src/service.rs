@@ -17,14 +17,12 @@ use crate::body::ResponseBody;
 use crate::kept::Answer;
 use crate::layer::{Always, Bound, Config};
 use crate::metrics::{Event, Metrics};
-use crate::policy::decide::{Named, Quick, Refusal, Sources};
+use crate::policy::decide::{Named, Quick, Sources, VersionErrorKind};
 use crate::policy::moment::Moment;
 use crate::policy::path::{self, Segment};
 use crate::policy::source::Kind;
 use crate::policy::spelled::Spelling;
 use crate::policy::table::Entry;
-use crate::policy::vary::Consulted;
-use crate::registry::Registered;
 use crate::rejection::VersionError;
 use crate::report::{self, Reports};
 use crate::resolved::{ApiVersion, Facts};
@@ -143,18 +141,12 @@ impl Config {
         misplaced: bool,
     ) -> Result<Says, Box<Response<Bytes>>> {
         if self.neutral.as_ref().is_some_and(|neutral| neutral(parts)) {
-            return Ok(Says::Nothing);
+            return Ok(self.pass(parts, None));
         }
         let table = &bound.registered.table;
         let named = self.sources.ask(parts);
         if !self.neutral_paths.is_empty() && self.is_neutral(parts, &named) {
-            if let Some(rest) = self.rest(&parts.uri, named.segment())
-                && let Some(original) = path::replace(&mut parts.uri, rest)
-            {
-                // Nobody is told about a version, but axum's handlers look for the target.
-                let _ = keep(&mut parts.extensions, original);
-            }
-            return Ok(Says::Nothing);
+            return Ok(self.pass(parts, named.segment()));
         }
         let now = if table.timed { Moment::from((self.wall_clock)()) } else { Moment::from_unix(0) };
         match self.sources.decide(&named, table, now) {
@@ -170,24 +162,22 @@ impl Config {
             }
             Err(kind) => {
                 Metrics::count(&bound.registered, Event::Refused(kind));
-                let consulted = &bound.consulted[named.asked];
-                let refusal = self.sources.refuse(kind, &named, table, now);
-                let gone = refusal.gone;
-                let mut response = self.refuse(parts, consulted, &bound.registered, refusal, now);
-                if let Some(entry) = gone {
-                    let successor = self.successor(&parts.uri, named.segment(), &table.entries[entry]);
-                    report::life(
-                        response.headers_mut(),
-                        self.reports,
-                        table,
-                        entry,
-                        successor.as_deref(),
-                        now,
-                    );
-                }
-                Err(Box::new(response))
+                Err(Box::new(self.refuse(bound, parts, &named, kind, now)))
             }
         }
+    }
+
+    /// Lets a request through that has no version, without the segment of one.
+    fn pass(&self, parts: &mut Parts, segment: Option<(Segment, usize)>) -> Says {
+        if let Some(rest) = self.rest(&parts.uri, segment)
+            && let Some(original) = path::replace(&mut parts.uri, rest)
+        {
+            // Nobody is told about a version, but axum's handlers look for the target.
+            let _ = keep(&mut parts.extensions, original);
+        }
+        #[cfg(feature = "migrate")]
+        parts.extensions.insert(crate::resolved::Neutral);
+        Says::Nothing
     }
 
     fn is_neutral(&self, parts: &Parts, named: &Named) -> bool {
@@ -306,18 +296,26 @@ impl Config {
     #[cold]
     fn refuse(
         &self,
+        bound: &Bound,
         parts: &Parts,
-        consulted: &Consulted,
-        registered: &Registered,
-        refusal: Refusal,
+        named: &Named,
+        kind: VersionErrorKind,
         now: Moment,
     ) -> Response<Bytes> {
-        let lists = registered.table.lists(now);
+        let table = &bound.registered.table;
+        let lists = table.lists(now);
+        let refusal = self.sources.refuse(kind, named, table, now);
+        let gone = refusal.gone;
         let error = VersionError::new(refusal, lists.served.clone());
         let mut response = self.render.render(&error, parts);
-        consulted.append_to(response.headers_mut());
+        let headers = response.headers_mut();
+        bound.consulted[named.asked].append_to(headers);
         if self.reports == Reports::All {
-            report::lists(response.headers_mut(), lists);
+            report::lists(headers, lists);
+        }
+        if let Some(entry) = gone {
+            let successor = self.successor(&parts.uri, named.segment(), &table.entries[entry]);
+            report::life(headers, self.reports, table, entry, successor.as_deref(), now);
         }
         response.extensions_mut().insert(error);
         response

@@ -149,10 +149,10 @@ impl MigrateLayer {
     }
 
     /// Whether this layer, or another one with the same [`Migrations`], was seen to stand around
-    /// [`VersionLayer`](crate::VersionLayer), where it translates nothing: a request came without a version, and its answer
-    /// says one in `api-version`. Said once besides, as an event of level error (feature `tracing`) or on standard error. Where
-    /// [`Reports::None`](crate::settings::Reports) keeps the version from answers it cannot be seen; and a handler without versions
-    /// that writes `api-version` itself looks the same.
+    /// [`VersionLayer`](crate::VersionLayer), where it translates nothing: a request came through no such layer, and its answer
+    /// says a version in `api-version`. Said once besides, as an event of level error (feature `tracing`) or on standard error.
+    /// Where [`Reports::None`](crate::settings::Reports) keeps the version from answers it cannot be seen; and where there is no
+    /// `VersionLayer` at all, a handler that writes `api-version` itself looks the same.
     #[must_use]
     pub fn is_misplaced(&self) -> bool {
         self.migrations.shared.misplaced.was_noticed()

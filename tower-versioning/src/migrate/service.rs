@@ -22,7 +22,7 @@ use crate::misplaced::Misplaced;
 use crate::policy::migrate::{BodyError, Plan};
 use crate::policy::migrate_fields as fields;
 use crate::policy::source::API_VERSION;
-use crate::resolved::ApiVersion;
+use crate::resolved::{ApiVersion, Neutral};
 
 /// What [`MigrateLayer`](super::MigrateLayer) builds. It is cloned where the body of a request is read first.
 #[derive(Clone)]
@@ -73,7 +73,7 @@ where
 /// What is left to do for a request whose head was brought up.
 enum Left {
     Nothing,
-    /// To see whether its answer comes from a `VersionLayer` inside, since it has no version here.
+    /// To see whether its answer comes from a `VersionLayer` inside, since it came through none.
     Watch(Misplaced),
     /// To bring its response down.
     Response(Box<Task>),
@@ -116,8 +116,8 @@ impl Shared {
     /// Brings the head up.
     fn prepare<B: Body>(self: &Arc<Self>, parts: &mut Parts, body: &B) -> Result<Left, Refusal> {
         let Some(version) = parts.extensions.get::<ApiVersion>().map(ApiVersion::version) else {
-            let seen = self.misplaced.was_noticed();
-            return Ok(if seen { Left::Nothing } else { Left::Watch(self.misplaced.clone()) });
+            let settled = self.misplaced.was_noticed() || parts.extensions.get::<Neutral>().is_some();
+            return Ok(if settled { Left::Nothing } else { Left::Watch(self.misplaced.clone()) });
         };
         if !self.changes.has_after(version)
             || parts.method == Method::CONNECT

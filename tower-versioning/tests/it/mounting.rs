@@ -201,9 +201,14 @@ async fn changes_around_the_versions_translate_nothing_and_it_is_noticed() {
         let migrate = MigrateLayer::new(Migrations::builder().change(V2, change).build().unwrap());
         let versions =
             VersionLayer::new(registry(&["1", "2"])).sources([Source::header(name("api-version"))]);
-        (migrate, versions.neutral_path("/health"))
+        (migrate, versions.neutral_path("/health").neutral(|parts| parts.uri.path() == "/ready"))
     };
-    let router = || Router::new().fallback(async |uri: http::Uri| uri.to_string());
+    let router = || {
+        // A handler without versions that says one itself.
+        let own = get(async || ([("api-version", "7")], "own"));
+        let routes = Router::new().route("/health/own", own.clone()).route("/ready", own);
+        routes.fallback(async |uri: http::Uri| uri.to_string())
+    };
     let ask = async |service: Router, uri: &str| {
         let request = Request::get(uri).header("api-version", "1").body(Body::empty()).unwrap();
         let body = service.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
@@ -213,7 +218,9 @@ async fn changes_around_the_versions_translate_nothing_and_it_is_noticed() {
     let (migrate, versions) = stack();
     let right = router().layer(migrate.clone()).layer(versions);
     assert_eq!(ask(right.clone(), "/users/7").await, "/people/7");
-    assert_eq!(ask(right, "/health").await, "/health");
+    assert_eq!(ask(right.clone(), "/health").await, "/health");
+    assert_eq!(ask(right.clone(), "/health/own").await, "own");
+    assert_eq!(ask(right, "/ready").await, "own");
     assert!(!migrate.is_misplaced());
     let (migrate, versions) = stack();
     let wrong = router().layer(versions).layer(migrate.clone());
