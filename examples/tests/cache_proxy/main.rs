@@ -160,6 +160,45 @@ async fn who_hangs_is_not_waited_for_and_what_may_be_stale_is_the_answer() {
 }
 
 #[tokio::test]
+async fn an_upload_takes_as_long_as_its_client() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(origin.local_addr().unwrap(), &["--timeout", "0.1"]);
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let seen = Arc::clone(&begun);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = origin.accept().await.unwrap();
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let (mut buffer, mut request) = (vec![0; 4000], String::new());
+                while !request.ends_with("first, second") {
+                    let read = stream.read(&mut buffer).await.unwrap();
+                    if read == 0 {
+                        return;
+                    }
+                    request.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+                    if request.ends_with("first, ") {
+                        seen.notify_one();
+                    }
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            });
+        }
+    });
+    let mut upload = TcpStream::connect(proxy.address).await.unwrap();
+    let head = "POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 13\r\n\r\nfirst, ";
+    upload.write_all(head.as_bytes()).await.unwrap();
+    begun.notified().await;
+    // Asked for later, it has waited for the whole of the time.
+    let answer = raw(&proxy, "GET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    upload.write_all(b"second").await.unwrap();
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn what_the_upstream_does_not_answer_is_502() {
     // Held, so that nobody else takes it, and nobody listens.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
