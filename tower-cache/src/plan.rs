@@ -116,20 +116,7 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
             asks
         }
         Err(_) if only => return Plan::Answer(answer::not_cached(cache, request)),
-        Err(reason) => {
-            let target =
-                request::invalidates(&request.method).then(|| cache.config.keys.of_target(request)).flatten();
-            let passing = Passing::new(cache, CacheOutcome::Bypass(reason), target);
-            let post = request.method == Method::POST && reason == BypassReason::Method;
-            return Plan::Pass(match cache.config.keys.of_request(request).filter(|_| post) {
-                Some(key) => {
-                    let asks = Asks::of(&request.headers);
-                    let found = Found::unknown();
-                    passing.post(Question::new(cache, key, asks, found), request)
-                }
-                None => passing,
-            });
-        }
+        Err(reason) => return pass(cache, request, reason),
     };
     let Some(key) = cache.config.keys.of_request(request) else {
         if only {
@@ -156,6 +143,21 @@ pub(crate) fn begin(cache: &Arc<Inner>, request: &Parts) -> Plan {
             }
         }
     }
+}
+
+/// The origin answers, as the cache has no part in it; but it may change what is stored.
+fn pass(cache: &Arc<Inner>, request: &Parts, reason: BypassReason) -> Plan {
+    let target =
+        request::invalidates(&request.method).then(|| cache.config.keys.of_target(request)).flatten();
+    let passing = Passing::new(cache, CacheOutcome::Bypass(reason), target);
+    let post = request.method == Method::POST && reason == BypassReason::Method;
+    Plan::Pass(match cache.config.keys.of_request(request).filter(|_| post) {
+        Some(key) => {
+            let asks = Asks::of(&request.headers);
+            passing.post(Question::new(cache, key, asks, Found::unknown()), request)
+        }
+        None => passing,
+    })
 }
 
 /// What is known from before the store answered.

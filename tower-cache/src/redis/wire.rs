@@ -113,10 +113,7 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
     let received = u64::from_be_bytes(input.take(8)?.try_into().ok()?);
     let kept = front(value.get(FRONT - 12..)?);
     input.at = FRONT;
-    let mut tags: Vec<Box<str>> = Vec::new();
-    for _ in 0..input.count()? {
-        tags.push(std::str::from_utf8(input.bytes()?).ok()?.into());
-    }
+    let tags = input.tags()?;
     let key = input.bytes()?;
     let uri = usize::try_from(input.number()?).ok()?;
     let key = CacheKey::from_bytes(key, uri)?;
@@ -127,19 +124,7 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
     // Clocks of two machines differ a little: what comes from the future came just now.
     let resident = Now::milliseconds(now.wall).saturating_sub(received);
     freshness.initial_age = freshness.initial_age.saturating_add(Duration::from_millis(resident));
-    let mut variant = Vec::new();
-    for _ in 0..input.count()? {
-        let name = HeaderName::from_bytes(input.bytes()?).ok()?;
-        let value = if input.bool()? { Some(Bytes::copy_from_slice(input.bytes()?)) } else { None };
-        variant.push((name, value));
-    }
-    let part = match input.bool()? {
-        true => {
-            let requested = HeaderValue::from_bytes(input.bytes()?).ok()?;
-            Some(Part::from_raw(requested, input.number()?, input.number()?)?)
-        }
-        false => None,
-    };
+    let (variant, part) = (input.variant()?, input.part()?);
     let headers = input.fields()?;
     let trailers = if input.bool()? { Some(input.fields()?) } else { None };
     let len = input.number()?;
@@ -152,13 +137,13 @@ pub(super) fn decode(value: &Bytes, now: Now) -> Option<Stored> {
     let chunks = Box::from_iter(Some(content).filter(|content| !content.is_empty()));
     let head = Head {
         key,
-        variant: Variant::from_raw(variant),
+        variant,
         status,
         fields: Fields::ready(headers, upstream_status),
         freshness,
         part,
         own_etag,
-        tags: tags.into(),
+        tags,
         stored_at: now.monotonic,
     };
     let body = StoredBody::new(Pieces { chunks, len, trailers, kept });
@@ -323,6 +308,33 @@ impl<'a> Reader<'a> {
     fn bytes(&mut self) -> Option<&'a [u8]> {
         let count = usize::try_from(self.number()?).ok()?;
         self.take(count)
+    }
+
+    fn tags(&mut self) -> Option<Box<[Box<str>]>> {
+        let mut tags: Vec<Box<str>> = Vec::new();
+        for _ in 0..self.count()? {
+            tags.push(std::str::from_utf8(self.bytes()?).ok()?.into());
+        }
+        Some(tags.into())
+    }
+
+    fn variant(&mut self) -> Option<Variant> {
+        let mut variant = Vec::new();
+        for _ in 0..self.count()? {
+            let name = HeaderName::from_bytes(self.bytes()?).ok()?;
+            let value = if self.bool()? { Some(Bytes::copy_from_slice(self.bytes()?)) } else { None };
+            variant.push((name, value));
+        }
+        Some(Variant::from_raw(variant))
+    }
+
+    /// What it is part of, if it is; `None` where that cannot be read.
+    fn part(&mut self) -> Option<Option<Part>> {
+        if !self.bool()? {
+            return Some(None);
+        }
+        let requested = HeaderValue::from_bytes(self.bytes()?).ok()?;
+        Part::from_raw(requested, self.number()?, self.number()?).map(Some)
     }
 
     fn rest(&mut self) -> Bytes {

@@ -1,3 +1,7 @@
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +35,33 @@ async fn data_and_trailers_are_kept() {
         let got = get(&cache, &[]).await;
         assert_eq!((got.outcome(), &*got.body, got.trailers), (outcome, "one two", Some(trailers())));
     }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_is_not_woken_for_what_it_reads_already() {
+    let cache = pieces(FRESH, || vec![data("one "), data("two")]).behind(Cache::builder());
+    let response = cache.clone().oneshot(request(Method::GET, URI, &[])).await.unwrap();
+    let mut body = pin!(response.into_body());
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    for expected in ["one ", "two"] {
+        let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(&mut cx) else { panic!("{expected}") };
+        assert_eq!(&frame.into_data().unwrap()[..], expected.as_bytes());
+    }
+    assert!(matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(None)));
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    assert_eq!(get(&cache, &[]).await.outcome(), "hit");
 }
 
 #[tokio::test(start_paused = true)]
