@@ -56,8 +56,10 @@ where
         let Some(quick) = config.named_quickly(&request, bound) else {
             return Self::call_slowly(inner, config, bound, *misplaced, request);
         };
-        // In place: taking a request apart and putting it together is a good part of what a layer costs.
         let Quick { spelling, segment } = quick;
+        // Before anything is written: an atomic addition waits for all that was.
+        Metrics::count(&bound.registered, Event::Served { entry: spelling.entry, past_sunset: false });
+        // In place: taking a request apart and putting it together is a good part of what a layer costs.
         let (successor, version) = if segment.is_none() {
             (None, config.told(bound, 0, spelling, Original::Unchanged))
         } else {
@@ -69,8 +71,6 @@ where
         };
         request.extensions_mut().insert(version);
         let says = Says::of(bound, spelling.entry, 1, successor, Moment::from_unix(0));
-        // Last: what comes after an atomic addition waits for it, and the extensions lie in memory that is waited for.
-        Metrics::count(&bound.registered, Event::Served { entry: spelling.entry, past_sunset: false });
         // While there is something to drop if the call panics, its future is made elsewhere and moved here. What is not
         // dropped then is leaked.
         let says = ManuallyDrop::new(says);
