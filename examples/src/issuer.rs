@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
@@ -122,8 +123,14 @@ struct TokenRequest {
 async fn token(
     State(issuer): State<Arc<Issuer>>,
     headers: HeaderMap,
-    Form(form): Form<TokenRequest>,
+    form: Result<Form<TokenRequest>, FormRejection>,
 ) -> Response {
+    // A parameter twice, or no form at all.
+    let Ok(Form(form)) = form else { return error("invalid_request") };
+    if headers.contains_key(header::AUTHORIZATION) && form.client_secret.is_some() {
+        // One way to say who asks, not two (RFC 6749 §2.3).
+        return error("invalid_request");
+    }
     let credentials = basic(&headers).or_else(|| form.client_id.clone().zip(form.client_secret.clone()));
     let Some(client) = credentials.and_then(|(id, secret)| {
         issuer.config.clients.iter().find(|c| c.id == id && same(&c.secret, &secret))

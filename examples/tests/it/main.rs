@@ -6,6 +6,7 @@ mod dated_api;
 mod failing_trailers;
 mod gateway_messages;
 mod golden_rejections;
+mod issuer;
 #[cfg(all(feature = "grpc", feature = "reqwest"))]
 mod one_id;
 mod readme;
