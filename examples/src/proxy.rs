@@ -118,7 +118,16 @@ fn unusable<B>(response: &Response<B>) -> Option<&'static str> {
         // No upgrade was asked for: the upstream does not know what it says (RFC 9110 §7.8).
         return Some("the upstream changed the protocol unasked");
     }
-    has_unknown_coding(response.headers()).then_some("the upstream's content has an unknown transfer coding")
+    is_coded(response.headers()).then_some("the upstream's content has a transfer coding besides chunked")
+}
+
+/// Whether the content came in one of the registered transfer codings besides `chunked` (RFC 9112 §7.2), and would be
+/// another without it. Whoever sends what is no coding at all means nothing by it: that ends with the connection.
+fn is_coded(headers: &HeaderMap) -> bool {
+    const CODINGS: [&str; 5] = ["compress", "deflate", "gzip", "x-compress", "x-gzip"];
+    let lines = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
+    let mut codings = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    codings.any(|coding| CODINGS.iter().any(|known| coding.eq_ignore_ascii_case(known.as_bytes())))
 }
 
 /// Takes away a length that is not that of the content: one beside a transfer coding, which overrides it (RFC 9112 §6.3),
