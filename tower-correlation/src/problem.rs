@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -17,8 +17,8 @@ use crate::context::Correlation;
 /// [`CorrelationLayer`](crate::CorrelationLayer).
 ///
 /// Nothing is buffered: the member goes in front of the first one, in the frame where that begins. Encoded (compressed)
-/// documents, those with a digest (RFC 9530), parts of one (`Content-Range`), and those that are no object or have the member already in that frame, are
-/// passed on as they are.
+/// documents, those with a digest (RFC 9530), parts of one (`Content-Range`), and those that are no object or have the
+/// member already in that frame, are passed on as they are. A strong `ETag` becomes a weak one (RFC 9110 §8.8.1).
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct ProblemIdLayer;
@@ -103,8 +103,19 @@ where
         if correlation.is_some() {
             // The length changes only when the document is seen; the transport frames what is sent.
             response.headers_mut().remove(header::CONTENT_LENGTH);
+            weaken(response.headers_mut());
         }
         Poll::Ready(Ok(response.map(|inner| ProblemBody { inner, correlation, opened: false })))
+    }
+}
+
+/// What differs in each answer has no strong entity tag (RFC 9110 §8.8.1).
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get_mut(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) else {
+        return;
+    };
+    if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
+        *tag = weak;
     }
 }
 

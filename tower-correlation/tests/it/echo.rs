@@ -255,6 +255,23 @@ async fn documents_that_must_not_change_are_left_alone() {
     }
 }
 
+/// What is sent differs from request to request, so its tag promises the same meaning and not the same octets (RFC 9110
+/// §8.8.1).
+#[tokio::test]
+async fn documents_with_an_id_have_no_strong_entity_tag() {
+    let tag = async |kind: &'static str, tag: &'static str| {
+        let app = Router::new()
+            .route("/", get(async move || ([("content-type", kind), ("etag", tag)], "{}")))
+            .layer(ProblemIdLayer::new())
+            .layer(CorrelationLayer::new());
+        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        response.headers()["etag"].clone()
+    };
+    assert_eq!(tag("application/json", "\"a\"").await, "\"a\"");
+    assert_eq!(tag("application/problem+json", "\"a\"").await, "W/\"a\"");
+    assert_eq!(tag("application/problem+json", "W/\"a\"").await, "W/\"a\"");
+}
+
 /// Whoever allows them in ids does not break documents with them.
 #[tokio::test]
 async fn ids_that_json_would_have_to_escape_stay_out_of_documents() {
