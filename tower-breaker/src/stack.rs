@@ -201,8 +201,8 @@ impl StandardBuilder {
     ///
     /// # Errors
     ///
-    /// For what the bulkhead, the retry policy or the breaker refuses, for timeouts of zero, and for an attempt that may take longer than
-    /// the whole.
+    /// For what the bulkhead, the retry policy or the breaker refuses, for timeouts of zero, and for an attempt that may
+    /// take longer than the whole.
     pub fn build(self) -> Result<StandardLayer, ConfigError> {
         if self.attempt_timeout > self.total_timeout && !self.total_timeout.is_zero() {
             return Err(ConfigError::new("attempt_timeout", "it is longer than the total timeout"));

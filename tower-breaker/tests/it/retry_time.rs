@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::BoxError;
 use tower_breaker::retry::{
-    AttemptTimeoutLayer, Deadline, HttpPolicy, HttpPolicyBuilder, ReplayBody, TimedOut, TotalTimeoutLayer,
+    AttemptTimeoutLayer, BoxedErrors, Deadline, HttpPolicy, HttpPolicyBuilder, ReplayBody, Retry, TimedOut,
+    TotalTimeoutLayer,
 };
+use tower_test::mock::{Handle, Mock, Spawn, spawn_layer};
 
 use crate::retry_support::*;
 
@@ -117,10 +119,7 @@ async fn a_slow_grpc_stream_is_not_held_back_longer_than_the_look_ahead() {
 
 #[tokio::test(start_paused = true)]
 async fn the_instance_that_was_polled_ready_makes_the_first_attempt() {
-    let (mut service, mut handle) =
-        tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-            retrying(HttpPolicy::builder().backoff(Duration::ZERO)),
-        );
+    let (mut service, mut handle) = mocked(HttpPolicy::builder());
     handle.allow(0);
     assert!(service.poll_ready::<Request<Full<Bytes>>>().is_pending());
     handle.allow(1);
@@ -137,10 +136,7 @@ async fn the_instance_that_was_polled_ready_makes_the_first_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn when_no_attempt_can_be_made_the_failed_answer_is_the_answer() {
-    let (mut service, mut handle) =
-        tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-            retrying(HttpPolicy::builder().backoff(Duration::ZERO).total_timeout(MS * 800)),
-        );
+    let (mut service, mut handle) = mocked(HttpPolicy::builder().total_timeout(MS * 800));
     handle.allow(1);
     assert!(service.poll_ready::<Request<Full<Bytes>>>().is_ready());
     let started = Instant::now();
@@ -161,11 +157,7 @@ fn status(status: u16) -> Response<Full<Bytes>> {
 #[tokio::test(start_paused = true)]
 async fn no_attempt_begins_when_the_time_is_over() {
     for (late, attempts) in [(799, 2), (800, 1)] {
-        let policy = HttpPolicy::builder().backoff(Duration::ZERO).total_timeout(MS * 800);
-        let (mut service, mut handle) =
-            tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, _>(
-                retrying(policy),
-            );
+        let (mut service, mut handle) = mocked(HttpPolicy::builder().total_timeout(MS * 800));
         handle.allow(1);
         assert!(service.poll_ready::<Request<Full<Bytes>>>().is_ready());
         let mut call = by_hand(service.get_mut().call(Request::new(Full::default())));
@@ -184,6 +176,15 @@ async fn no_attempt_begins_when_the_time_is_over() {
             handle.next_request().await.unwrap();
         }
     }
+}
+
+type Sent = Request<ReplayBody<Full<Bytes>>>;
+type Answered = Response<Full<Bytes>>;
+type Mocked = Retry<Mock<Sent, Answered>, BoxedErrors>;
+
+/// An upstream whose readiness and answers are given by hand, behind a layer of this policy that waits for nothing else.
+fn mocked(policy: HttpPolicyBuilder) -> (Spawn<Mocked>, Handle<Sent, Answered>) {
+    spawn_layer(retrying(policy.backoff(Duration::ZERO)))
 }
 
 /// A future that is polled by hand.
